@@ -1,0 +1,25 @@
+//! The vocabulary that every part of the studio shares: plain data and the rules that make it valid.
+//!
+//! No I/O, no async, no database, no tensors. Start with [`RunConfig`], which is what a RUN.toml, the web
+//! form and the API all become, and [`RunEvent`], which is what a run says while it works.
+
+mod analysis;
+mod event;
+mod field_error;
+mod plugin;
+mod run;
+mod run_config;
+
+pub use analysis::{Diagnostic, FileAnalysis, Metric, Severity, SourceFile, Span, SuggestedEdit};
+pub use event::{FinishReason, RunEvent};
+pub use field_error::{FieldError, FieldErrors};
+pub use plugin::{
+    Capability, Execution, ExecutionOutcome, PluginHealth, PluginInfo, PluginKind, PluginLimits,
+    PluginManifest, PluginMetadata,
+};
+pub use run::{RunId, RunStatus};
+pub use run_config::{
+    DataConfig, DataFormat, FIELDS, Field, FieldKind, FimMode, InitLoraWeights, LoraConfig,
+    LrSchedulerType, Method, ModelConfig, ModelDtype, Optim, PluginStage, PluginUse, Quantize,
+    RunConfig, TargetModules, TrainConfig, TrainOn,
+};

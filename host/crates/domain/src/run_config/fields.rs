@@ -1,0 +1,115 @@
+/// One setting of a RUN.toml: what it may hold and what it is for.
+///
+/// The validation of a config, the form of the web page and the API's description all read [`FIELDS`], so
+/// that none of them can say something else.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// Dotted path: `train.learning_rate`.
+    pub path: &'static str,
+    /// What a person calls it.
+    pub label: &'static str,
+    /// What it may hold.
+    pub kind: FieldKind,
+    /// One sentence of help.
+    pub help: &'static str,
+}
+
+/// What a field may hold; bounds are inclusive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FieldKind {
+    /// A whole number.
+    Integer {
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+    /// A finite number.
+    Number {
+        /// Smallest.
+        min: f64,
+        /// Largest.
+        max: f64,
+    },
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+    /// Text that may be left out.
+    Text,
+    /// Yes or no.
+    Flag,
+    /// A list of words, or one word.
+    Words,
+}
+
+use FieldKind::{Choice, Flag, Integer, Number, Text, Words};
+
+const fn field(
+    path: &'static str,
+    label: &'static str,
+    kind: FieldKind,
+    help: &'static str,
+) -> Field {
+    Field {
+        path,
+        label,
+        kind,
+        help,
+    }
+}
+
+/// Every setting that takes a single value, in the order of the form.
+#[rustfmt::skip]
+pub const FIELDS: &[Field] = &[
+    field("model.path", "Model folder", Text, "A Hugging Face folder with config.json, tokenizer.json and safetensors."),
+    field("model.repo", "Hub repository", Text, "A repository on the hub instead of a folder: org/name."),
+    field("model.revision", "Revision", Text, "Branch, tag or commit of the hub repository."),
+    field("model.dtype", "Weight type", Choice(&["f32", "f16", "bf16"]), "Type of the weights while they are used."),
+    field("model.quantize", "Quantize", Choice(&["nf4", "q4k", "q8_0"]), "Pack the frozen base to save memory."),
+    field("model.device", "Device", Text, "auto, cpu, cuda or cuda:N."),
+    field("model.memory_limit", "Memory limit", Text, "Most memory that the run may use, for example 8GB."),
+    field("model.random_init", "Random weights", Flag, "Start from random weights; needs config.json and a tokenizer only."),
+    field("data.path", "Data", Text, "A file or folder with the training data."),
+    field("data.repo", "Hub dataset", Text, "A dataset repository on the hub instead of a path."),
+    field("data.format", "Format", Choice(&["auto", "text", "completion", "alpaca", "sharegpt", "messages", "preference", "fim", "tokenized", "source-tree"]), "Shape of a row; auto looks at the columns."),
+    field("data.chat_template", "Chat template", Text, "A Jinja template in place of the tokenizer's."),
+    field("data.max_seq_length", "Maximum sequence length", Integer { min: 8, max: 131_072 }, "Tokens after which a sequence is cut."),
+    field("data.packing", "Packing", Flag, "Put several short sequences into one row, each attending to itself only."),
+    field("data.train_on", "Train on", Choice(&["completion", "assistant", "all"]), "Which tokens carry a label; formats without a prompt train on all."),
+    field("data.eval_path", "Evaluation data", Text, "Held-out data in the same format."),
+    field("data.eval_split", "Evaluation share", Number { min: 0.0, max: 0.5 }, "Share of the data that is held out when there is no evaluation data."),
+    field("data.shuffle", "Shuffle", Flag, "Draw a new order for each epoch from the seed."),
+    field("data.streaming", "Streaming", Flag, "Read while training instead of before it."),
+    field("data.fim_rate", "FIM rate", Number { min: 0.0, max: 1.0 }, "Share of documents that become fill-in-the-middle samples."),
+    field("data.fim_mode", "FIM order", Choice(&["both", "psm", "spm"]), "Order of a fill-in-the-middle sample."),
+    field("lora.r", "Rank (r)", Integer { min: 1, max: 1024 }, "Size of the adapter; 8 to 64 is usual."),
+    field("lora.lora_alpha", "Alpha", Number { min: 0.001, max: 65_536.0 }, "The update is scaled by alpha / r; twice the rank is usual."),
+    field("lora.lora_dropout", "Dropout", Number { min: 0.0, max: 0.9 }, "Share of the adapter's inputs that a step drops."),
+    field("lora.target_modules", "Target modules", Words, "all-linear, a regex, or names such as q_proj, v_proj."),
+    field("lora.use_rslora", "rsLoRA", Flag, "Scale by alpha / sqrt(r), which keeps high ranks stable."),
+    field("lora.use_dora", "DoRA", Flag, "Learn magnitude and direction apart."),
+    field("lora.loraplus_lr_ratio", "LoRA+ ratio", Number { min: 1.0, max: 1000.0 }, "Learning rate of B over that of A; 16 is usual."),
+    field("lora.init_adapter", "Start from adapter", Text, "A PEFT folder to go on from; it brings the rest of this section."),
+    field("train.output", "Output folder", Text, "Folder for adapter and checkpoints; the studio chooses one for runs of the web page."),
+    field("train.method", "Method", Choice(&["lora", "full", "dpo", "orpo"]), "lora trains an adapter over a frozen base, full trains all weights."),
+    field("train.batch_size", "Batch size", Integer { min: 1, max: 4096 }, "Sequences in one forward."),
+    field("train.gradient_accumulation_steps", "Gradient accumulation", Integer { min: 1, max: 65_536 }, "Forwards in one optimizer step."),
+    field("train.epochs", "Epochs", Integer { min: 1, max: 10_000 }, "Times the data is gone through."),
+    field("train.max_steps", "Maximum steps", Integer { min: 0, max: 1_000_000_000 }, "Above 0 it wins over epochs, and the data goes round."),
+    field("train.learning_rate", "Learning rate", Number { min: 1e-10, max: 10.0 }, "1e-4 to 5e-4 suits LoRA; a tenth of that suits full."),
+    field("train.lr_scheduler_type", "Schedule", Choice(&["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "warmup_stable_decay"]), "Shape of the learning rate over the steps."),
+    field("train.warmup_steps", "Warmup steps", Integer { min: 0, max: 1_000_000 }, "Steps in which the learning rate rises from 0."),
+    field("train.warmup_ratio", "Warmup share", Number { min: 0.0, max: 1.0 }, "The same as a share of all steps; used when warmup steps is 0."),
+    field("train.weight_decay", "Weight decay", Number { min: 0.0, max: 10.0 }, "Decoupled weight decay."),
+    field("train.max_grad_norm", "Gradient clipping", Number { min: 0.0, max: 1e6 }, "Largest global gradient norm; 0 switches clipping off."),
+    field("train.optim", "Optimizer", Choice(&["adamw", "lion", "sgd", "adafactor"]), "Which optimizer."),
+    field("train.adam_beta1", "Beta 1", Number { min: 0.0, max: 0.999_999 }, "Decay of the first moment."),
+    field("train.adam_beta2", "Beta 2", Number { min: 0.0, max: 0.999_999 }, "Decay of the second moment."),
+    field("train.adam_epsilon", "Epsilon", Number { min: 1e-20, max: 1.0 }, "Added to the root of the second moment."),
+    field("train.seed", "Seed", Integer { min: 0, max: 9_007_199_254_740_991 }, "Seed of every random choice."),
+    field("train.save_steps", "Save every", Integer { min: 0, max: 1_000_000_000 }, "Steps between checkpoints; 0 saves at the end only."),
+    field("train.save_total_limit", "Checkpoints kept", Integer { min: 1, max: 1000 }, "Older ones are removed."),
+    field("train.eval_steps", "Evaluate every", Integer { min: 0, max: 1_000_000_000 }, "Steps between evaluations; 0 evaluates at the end only."),
+    field("train.early_stopping_patience", "Early stopping", Integer { min: 0, max: 1000 }, "Evaluations without a better loss after which the run ends; 0 switches it off."),
+    field("train.neftune_noise_alpha", "NEFTune noise", Number { min: 0.0, max: 100.0 }, "Noise on the embeddings; 5 is usual, 0 switches it off."),
+    field("train.beta", "Preference strength", Number { min: 0.0001, max: 100.0 }, "Strength of the preference losses."),
+];

@@ -1,0 +1,57 @@
+//! RUN.toml: one validated struct for the web form, the API and the command line.
+
+mod data;
+mod fields;
+mod lora;
+mod model;
+mod read;
+mod train;
+mod validate;
+
+use serde::{Deserialize, Serialize};
+
+pub use data::{DataConfig, DataFormat, FimMode, TrainOn};
+pub use fields::{FIELDS, Field, FieldKind};
+pub use lora::{InitLoraWeights, LoraConfig, TargetModules};
+pub use model::{ModelConfig, ModelDtype, Quantize};
+pub use train::{LrSchedulerType, Method, Optim, TrainConfig};
+
+/// Everything that decides a run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Which weights.
+    pub model: ModelConfig,
+    /// What the model learns from.
+    pub data: DataConfig,
+    /// The adapter.
+    pub lora: LoraConfig,
+    /// How it learns.
+    pub train: TrainConfig,
+    /// Plugins that curate the data or score the output.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginUse>,
+}
+
+/// One `[[plugins]]` entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginUse {
+    /// The plugin's name.
+    pub name: String,
+    /// What it is used for.
+    pub stage: PluginStage,
+    /// Values for its config schema.
+    #[serde(default)]
+    pub config: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What a run uses a plugin for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PluginStage {
+    /// It decides what goes into the data.
+    Curate,
+    /// It scores what the model writes.
+    Score,
+}

@@ -1,0 +1,168 @@
+use serde_json::Value;
+
+use super::{FIELDS, FieldKind, InitLoraWeights, Method, RunConfig, TargetModules};
+use crate::FieldErrors;
+
+impl RunConfig {
+    /// Checks every range and every rule between fields.
+    ///
+    /// # Errors
+    /// All faults at once, each under its field.
+    pub fn validate(&self) -> Result<(), FieldErrors> {
+        let mut errors = FieldErrors::default();
+        let root = serde_json::to_value(self).expect("a run config serializes");
+        for field in FIELDS {
+            let value = field
+                .path
+                .split('.')
+                .try_fold(&root, |value, key| value.get(key));
+            if let Some(message) = value.and_then(|value| out_of_range(value, field.kind)) {
+                errors.push(field.path, message);
+            }
+        }
+        self.check_sources(&mut errors);
+        self.check_lora(&mut errors);
+        if self.train.output.trim().is_empty() {
+            errors.push(
+                "train.output",
+                "is required: the folder for adapter and checkpoints",
+            );
+        }
+        if self.train.early_stopping_patience > 0 && !self.has_eval_data() {
+            errors.push(
+                "train.early_stopping_patience",
+                "needs held-out data: set data.eval_path or data.eval_split",
+            );
+        }
+        errors.into_result()
+    }
+
+    /// Something is held out to evaluate on.
+    pub fn has_eval_data(&self) -> bool {
+        self.data.eval_path.is_some() || self.data.eval_split > 0.0
+    }
+
+    fn check_sources(&self, errors: &mut FieldErrors) {
+        let (model, data) = (&self.model, &self.data);
+        for (section, path, repo) in [
+            ("model", &model.path, &model.repo),
+            ("data", &data.path, &data.repo),
+        ] {
+            match (path, repo) {
+                (None, None) => errors.push(
+                    format!("{section}.path"),
+                    format!("is required (or {section}.repo)"),
+                ),
+                (Some(_), Some(_)) => errors.push(
+                    format!("{section}.repo"),
+                    format!("give {section}.path or {section}.repo, not both"),
+                ),
+                _ => {}
+            }
+        }
+        if model.revision.is_some() && model.repo.is_none() {
+            errors.push("model.revision", "is for model.repo only");
+        }
+        let device = model.device.as_str();
+        let numbered = device
+            .strip_prefix("cuda:")
+            .is_some_and(|number| number.parse::<u32>().is_ok());
+        if !matches!(device, "auto" | "cpu" | "cuda") && !numbered {
+            errors.push(
+                "model.device",
+                format!("must be auto, cpu, cuda or cuda:N, not {device:?}"),
+            );
+        }
+        if model.random_init && self.train.method != Method::Full {
+            errors.push(
+                "model.random_init",
+                "needs train.method = \"full\": an adapter over random weights learns nothing of use",
+            );
+        }
+        if model.quantize.is_some() && self.train.method == Method::Full {
+            errors.push(
+                "model.quantize",
+                "packs a frozen base; train.method = \"full\" has none",
+            );
+        }
+    }
+
+    fn check_lora(&self, errors: &mut FieldErrors) {
+        let lora = &self.lora;
+        match &lora.target_modules {
+            TargetModules::One(pattern) if pattern.trim().is_empty() => {
+                errors.push(
+                    "lora.target_modules",
+                    "must name at least one module, or all-linear",
+                );
+            }
+            TargetModules::One(pattern) if pattern != "all-linear" => {
+                if let Err(error) = regex::Regex::new(pattern) {
+                    errors.push(
+                        "lora.target_modules",
+                        format!("is no valid regex: {}", last_line(&error)),
+                    );
+                }
+            }
+            TargetModules::List(names) if names.is_empty() => {
+                errors.push("lora.target_modules", "must name at least one module");
+            }
+            _ => {}
+        }
+        if let InitLoraWeights::Named(name) = &lora.init_lora_weights
+            && !matches!(name.as_str(), "gaussian" | "pissa")
+        {
+            errors.push(
+                "lora.init_lora_weights",
+                format!("must be true, false, \"gaussian\" or \"pissa\", not {name:?}"),
+            );
+        }
+        for (name, rank) in &lora.rank_pattern {
+            if !(1..=1024).contains(rank) {
+                errors.push(
+                    format!("lora.rank_pattern.{name}"),
+                    format!("must be between 1 and 1024, not {rank}"),
+                );
+            }
+        }
+        for (name, alpha) in &lora.alpha_pattern {
+            if !(alpha.is_finite() && *alpha > 0.0) {
+                errors.push(
+                    format!("lora.alpha_pattern.{name}"),
+                    format!("must be a finite number above 0, not {alpha}"),
+                );
+            }
+        }
+    }
+}
+
+fn last_line(error: &regex::Error) -> String {
+    error
+        .to_string()
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .to_owned()
+}
+
+fn out_of_range(value: &Value, kind: FieldKind) -> Option<String> {
+    match kind {
+        FieldKind::Integer { min, max } => {
+            let number = value.as_u64()?;
+            (!(min..=max).contains(&number))
+                .then(|| format!("must be between {min} and {max}, not {number}"))
+        }
+        FieldKind::Number { min, max } => match value.as_f64() {
+            Some(number) if (min..=max).contains(&number) => None,
+            Some(number) => Some(format!("must be between {min} and {max}, not {number}")),
+            // A float that JSON cannot write was not finite.
+            None => Some("must be a finite number".to_owned()),
+        },
+        FieldKind::Text => value
+            .as_str()
+            .filter(|text| text.contains('\0'))
+            .map(|_| "must not hold a NUL character".to_owned()),
+        FieldKind::Choice(_) | FieldKind::Flag | FieldKind::Words => None,
+    }
+}

@@ -1,0 +1,131 @@
+//! What a RUN.toml accepts, refuses and keeps.
+
+use domain::{FIELDS, FieldKind, RunConfig};
+use proptest::prelude::*;
+
+const MINIMAL: &str = r#"
+[model]
+path = "model"
+[data]
+path = "data.jsonl"
+[train]
+output = "out"
+"#;
+
+fn refusal(text: &str, overrides: &[&str]) -> String {
+    let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+    RunConfig::from_toml(text, &overrides)
+        .expect_err("must be refused")
+        .to_string()
+}
+
+#[test]
+fn a_minimal_file_gets_the_documented_defaults() {
+    let config = RunConfig::from_toml(MINIMAL, &[]).unwrap();
+    assert_eq!(config.train.batch_size, 4);
+    assert_eq!(config.train.learning_rate, 2e-4);
+    assert_eq!(config.data.max_seq_length, 1024);
+    assert_eq!(config.lora.r, 16);
+}
+
+#[test]
+fn an_unknown_key_is_refused_by_name() {
+    let message = refusal(&format!("{MINIMAL}\nlearing_rate = 1.0"), &[]);
+    assert!(
+        message.contains("train.learing_rate") || message.contains("`learing_rate`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_wrong_type_names_the_field() {
+    let message = refusal(MINIMAL, &["train.batch_size=\"many\""]);
+    assert!(
+        message.starts_with("train.batch_size: invalid type"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_syntax_error_names_the_line() {
+    assert!(refusal("[model]\npath = ", &[]).contains("line 2"));
+}
+
+#[test]
+fn nan_and_infinity_are_refused_by_field() {
+    for value in ["nan", "inf", "-inf"] {
+        let message = refusal(MINIMAL, &[&format!("train.learning_rate={value}")]);
+        assert!(
+            message.starts_with("train.learning_rate: must be a finite number"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn an_override_wins_over_the_file() {
+    let config = RunConfig::from_toml(
+        MINIMAL,
+        &["train.learning_rate=1e-4".into(), "data.path=2024".into()],
+    )
+    .unwrap();
+    assert_eq!(config.train.learning_rate, 1e-4);
+    assert_eq!(config.data.path.as_deref(), Some("2024"));
+}
+
+#[test]
+fn an_init_adapter_refuses_settings_beside_it() {
+    let message = refusal(MINIMAL, &["lora.init_adapter=a", "lora.r=8"]);
+    assert!(
+        message.starts_with("lora.r: is brought by lora.init_adapter"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_missing_model_and_output_are_both_named() {
+    let message = refusal("[data]\npath = \"d\"", &[]);
+    assert!(message.contains("model.path: is required"), "{message}");
+    assert!(message.contains("train.output: is required"), "{message}");
+}
+
+#[test]
+fn every_field_of_the_table_exists_in_the_config_or_is_optional() {
+    let config = RunConfig::from_toml(MINIMAL, &[]).unwrap();
+    let text = config.to_toml();
+    for field in FIELDS {
+        let probe = match field.kind {
+            FieldKind::Integer { min, .. } => min.max(1).to_string(),
+            FieldKind::Number { min, max } => format!("{:?}", min.max(max.min(1.0))),
+            FieldKind::Choice(words) => format!("\"{}\"", words[0]),
+            FieldKind::Flag => "false".to_owned(),
+            FieldKind::Text | FieldKind::Words => "\"cpu\"".to_owned(),
+        };
+        let set = RunConfig::from_toml(&text, &[format!("{}={probe}", field.path)]);
+        if let Err(errors) = set {
+            assert!(
+                !errors.to_string().contains("unknown field"),
+                "{}: {errors}",
+                field.path
+            );
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_config_survives_being_written_and_read(lr in 1e-9f64..1.0, batch in 1u32..512, seed in 0u64..1 << 50, split in 0.0f64..0.5) {
+        let config = RunConfig::from_toml(MINIMAL, &[
+            format!("train.learning_rate={lr:?}"),
+            format!("train.batch_size={batch}"),
+            format!("train.seed={seed}"),
+            format!("data.eval_split={split:?}"),
+        ]).unwrap();
+        prop_assert_eq!(RunConfig::from_toml(&config.to_toml(), &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in ".{0,200}") {
+        let _ = RunConfig::from_toml(&text, &[]);
+    }
+}
