@@ -1,0 +1,91 @@
+//! The command line: one file per command, one arm per command.
+
+mod doctor;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::telemetry;
+
+/// Fine-tune code models on your own hardware, with plugins that decide what they learn from.
+#[derive(Debug, Parser)]
+#[command(
+    name = "codetune",
+    version,
+    propagate_version = true,
+    after_help = "Without a command the studio starts: the same as `codetune serve`."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// One variant a command; its arguments live in the command's own file.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what this machine can do and what is missing
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Wrong usage or bad input: printed as one line, exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+/// An error that ends the program with exit code 2 and one line that names file, field and value.
+pub fn usage_error(message: impl Into<String>) -> anyhow::Error {
+    UsageError(message.into()).into()
+}
+
+/// Runs the command line of this process and says how it should exit: 0 ok, 1 failed, 2 wrong usage or input.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = Config::load().map_err(Into::into).and_then(|config| {
+        let _log = telemetry::start(&config.log)?;
+        run(cli, &config)
+    });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let is_usage = error.chain().any(|cause| cause.is::<UsageError>());
+            ExitCode::from(if is_usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli, config: &Config) -> anyhow::Result<ExitCode> {
+    match cli.command.expect("serve is the default") {
+        Command::Doctor(args) => doctor::run(&args, config),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        for command in Cli::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let nested = command.get_subcommands().next().is_some();
+            assert!(
+                nested || help.contains("codetune"),
+                "`codetune {} --help` shows no example",
+                command.get_name()
+            );
+        }
+    }
+}
