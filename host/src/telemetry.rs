@@ -35,7 +35,7 @@ pub fn start(config: &LogConfig) -> anyhow::Result<()> {
             .with_filter(filter())
             .boxed()
     } else {
-        let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colour = config.colour && io::stderr().is_terminal();
         tracing_subscriber::fmt::layer()
             .with_writer(io::stderr)
             .with_ansi(colour)

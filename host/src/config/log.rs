@@ -11,6 +11,8 @@ pub struct LogConfig {
     pub file: Option<PathBuf>,
     /// `LOG_FORMAT`; `text` or `json`.
     pub json: bool,
+    /// Colour on a terminal; `NO_COLOR` switches it off.
+    pub colour: bool,
 }
 
 /// How much is logged.

@@ -1,0 +1,40 @@
+# `just` lists the recipes. Each is a plain command that works without just, too.
+
+default:
+    @just --list
+
+# Start the studio
+serve:
+    cargo run --release
+
+# Everything that CI decides on
+ci:
+    bash .ci/run
+
+# All tests that need nothing installed
+test:
+    cargo test --workspace
+
+# One crate: domain, store, plugin-host, engine, codetune
+test-crate crate:
+    cargo test -p {{crate}}
+
+# Tests that need PostgreSQL, Chromium or a wasm build (see .ci/tools)
+test-needs:
+    eval "$(.ci/postgres start)" && cargo test --workspace -- --ignored; .ci/postgres stop
+
+# Build every plugin from source into plugins/
+plugins:
+    .ci/build-plugins
+
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo deny check bans licenses sources
+
+# Figures of BENCHMARKS.md
+bench:
+    cargo build --release
+    target/release/codetune bench make-model --output target/smol-135m
+    target/release/codetune bench train --model target/smol-135m --batch-size 2 --seq-len 512 --steps 5 --lora-r 16 --json
+    target/release/codetune bench plugins --json
