@@ -1,1 +1,12 @@
-//! engine
+//! The engine: reads a model and data, trains, writes an adapter or a model, and generates text.
+//!
+//! It knows nothing of the web, of a database or of plugins, and it keeps no global state: [`train()`] takes a
+//! run config and a stop flag and tells what happens through [`domain::RunEvent`]s. No candle type leaves it.
+//!
+//! Reading order: [`train()`], then `model` (one decoder described by data, with a hand-written backward), `ops`
+//! (the fused kernels, one file each), `lora`, `optim`, `data`, `generate`.
+
+pub mod data;
+mod error;
+
+pub use error::{Error, Result};
