@@ -56,7 +56,8 @@ pub struct Diagnostic {
     pub code: String,
     /// How bad it is.
     pub severity: Severity,
-    /// Where it is.
+    /// Where it is; in JSON its four fields stand beside the others.
+    #[serde(flatten)]
     pub span: Span,
     /// One sentence.
     pub message: String,
@@ -82,6 +83,9 @@ pub struct FileAnalysis {
     pub diagnostics: Vec<Diagnostic>,
     /// What was measured.
     pub metrics: Vec<Metric>,
+    /// What the plugin's tool would answer for this file, where it has more to say than numbers.
+    #[serde(default)]
+    pub details: Option<serde_json::Value>,
     /// Why the file could not be analysed (a trap, a limit); the two lists are empty then.
     pub unanalyzable: Option<String>,
 }

@@ -131,6 +131,8 @@ pub struct PluginInfo {
     pub metadata: Option<PluginMetadata>,
     /// What the manifest asks for.
     pub capabilities: Vec<Capability>,
+    /// What of it the user, or the studio for a plugin that it ships, has granted to this version.
+    pub granted: Vec<Capability>,
     /// Interfaces that the component imports, by their full WIT names.
     pub imports: Vec<String>,
     /// Bounds of one call.
