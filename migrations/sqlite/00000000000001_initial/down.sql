@@ -1,0 +1,9 @@
+DROP TABLE plugin_executions;
+DROP TABLE plugins;
+DROP TABLE datasets;
+DROP TABLE adapters;
+DROP TABLE checkpoints;
+DROP TABLE events;
+DROP TABLE metric_buckets;
+DROP TABLE metrics;
+DROP TABLE runs;
