@@ -1,0 +1,154 @@
+use std::ops::Range;
+
+use serde_json::Value as Json;
+
+use super::{ChatTemplate, Conversation};
+use crate::{Error, Result};
+
+/// A rendered conversation and where its assistant turns stand in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turns {
+    /// The whole conversation.
+    pub text: String,
+    /// Byte ranges of what the assistant writes, its end-of-turn token included, in order.
+    pub assistant: Vec<Range<usize>>,
+}
+
+impl ChatTemplate {
+    /// Renders a conversation and finds what the assistant writes in it.
+    ///
+    /// A template with `{% generation %}` blocks says so itself. With any other, a turn is what rendering the
+    /// conversation up to it adds to the conversation before it with an open assistant turn; where a template
+    /// renders earlier turns differently later on (some drop the reasoning), the turn's text is looked up.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where rendering fails or a turn cannot be found.
+    pub fn turns(&self, conversation: Conversation<'_>) -> Result<Turns> {
+        if self.marks_generation {
+            self.marked_turns(conversation)
+        } else {
+            self.found_turns(conversation)
+        }
+    }
+
+    fn marked_turns(&self, conversation: Conversation<'_>) -> Result<Turns> {
+        let marks = unused_marks(conversation)?;
+        let marked = self.render_marked(conversation, false, Some(marks))?;
+        let (mut text, mut assistant, mut open) = (String::new(), Vec::new(), None);
+        for character in marked.chars() {
+            if character == marks.0 {
+                open = Some(text.len());
+            } else if character == marks.1 {
+                if let Some(start) = open.take() {
+                    assistant.push(start..text.len());
+                }
+            } else {
+                text.push(character);
+            }
+        }
+        Ok(Turns { text, assistant })
+    }
+
+    fn found_turns(&self, conversation: Conversation<'_>) -> Result<Turns> {
+        let text = self.render(conversation, false)?;
+        let messages = conversation.messages;
+        let mut assistant = Vec::new();
+        let mut cursor = 0;
+        for (index, message) in messages.iter().enumerate() {
+            if message["role"] != "assistant" {
+                continue;
+            }
+            let up_to = |end: usize, open: bool| {
+                let part = Conversation {
+                    messages: &messages[..end],
+                    ..conversation
+                };
+                // A template may refuse a part of a conversation that it takes as a whole.
+                self.render(part, open).ok()
+            };
+            let after = up_to(index + 1, false);
+            let turn = by_prefixes(
+                &text,
+                up_to(index, false),
+                up_to(index, true),
+                after.as_deref(),
+                message,
+            )
+            .or_else(|| looked_up(&text, cursor, after.as_deref(), message))
+            .filter(|turn| turn.start >= cursor)
+            .ok_or_else(|| {
+                Error::Input(format!(
+                    "chat template: cannot tell where the assistant's turn (message {}) stands in the rendered \
+                     conversation; put {{% generation %}} … {{% endgeneration %}} around it in the template, \
+                     or set data.train_on = \"all\"",
+                    index + 1
+                ))
+            })?;
+            cursor = turn.end;
+            assistant.push(turn);
+        }
+        Ok(Turns { text, assistant })
+    }
+}
+
+fn by_prefixes(
+    text: &str,
+    before: Option<String>,
+    opened: Option<String>,
+    after: Option<&str>,
+    message: &Json,
+) -> Option<Range<usize>> {
+    let after = after.filter(|after| text.starts_with(after))?;
+    if let Some(opened) = &opened
+        && before.as_ref().is_none_or(|before| opened != before)
+        && after.starts_with(opened.as_str())
+        && opened.len() < after.len()
+    {
+        return Some(opened.len()..after.len());
+    }
+    // The template opens no turn, or opens it otherwise than it writes it: the turn begins with its text.
+    let from = before
+        .filter(|before| after.starts_with(before.as_str()))
+        .map_or(0, |before| before.len());
+    let found = by_content(after, from, message)?;
+    Some(found.start..after.len())
+}
+
+/// The turn's text from `cursor` on, with the end of turn that the template writes after it.
+fn looked_up(
+    text: &str,
+    cursor: usize,
+    after: Option<&str>,
+    message: &Json,
+) -> Option<Range<usize>> {
+    let turn = by_content(text, cursor, message)?;
+    let content = &text[turn.clone()];
+    let end_of_turn = after
+        .and_then(|after| Some(&after[after.rfind(content)? + content.len()..]))
+        .filter(|end| text[turn.end..].starts_with(end))
+        .map_or(0, str::len);
+    Some(turn.start..turn.end + end_of_turn)
+}
+
+fn by_content(text: &str, from: usize, message: &Json) -> Option<Range<usize>> {
+    let content = message["content"].as_str()?.trim();
+    if content.is_empty() {
+        return None;
+    }
+    let start = from + text.get(from..)?.find(content)?;
+    Some(start..start + content.len())
+}
+
+/// Two characters that stand nowhere in the conversation: Unicode keeps some that no text may use.
+fn unused_marks(conversation: Conversation<'_>) -> Result<(char, char)> {
+    let text: String = conversation
+        .messages
+        .iter()
+        .chain(conversation.tools)
+        .map(Json::to_string)
+        .collect();
+    let mut free = ('\u{FDD0}'..='\u{FDEF}').filter(|mark| !text.contains(*mark));
+    free.next().zip(free.next()).ok_or_else(|| {
+        Error::Input("the conversation uses every one of Unicode's noncharacters".to_owned())
+    })
+}

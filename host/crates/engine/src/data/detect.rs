@@ -1,0 +1,80 @@
+//! Which format a dataset has, by the columns of its first row.
+
+use std::path::Path;
+
+use domain::{DataConfig, DataFormat, FieldErrors};
+
+use super::{format, read::Row, unsupported_format};
+use crate::{Error, Result};
+
+/// Columns by which a format is known; the first that is there wins, so the more telling stand first.
+const BY_COLUMNS: &[(DataFormat, &[&str])] = &[
+    (DataFormat::Tokenized, &["input_ids"]),
+    (DataFormat::Messages, &["messages"]),
+    (DataFormat::Sharegpt, &["conversations"]),
+    (DataFormat::Preference, &["chosen", "rejected"]),
+    (DataFormat::Completion, &["prompt", "completion"]),
+    (DataFormat::Alpaca, &["instruction", "output"]),
+    (DataFormat::Text, &["text"]),
+];
+
+/// The format that is set, or that `auto` finds; checks `data.columns` against it.
+pub(super) fn format(config: &DataConfig, rows: &[Row], path: &Path) -> Result<DataFormat> {
+    let format = match config.format {
+        DataFormat::Auto => by_columns(config, &rows[0]).ok_or_else(|| {
+            Error::file(
+                path,
+                format!(
+                    "its columns ({}) tell no format; set data.format, and data.columns where the names differ, \
+                     for example {{ prompt = \"question\", completion = \"answer\" }}",
+                    columns(&rows[0])
+                ),
+            )
+        })?,
+        set => set,
+    };
+    if let Some(message) = unsupported_format(format) {
+        return Err(Error::file(path, format!("its format {message}")));
+    }
+    let known = format::columns(format);
+    if let Some(other) = config
+        .columns
+        .keys()
+        .find(|ours| !known.contains(&ours.as_str()))
+    {
+        return Err(FieldErrors::one(
+            format!("data.columns.{other}"),
+            format!(
+                "is no column of the format {}, which has {}",
+                format::name(format),
+                known.join(", ")
+            ),
+        )
+        .into());
+    }
+    Ok(format)
+}
+
+/// The format that the columns of a row tell, if any.
+pub(super) fn by_columns(config: &DataConfig, row: &Row) -> Option<DataFormat> {
+    let has = |ours: &&str| {
+        let theirs = config.columns.get(*ours).map_or(*ours, String::as_str);
+        row.fields.contains_key(theirs)
+    };
+    BY_COLUMNS
+        .iter()
+        .find(|(_, columns)| columns.iter().all(has))
+        .map(|(format, _)| *format)
+}
+
+/// Names of a row's columns, for messages.
+pub(super) fn columns(row: &Row) -> String {
+    if row.fields.is_empty() {
+        return "none".to_owned();
+    }
+    row.fields
+        .keys()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,142 @@
+//! One file a format: a row becomes pieces of text that are given or learned.
+
+mod alpaca;
+mod completion;
+mod messages;
+mod text;
+mod tokenized;
+
+use domain::{DataConfig, DataFormat};
+use serde_json::Value;
+
+use super::{
+    Sample, detect,
+    encode::Encoder,
+    read::{Row, kind},
+};
+use crate::{Error, Result, tokenizer::Piece};
+
+/// What a row holds.
+pub(super) enum Content {
+    /// Text, still to be encoded.
+    Text {
+        /// In order.
+        pieces: Vec<Piece>,
+        /// The tokenizer's own tokens go around it, such as a BOS; a chat template writes them itself.
+        special: bool,
+        /// The end-of-document token goes behind it.
+        end: bool,
+    },
+    /// Tokens as they are.
+    Tokens(Sample),
+}
+
+/// Formats that can be loaded.
+pub(super) const SUPPORTED: &[&str] = &["text", "completion", "alpaca", "messages", "tokenized"];
+
+/// The name of a format in a RUN.toml.
+pub(super) fn name(format: DataFormat) -> String {
+    serde_json::to_value(format)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// Columns of a format, by our names.
+pub(super) fn columns(format: DataFormat) -> &'static [&'static str] {
+    match format {
+        DataFormat::Completion => &["prompt", "completion"],
+        DataFormat::Alpaca => &["instruction", "input", "output", "system"],
+        DataFormat::Messages => &["messages", "tools"],
+        DataFormat::Tokenized => &["input_ids", "labels"],
+        _ => &["text"],
+    }
+}
+
+/// Reads a row.
+pub(super) fn content(
+    format: DataFormat,
+    row: &Row,
+    config: &DataConfig,
+    encoder: &Encoder,
+) -> Result<Content> {
+    let columns = Columns { row, config };
+    match format {
+        DataFormat::Completion => completion::content(&columns),
+        DataFormat::Alpaca => alpaca::content(&columns),
+        DataFormat::Messages => messages::content(&columns, encoder),
+        DataFormat::Tokenized => tokenized::content(&columns, encoder.vocab_size()),
+        _ => text::content(&columns),
+    }
+}
+
+/// A row's columns under our names.
+struct Columns<'a> {
+    row: &'a Row,
+    config: &'a DataConfig,
+}
+
+impl<'a> Columns<'a> {
+    fn theirs<'b>(&'b self, ours: &'b str) -> &'b str {
+        self.config.columns.get(ours).map_or(ours, String::as_str)
+    }
+
+    /// A value that may be missing or null.
+    fn optional(&self, ours: &str) -> Option<&'a Value> {
+        self.row
+            .fields
+            .get(self.theirs(ours))
+            .filter(|value| !value.is_null())
+    }
+
+    fn value(&self, ours: &str) -> Result<&'a Value> {
+        self.optional(ours).ok_or_else(|| {
+            let absent = if self.row.fields.contains_key(self.theirs(ours)) {
+                "is null"
+            } else {
+                "is missing"
+            };
+            self.error(
+                ours,
+                format!(
+                    "{absent}; the row has the columns {} (data.columns maps other names)",
+                    detect::columns(self.row)
+                ),
+            )
+        })
+    }
+
+    fn text(&self, ours: &str) -> Result<&'a str> {
+        let value = self.value(ours)?;
+        value
+            .as_str()
+            .ok_or_else(|| self.error(ours, format!("must be text, not {}", kind(value))))
+    }
+
+    fn optional_text(&self, ours: &str) -> Result<Option<&'a str>> {
+        if self.optional(ours).is_none() {
+            return Ok(None);
+        }
+        self.text(ours).map(Some)
+    }
+
+    fn error(&self, ours: &str, message: impl AsRef<str>) -> Error {
+        self.row
+            .origin
+            .error(format!("field {}: {}", self.theirs(ours), message.as_ref()))
+    }
+
+    /// A prompt and what is to be learned after it; all of it with `train_on = "all"`.
+    fn prompt_and(&self, prompt: String, completion: &str) -> Content {
+        let prompt = Piece {
+            text: prompt,
+            trained: self.config.train_on == domain::TrainOn::All,
+        };
+        Content::Text {
+            pieces: vec![prompt, Piece::trained(completion)],
+            special: true,
+            // A row without a completion teaches nothing, not even where to end.
+            end: !completion.is_empty(),
+        }
+    }
+}

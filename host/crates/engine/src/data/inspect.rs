@@ -1,0 +1,84 @@
+//! What is in a file, before anything is trained on it.
+
+use std::{collections::BTreeMap, path::Path};
+
+use domain::{DataConfig, DataFormat};
+use serde::Serialize;
+
+use super::{DataReport, detect, encode, encode_all, read, unsupported_format};
+use crate::Result;
+
+/// What is in a dataset.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inspection {
+    /// The format that its columns tell; none where they tell none.
+    pub format: Option<DataFormat>,
+    /// Why it cannot be loaded, where it cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Rows.
+    pub rows: usize,
+    /// Columns with the number of rows that have a value there.
+    pub columns: BTreeMap<String, usize>,
+    /// Characters of all text in the rows.
+    pub characters: usize,
+    /// Lengths and labels in tokens, where a model folder was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<DataReport>,
+}
+
+/// Looks at a file or folder; with a model folder it counts tokens and labels too, by the settings of `config`,
+/// whose `path` is not used.
+///
+/// # Errors
+/// What cannot be read, and with a model folder the first row that cannot be encoded.
+pub fn inspect(path: &Path, config: &DataConfig, model_dir: Option<&Path>) -> Result<Inspection> {
+    let rows = read::rows(path, config.format)?;
+    let mut columns: BTreeMap<String, usize> = BTreeMap::new();
+    let mut characters = 0;
+    for row in &rows {
+        for (name, value) in &row.fields {
+            let count = columns.entry(name.clone()).or_default();
+            *count += usize::from(!value.is_null());
+            characters += text_length(value);
+        }
+    }
+    let format = match config.format {
+        DataFormat::Auto => detect::by_columns(config, &rows[0]),
+        set => Some(set),
+    };
+    let problem = match format {
+        None => detect::format(config, &rows, path)
+            .err()
+            .map(|error| error.to_string()),
+        Some(format) => unsupported_format(format),
+    };
+    let tokens = match (model_dir, format) {
+        (Some(model_dir), Some(_)) if problem.is_none() => {
+            let format = detect::format(config, &rows, path)?;
+            let encoder = encode::Encoder::new(config, format, model_dir)?;
+            let (samples, mut report) = encode_all(&rows, &encoder, path)?;
+            report.count(&samples, &[]);
+            Some(report)
+        }
+        _ => None,
+    };
+    Ok(Inspection {
+        format,
+        problem,
+        rows: rows.len(),
+        columns,
+        characters,
+        tokens,
+    })
+}
+
+fn text_length(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => text.chars().count(),
+        Value::Array(items) => items.iter().map(text_length).sum(),
+        Value::Object(map) => map.values().map(text_length).sum(),
+        _ => 0,
+    }
+}

@@ -1,0 +1,302 @@
+//! The tokenizer of a model folder: text to ids and back, its special tokens, its chat template.
+//!
+//! [`Tokenizer`] reads what Python's `transformers` writes (`tokenizer.json`, `tokenizer_config.json`,
+//! `chat_template.jinja`); [`train_bpe`] makes a new one.
+
+mod config;
+mod train;
+
+use std::{fs, path::Path};
+
+use crate::{Error, Result};
+
+pub use config::SpecialTokens;
+pub use train::{BpeTraining, TrainedTokenizer, train_bpe};
+
+/// A tokenizer with what its folder says about special tokens and conversations.
+///
+/// Truncation and padding that a `tokenizer.json` may carry are off: cutting is the caller's decision and is
+/// always reported.
+#[derive(Clone)]
+pub struct Tokenizer {
+    /// Without its post-processor, so that offsets are exact (`ByteLevel` trims blanks off them) and special
+    /// tokens are added here, in one place.
+    inner: tokenizers::Tokenizer,
+    prefix: Vec<u32>,
+    suffix: Vec<u32>,
+    byte_level: bool,
+    special: SpecialTokens,
+    eos_ids: Vec<u32>,
+    chat_template: Option<String>,
+}
+
+/// A stretch of text and whether it is to be learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The text.
+    pub text: String,
+    /// Its tokens carry a label.
+    pub trained: bool,
+}
+
+impl Piece {
+    /// A piece of text that is given, not learned.
+    pub fn given(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            trained: false,
+        }
+    }
+
+    /// A piece of text that is learned.
+    pub fn trained(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            trained: true,
+        }
+    }
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` and what stands beside it in a model folder.
+    ///
+    /// # Errors
+    /// A missing or damaged file, named.
+    pub fn load(model_dir: &Path) -> Result<Self> {
+        let path = model_dir.join("tokenizer.json");
+        if !path.is_file() {
+            return Err(Error::file(
+                model_dir,
+                "holds no tokenizer.json; save the tokenizer there with Transformers' \
+                 AutoTokenizer.save_pretrained, or make one with `codetune tokenizer train`",
+            ));
+        }
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|error| Error::file(&path, format!("is no tokenizer: {error}")))?;
+        let described = config::read(model_dir)?;
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|error| Error::file(&path, format!("{error}")))?;
+        let (prefix, suffix) = added_around(&inner, &path)?;
+        let byte_level = splits_bytes(&bytes);
+        inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
+        let mut eos_ids = described.eos_ids;
+        if let Some(eos) = &described.special.eos {
+            let id = inner.token_to_id(eos).ok_or_else(|| {
+                Error::file(
+                    model_dir.join("tokenizer_config.json"),
+                    format!("names the eos_token {eos:?}, which tokenizer.json does not hold"),
+                )
+            })?;
+            // What the tokenizer says comes first: it is the one that is appended.
+            eos_ids.retain(|other| *other != id);
+            eos_ids.insert(0, id);
+        }
+        Ok(Self {
+            inner,
+            prefix,
+            suffix,
+            byte_level,
+            special: described.special,
+            eos_ids,
+            chat_template: described.chat_template,
+        })
+    }
+
+    /// Ids of `text`, with the tokens that the tokenizer puts around every text (such as a BOS) when `special`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the tokenizer fails.
+    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|error| Error::Input(format!("the tokenizer failed: {error}")))?;
+        if !special {
+            return Ok(encoding.get_ids().to_vec());
+        }
+        Ok([&self.prefix[..], encoding.get_ids(), &self.suffix[..]].concat())
+    }
+
+    /// Ids of the joined pieces and, for each, whether it belongs to a trained piece.
+    ///
+    /// The text is encoded as a whole. Where a token would reach over an edge between given and trained text, a
+    /// byte-level tokenizer encodes the pieces on their own instead: the prompt then has the very tokens that it
+    /// has when the model is asked to go on from it. Another kind of tokenizer cannot be split without changing
+    /// the text, so there such a token counts as trained.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the tokenizer fails.
+    pub fn encode_pieces(&self, pieces: &[Piece]) -> Result<(Vec<u32>, Vec<bool>)> {
+        let pieces = merged(pieces);
+        if let [only] = &pieces[..] {
+            let ids = self.encode(&only.text, false)?;
+            let mask = vec![only.trained; ids.len()];
+            return Ok((ids, mask));
+        }
+        let text: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
+        let encoding = self
+            .inner
+            .encode(text.as_str(), false)
+            .map_err(|error| Error::Input(format!("the tokenizer failed: {error}")))?;
+        let mut edges = Vec::with_capacity(pieces.len());
+        let mut end = 0;
+        for piece in &pieces {
+            end += piece.text.len();
+            edges.push(end);
+        }
+        let crosses = |&(from, to): &(usize, usize)| {
+            let edge = edges.partition_point(|edge| *edge <= from);
+            edges.get(edge).is_some_and(|edge| *edge < to)
+        };
+        if self.byte_level && encoding.get_offsets().iter().any(crosses) {
+            let (mut ids, mut mask) = (Vec::new(), Vec::new());
+            for piece in &pieces {
+                ids.extend(self.encode(&piece.text, false)?);
+                mask.resize(ids.len(), piece.trained);
+            }
+            return Ok((ids, mask));
+        }
+        let mask = encoding
+            .get_offsets()
+            .iter()
+            .map(|&(from, to)| {
+                let first = edges.partition_point(|edge| *edge <= from);
+                let last = edges.partition_point(|edge| *edge < to.max(from + 1));
+                pieces[first.min(pieces.len() - 1)..=last.min(pieces.len() - 1)]
+                    .iter()
+                    .any(|piece| piece.trained)
+            })
+            .collect();
+        Ok((encoding.get_ids().to_vec(), mask))
+    }
+
+    /// Text of `ids`; bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the tokenizer fails.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        self.inner
+            .decode(ids, skip_special)
+            .map_err(|error| Error::Input(format!("the tokenizer failed: {error}")))
+    }
+
+    /// Tokens that are put before every text, such as a BOS.
+    pub fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
+    /// Tokens that are put after every text; empty with nearly every decoder model.
+    pub fn suffix(&self) -> &[u32] {
+        &self.suffix
+    }
+
+    /// The token that ends a document, where one is known.
+    pub fn eos_id(&self) -> Option<u32> {
+        self.eos_ids.first().copied()
+    }
+
+    /// Every token after which generation stops.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos_ids
+    }
+
+    /// Names of the special tokens.
+    pub fn special_tokens(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// The Jinja template for conversations, where the folder holds one.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// Ids, added tokens included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// A token as it stands in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The id of a token as it stands in the vocabulary.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The token is an added special token, such as an end of turn.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner
+            .get_added_vocabulary()
+            .get_added_tokens_decoder()
+            .get(&id)
+            .is_some_and(|token| token.special)
+    }
+
+    /// Added tokens with their ids, in the order of the ids.
+    pub fn added_tokens(&self) -> Vec<(u32, String)> {
+        let mut added: Vec<_> = self
+            .inner
+            .get_added_tokens_decoder()
+            .into_iter()
+            .map(|(id, token)| (id, token.content))
+            .collect();
+        added.sort_unstable();
+        added
+    }
+
+    /// The tokenizer works on bytes, so that text can be split anywhere and nothing is unknown.
+    pub fn is_byte_level(&self) -> bool {
+        self.byte_level
+    }
+}
+
+/// Neighbours of one kind as one piece; empty ones fall away.
+fn merged(pieces: &[Piece]) -> Vec<Piece> {
+    let mut out: Vec<Piece> = Vec::new();
+    for piece in pieces.iter().filter(|piece| !piece.text.is_empty()) {
+        match out.last_mut() {
+            Some(last) if last.trained == piece.trained => last.text.push_str(&piece.text),
+            _ => out.push(piece.clone()),
+        }
+    }
+    if out.is_empty() {
+        out.push(Piece::given(""));
+    }
+    out
+}
+
+/// What the post-processor puts before and after a text.
+fn added_around(inner: &tokenizers::Tokenizer, path: &Path) -> Result<(Vec<u32>, Vec<u32>)> {
+    let ids = |special| {
+        inner
+            .encode("a", special)
+            .map(|encoding| encoding.get_ids().to_vec())
+            .map_err(|error| Error::file(path, format!("cannot encode: {error}")))
+    };
+    let (bare, full) = (ids(false)?, ids(true)?);
+    let start = full
+        .windows(bare.len().max(1))
+        .position(|window| window == bare)
+        .unwrap_or(0);
+    let end = (start + bare.len()).min(full.len());
+    Ok((full[..start].to_vec(), full[end..].to_vec()))
+}
+
+fn splits_bytes(tokenizer_json: &[u8]) -> bool {
+    fn byte_level(value: &serde_json::Value) -> bool {
+        match value["type"].as_str() {
+            Some("ByteLevel") => value["add_prefix_space"] != serde_json::Value::Bool(true),
+            Some("Sequence") => value["pretokenizers"]
+                .as_array()
+                .is_some_and(|steps| steps.iter().any(byte_level)),
+            _ => false,
+        }
+    }
+    serde_json::from_slice::<serde_json::Value>(tokenizer_json)
+        .is_ok_and(|json| byte_level(&json["pre_tokenizer"]))
+}

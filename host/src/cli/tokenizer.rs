@@ -1,0 +1,235 @@
+//! `codetune tokenizer`: make a tokenizer, look into one, and cut text into training sequences with it.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use engine::{
+    data::{read_documents, windows},
+    tokenizer::{BpeTraining, Tokenizer, train_bpe},
+};
+use serde_json::json;
+
+use super::usage_error;
+use crate::config::Config;
+
+/// Arguments of `codetune tokenizer`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  codetune tokenizer train --input src --vocab-size 4096 --output DIR"
+)]
+pub struct TokenizerArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a byte-level BPE on files
+    Train(TrainArgs),
+    /// Show a tokenizer's special tokens, and how it cuts a text
+    Inspect(InspectArgs),
+    /// Cut documents into sequences of one length, as a dataset of the format tokenized
+    Encode(EncodeArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  codetune tokenizer train --input src --vocab-size 4096 --output DIR"
+)]
+struct TrainArgs {
+    /// Files or folders: text and source files, or JSON lines with a "text" column
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    input: Vec<PathBuf>,
+    /// Tokens in all, bytes and special tokens included
+    #[arg(long, default_value_t = 32_000)]
+    vocab_size: usize,
+    /// Folder for tokenizer.json and tokenizer_config.json
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// Special tokens; the first ends a document
+    #[arg(long, num_args = 1.., value_name = "TOKEN", default_value = "<|endoftext|>")]
+    special: Vec<String>,
+    /// Times that a pair must be seen to become a token
+    #[arg(long, default_value_t = 2)]
+    min_frequency: u64,
+    /// Longest sequence that the model will take
+    #[arg(long, default_value_t = 2048)]
+    model_max_length: usize,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  codetune tokenizer inspect DIR \"def f(x):\" --json")]
+struct InspectArgs {
+    /// A folder with tokenizer.json
+    dir: PathBuf,
+    /// A text to cut
+    text: Option<String>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  codetune tokenizer encode DIR --input src --max-seq-length 512 --output data.jsonl"
+)]
+struct EncodeArgs {
+    /// A folder with tokenizer.json
+    dir: PathBuf,
+    /// Files or folders: text and source files, or JSON lines with a "text" column
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    input: Vec<PathBuf>,
+    /// Tokens of a sequence
+    #[arg(long, default_value_t = 512)]
+    max_seq_length: usize,
+    /// Start a new sequence with each document instead of filling up
+    #[arg(long)]
+    no_join: bool,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a subcommand.
+pub fn run(args: &TokenizerArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Train(args) => train(args),
+        Command::Inspect(args) => inspect(args),
+        Command::Encode(args) => encode(args),
+    }
+}
+
+fn train(args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    let documents = read_documents(&args.input).map_err(bad_input)?;
+    let training = BpeTraining {
+        vocab_size: args.vocab_size,
+        special_tokens: args.special.clone(),
+        min_frequency: args.min_frequency,
+        model_max_length: args.model_max_length,
+    };
+    let made = train_bpe(&documents, &training, &args.output).map_err(bad_input)?;
+    if made.vocab_size < args.vocab_size {
+        eprintln!(
+            "warning: the input gave {} tokens only, not {}: it holds no more pairs that repeat",
+            made.vocab_size, args.vocab_size
+        );
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&made)?);
+    } else {
+        println!(
+            "{} tokens from {} documents ({} bytes), written to {}",
+            made.vocab_size,
+            made.documents,
+            made.bytes,
+            args.output.display()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let tokenizer = Tokenizer::load(&args.dir).map_err(bad_input)?;
+    let special = tokenizer.special_tokens();
+    let added = tokenizer.added_tokens();
+    let cut = args
+        .text
+        .as_deref()
+        .map(|text| tokenizer.encode(text, true))
+        .transpose()?;
+    if args.json {
+        let tokens = cut.as_ref().map(|ids| {
+            ids.iter()
+                .map(|id| json!({"id": id, "token": tokenizer.token(*id)}))
+                .collect::<Vec<_>>()
+        });
+        println!(
+            "{}",
+            json!({
+                "vocab_size": tokenizer.vocab_size(),
+                "byte_level": tokenizer.is_byte_level(),
+                "special_tokens": special,
+                "eos_ids": tokenizer.eos_ids(),
+                "added_tokens": added
+                    .iter()
+                    .map(|(id, token)| json!({"id": id, "token": token}))
+                    .collect::<Vec<_>>(),
+                "chat_template": tokenizer.chat_template().is_some(),
+                "tokens": tokens,
+            })
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{} tokens", tokenizer.vocab_size());
+    for (name, token) in [
+        ("begins a text", &special.bos),
+        ("ends a text", &special.eos),
+        ("fills a batch", &special.pad),
+    ] {
+        println!("  {name:<14} {}", token.as_deref().unwrap_or("(none)"));
+    }
+    println!(
+        "  chat template  {}",
+        if tokenizer.chat_template().is_some() {
+            "yes"
+        } else {
+            "none"
+        }
+    );
+    for (id, token) in &added {
+        println!("  added {id:>8} {token}");
+    }
+    for id in cut.unwrap_or_default() {
+        println!("{id:>8} {}", tokenizer.token(id).unwrap_or_default());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn encode(args: &EncodeArgs) -> anyhow::Result<ExitCode> {
+    let tokenizer = Tokenizer::load(&args.dir).map_err(bad_input)?;
+    let documents = read_documents(&args.input).map_err(bad_input)?;
+    let samples =
+        windows(&documents, &tokenizer, args.max_seq_length, !args.no_join).map_err(bad_input)?;
+    let context = || format!("{}: cannot write", args.output.display());
+    let mut out = BufWriter::new(File::create(&args.output).with_context(context)?);
+    let mut tokens = 0;
+    for sample in &samples {
+        tokens += sample.input_ids.len();
+        let row = json!({"input_ids": sample.input_ids, "labels": sample.labels});
+        writeln!(out, "{row}").with_context(context)?;
+    }
+    out.flush().with_context(context)?;
+    if args.json {
+        println!(
+            "{}",
+            json!({"sequences": samples.len(), "tokens": tokens, "documents": documents.len()})
+        );
+    } else {
+        println!(
+            "{} sequences with {tokens} tokens from {} documents, written to {}",
+            samples.len(),
+            documents.len(),
+            args.output.display()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bad_input(error: engine::Error) -> anyhow::Error {
+    match error {
+        engine::Error::Io { .. } | engine::Error::Compute(_) => error.into(),
+        wrong => usage_error(wrong.to_string()),
+    }
+}
