@@ -6,7 +6,14 @@
 //! Reading order: [`train()`], then `model` (one decoder described by data, with a hand-written backward), `ops`
 //! (the fused kernels, one file each), `lora`, `optim`, `data`, `generate`.
 
+pub mod chat;
 pub mod data;
 mod error;
+mod files;
+mod lora;
+mod model;
+mod ops;
+mod optim;
+pub mod tokenizer;
 
 pub use error::{Error, Result};

@@ -1,0 +1,84 @@
+//! Writing files so that they are whole or not there.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+/// Writes a file and waits until it is on the disk.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(Error::io("write", path))
+}
+
+/// Makes the names in a folder last through a loss of power.
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(Error::io("write", path))?;
+    let _ = path;
+    Ok(())
+}
+
+/// Fills a folder beside its place and renames it there, so that nobody ever sees half of it.
+pub(crate) fn replace_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("output");
+    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    let fresh = parent.join(format!(".{name}.new"));
+    let old = parent.join(format!(".{name}.old"));
+    remove_folder(&fresh)?;
+    remove_folder(&old)?;
+    fs::create_dir(&fresh).map_err(Error::io("create", &fresh))?;
+    fill(&fresh)?;
+    sync_folder(&fresh)?;
+    if path.exists() {
+        fs::rename(path, &old).map_err(Error::io("rename", path))?;
+    }
+    fs::rename(&fresh, path).map_err(Error::io("rename", &fresh))?;
+    sync_folder(parent)?;
+    remove_folder(&old)
+}
+
+/// Removes a folder, where there is one.
+pub(crate) fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// SHA-256 of a file in hexadecimal.
+pub(crate) fn digest(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        let count = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        if count == 0 {
+            return Ok(hex(&hasher.finalize()));
+        }
+        hasher.update(&buffer[..count]);
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,148 @@
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use domain::InitLoraWeights;
+
+use super::Settings;
+use super::target::targets;
+use crate::model::{Decoder, Linear, Lora, Parameter, Weights, named_generator, normal, uniform};
+use crate::{Error, Result};
+
+/// What PEFT puts before a module's path.
+const PREFIX: &str = "base_model.model.";
+
+/// Gives the layers that the settings choose a fresh adapter, drawn from `seed`.
+///
+/// # Errors
+/// The settings choose no layer, or name what is not there.
+pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> Result<()> {
+    let modules: Vec<&str> = decoder
+        .linears()
+        .map(|linear| linear.name.as_str())
+        .collect();
+    let chosen =
+        targets(settings, &modules).map_err(|message| domain::FieldErrors::one("lora", message))?;
+    for linear in decoder
+        .linears_mut()
+        .filter(|linear| chosen.contains(&linear.name))
+    {
+        let rank = settings.rank(&linear.name);
+        let (out, input) = linear.weight.value.dims2()?;
+        let (name_a, name_b) = names(&linear.name);
+        // PEFT: Kaiming-uniform with a = sqrt(5) is uniform within 1 / sqrt(inputs); `gaussian` has deviation 1 / r.
+        let mut generator = named_generator(seed, &name_a);
+        let a = match &settings.init {
+            InitLoraWeights::Named(_) => normal(&mut generator, rank * input, 1.0 / rank as f64),
+            InitLoraWeights::Flag(_) => {
+                uniform(&mut generator, rank * input, 1.0 / (input as f64).sqrt())
+            }
+        };
+        let b = match &settings.init {
+            InitLoraWeights::Flag(false) => uniform(
+                &mut named_generator(seed, &name_b),
+                out * rank,
+                1.0 / (rank as f64).sqrt(),
+            ),
+            _ => vec![0.0; out * rank],
+        };
+        let a = Tensor::from_vec(a, (rank, input), &Device::Cpu)?;
+        let b = Tensor::from_vec(b, (out, rank), &Device::Cpu)?;
+        put(linear, settings, &a, &b, true)?;
+    }
+    Ok(())
+}
+
+/// Reads a PEFT folder into the model and returns its settings.
+///
+/// # Errors
+/// The folder is no PEFT folder, is damaged, asks for what is not supported, or does not fit the model.
+pub(crate) fn read_adapter(
+    decoder: &mut Decoder,
+    folder: &Path,
+    trainable: bool,
+) -> Result<Settings> {
+    let settings = Settings::read(folder)?;
+    read_tensors(decoder, folder, &settings, trainable)?;
+    Ok(settings)
+}
+
+/// Reads `adapter_model.safetensors` into the model, under settings that are known already.
+fn read_tensors(
+    decoder: &mut Decoder,
+    folder: &Path,
+    settings: &Settings,
+    trainable: bool,
+) -> Result<()> {
+    let path = folder.join("adapter_model.safetensors");
+    if !path.is_file() {
+        let pickle = folder.join("adapter_model.bin");
+        return Err(match pickle.is_file() {
+            true => crate::model::weights::refuse_pickle(&pickle),
+            false => Error::file(&path, "is missing"),
+        });
+    }
+    let mut weights = Weights::open(std::slice::from_ref(&path))?;
+    for linear in decoder.linears_mut() {
+        let (name_a, name_b) = names(&linear.name);
+        if !weights.contains(&name_a) && !weights.contains(&name_b) {
+            linear.lora = None;
+            continue;
+        }
+        let (out, input) = linear.weight.value.dims2()?;
+        let rank = settings.rank(&linear.name);
+        let fits = weights.shape(&name_a) == Some(&[rank, input])
+            && weights.shape(&name_b) == Some(&[out, rank]);
+        if !fits {
+            let message = format!(
+                "the adapter of {} has A {:?} and B {:?}, but this model and r = {rank} call for {:?} and {:?}",
+                linear.name,
+                weights.shape(&name_a).unwrap_or_default(),
+                weights.shape(&name_b).unwrap_or_default(),
+                [rank, input],
+                [out, rank],
+            );
+            return Err(Error::file(&path, message));
+        }
+        let a = weights.take(&name_a, &[rank, input], DType::F32)?;
+        let b = weights.take(&name_b, &[out, rank], DType::F32)?;
+        put(linear, settings, &a, &b, trainable)?;
+    }
+    if decoder.adapter_parameters().is_empty() {
+        return Err(Error::file(&path, "holds no adapter for this model"));
+    }
+    if let Some(name) = weights.names().find(|name| !name.contains(".lora_")) {
+        return Err(Error::file(
+            &path,
+            format!("holds {name}, which is not supported"),
+        ));
+    }
+    weights.finish(|_| false)
+}
+
+fn put(
+    linear: &mut Linear,
+    settings: &Settings,
+    a: &Tensor,
+    b: &Tensor,
+    trainable: bool,
+) -> Result<()> {
+    let (name_a, name_b) = names(&linear.name);
+    let parameter = |name: String, value: &Tensor| match trainable {
+        true => Parameter::trainable(name, value),
+        false => Ok(Parameter::frozen(name, value.clone())),
+    };
+    linear.lora = Some(Lora {
+        a: parameter(name_a, a)?,
+        b: parameter(name_b, b)?,
+        scale: settings.scale(&linear.name),
+        dropout: settings.lora_dropout,
+    });
+    Ok(())
+}
+
+fn names(module: &str) -> (String, String) {
+    (
+        format!("{PREFIX}{module}.lora_A.weight"),
+        format!("{PREFIX}{module}.lora_B.weight"),
+    )
+}

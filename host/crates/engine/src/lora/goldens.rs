@@ -1,0 +1,164 @@
+//! The cases that PyTorch, Transformers and PEFT computed: `tests/fixtures/goldens/make_goldens.py` made them.
+
+use std::path::PathBuf;
+
+use candle_core::{DType, Tensor};
+use safetensors::SafeTensors;
+
+use crate::data::Sample;
+use crate::lora::read_adapter;
+use crate::model::{Batch, Decoder, Loading};
+
+const CASES: [&str; 3] = ["llama-tied", "llama3-rope-scaled", "qwen2"];
+
+fn folder(case: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../tests/fixtures/goldens")
+        .join(case)
+}
+
+struct Golden {
+    samples: Vec<Sample>,
+    bytes: Vec<u8>,
+}
+
+impl Golden {
+    fn read(case: &str) -> Self {
+        let bytes = std::fs::read(folder(case).join("golden.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let integers = |name: &str| -> Vec<i64> {
+            let data = file.tensor(name).unwrap().data();
+            data.as_chunks::<8>()
+                .0
+                .iter()
+                .map(|bytes| i64::from_le_bytes(*bytes))
+                .collect()
+        };
+        let (ids, mask, labels) = (
+            integers("input_ids"),
+            integers("attention_mask"),
+            integers("labels"),
+        );
+        let width = file.tensor("input_ids").unwrap().shape()[1];
+        let samples = ids
+            .chunks(width)
+            .zip(mask.chunks(width))
+            .zip(labels.chunks(width))
+            .map(|((ids, mask), labels)| {
+                let len = mask.iter().filter(|&&on| on == 1).count();
+                Sample {
+                    input_ids: ids[..len].iter().map(|&id| id as u32).collect(),
+                    labels: labels[..len].to_vec(),
+                }
+            })
+            .collect();
+        Self {
+            samples,
+            bytes: bytes.clone(),
+        }
+    }
+
+    fn floats(&self, name: &str) -> Vec<f32> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let data = file
+            .tensor(name)
+            .unwrap_or_else(|_| panic!("no {name}"))
+            .data();
+        data.as_chunks::<4>()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect()
+    }
+
+    /// Rows of padded logits that are no padding, one after the other.
+    fn logits(&self, name: &str, vocab: usize) -> Vec<f32> {
+        let all = self.floats(name);
+        let width = all.len() / vocab / self.samples.len();
+        let rows = self.samples.iter().enumerate();
+        rows.flat_map(|(at, sample)| {
+            all[at * width * vocab..][..sample.input_ids.len() * vocab].to_vec()
+        })
+        .collect()
+    }
+}
+
+fn decoder(case: &str) -> Decoder {
+    let loading = Loading {
+        dtype: DType::F32,
+        trainable: false,
+        random: None,
+    };
+    Decoder::load(&folder(case).join("model"), loading).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn assert_close(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let size = expected.iter().fold(0f32, |size, x| size.max(x.abs()));
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let error = (got - expected).abs();
+        assert!(
+            error <= tolerance * size,
+            "{what}[{i}]: {got}, expected {expected} (largest {size})"
+        );
+    }
+}
+
+#[test]
+fn logits_of_the_base_and_with_an_adapter_are_those_of_transformers_and_peft() {
+    for case in CASES {
+        let golden = Golden::read(case);
+        let mut decoder = decoder(case);
+        let batch = Batch::new(&golden.samples).unwrap();
+        let vocab = decoder.description.vocab;
+        let base = values(&decoder.logits(&batch, false).unwrap());
+        assert_close(
+            &format!("{case} base"),
+            &base,
+            &golden.logits("logits_base", vocab),
+            1e-5,
+        );
+        read_adapter(&mut decoder, &folder(case).join("adapter_init"), false).unwrap();
+        let adapted = values(&decoder.logits(&batch, true).unwrap());
+        assert_close(
+            &format!("{case} adapter"),
+            &adapted,
+            &golden.logits("logits_adapter", vocab),
+            1e-5,
+        );
+        let without = values(&decoder.logits(&batch, false).unwrap());
+        assert_eq!(
+            without, base,
+            "{case}: the base shows through when adapters are off"
+        );
+    }
+}
+
+#[test]
+fn the_gradient_of_every_adapter_tensor_is_that_of_pytorch() {
+    for case in CASES {
+        let golden = Golden::read(case);
+        let mut decoder = decoder(case);
+        read_adapter(&mut decoder, &folder(case).join("adapter_init"), true).unwrap();
+        let batch = Batch::new(&golden.samples).unwrap();
+        decoder
+            .loss_and_gradient(&batch, 1.0 / batch.supervised as f32, None)
+            .unwrap();
+        let trainable = decoder.trainable();
+        assert_eq!(trainable.len(), 3 * 7 * 2, "{case}");
+        for parameter in trainable {
+            let got = values(parameter.grad.as_ref().unwrap());
+            let expected = golden.floats(&format!("grad.{}", parameter.name));
+            assert!(
+                got.iter().all(|x| x.is_finite()) && got.iter().any(|x| *x != 0.0),
+                "{}",
+                parameter.name
+            );
+            assert_close(&format!("{case} {}", parameter.name), &got, &expected, 2e-5);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! LoRA adapters (arXiv 2106.09685), held to PEFT: which layers get one, how it begins, and its folder on the disk.
+
+mod attach;
+mod folder;
+mod settings;
+mod target;
+
+#[cfg(test)]
+mod goldens;
+
+pub(crate) use attach::{attach, read_adapter};
+pub(crate) use folder::{Base, base_digest, write_adapter, write_json};
+pub(crate) use settings::Settings;

@@ -1,0 +1,226 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use domain::{InitLoraWeights, LoraConfig, TargetModules};
+use serde_json::{Map, Value, json};
+
+use super::target::pattern_matches;
+use crate::{Error, Result};
+
+/// What a PEFT `adapter_config.json` decides of the computation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) r: u32,
+    pub(crate) lora_alpha: f64,
+    pub(crate) lora_dropout: f64,
+    pub(crate) target_modules: TargetModules,
+    pub(crate) use_rslora: bool,
+    pub(crate) rank_pattern: BTreeMap<String, u32>,
+    pub(crate) alpha_pattern: BTreeMap<String, f64>,
+    pub(crate) layers_to_transform: Vec<u32>,
+    pub(crate) init: InitLoraWeights,
+}
+
+impl Settings {
+    /// The settings of a run.
+    pub(crate) fn of_run(lora: &LoraConfig) -> Self {
+        Self {
+            r: lora.r,
+            lora_alpha: lora.lora_alpha,
+            lora_dropout: lora.lora_dropout,
+            target_modules: lora.target_modules.clone(),
+            use_rslora: lora.use_rslora,
+            rank_pattern: lora.rank_pattern.clone(),
+            alpha_pattern: lora.alpha_pattern.clone(),
+            layers_to_transform: lora.layers_to_transform.clone(),
+            init: lora.init_lora_weights.clone(),
+        }
+    }
+
+    /// Reads `adapter_config.json` of a PEFT folder.
+    ///
+    /// # Errors
+    /// It is missing or damaged, or asks for what is not supported.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("adapter_config.json");
+        if !path.is_file() {
+            return Err(Error::file(
+                &path,
+                "is missing; an adapter is a PEFT folder with adapter_config.json and adapter_model.safetensors",
+            ));
+        }
+        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let value: Value = serde_json::from_str(&text)
+            .map_err(|error| Error::file(&path, format!("is no valid JSON: {error}")))?;
+        let table = value
+            .as_object()
+            .ok_or_else(|| Error::file(&path, "must hold a JSON object"))?;
+        Self::from_json(table).map_err(|message| Error::file(&path, message))
+    }
+
+    fn from_json(table: &Map<String, Value>) -> Result<Self, String> {
+        match table.get("peft_type").and_then(Value::as_str) {
+            Some("LORA") => {}
+            other => return Err(format!("peft_type {other:?} is not supported; LORA is")),
+        }
+        for key in UNSUPPORTED {
+            if table.get(*key).is_some_and(truthy) {
+                return Err(format!("{key} is not supported"));
+            }
+        }
+        if table
+            .get("bias")
+            .is_some_and(|bias| bias != "none" && !bias.is_null())
+        {
+            return Err(format!("bias {} is not supported; none is", table["bias"]));
+        }
+        let init = match table.get("init_lora_weights") {
+            None | Some(Value::Null) => InitLoraWeights::Flag(true),
+            Some(Value::Bool(flag)) => InitLoraWeights::Flag(*flag),
+            Some(Value::String(name))
+                if matches!(name.as_str(), "gaussian" | "eva" | "orthogonal") =>
+            {
+                InitLoraWeights::Named(name.clone())
+            }
+            Some(other) => {
+                return Err(format!(
+                    "init_lora_weights {other} changes the base model and is not supported"
+                ));
+            }
+        };
+        let target_modules = table.get("target_modules").cloned().unwrap_or(Value::Null);
+        let target_modules = serde_json::from_value(target_modules)
+            .map_err(|_| "target_modules must be a word or a list of words".to_owned())?;
+        let number = |key: &str, default: f64| match table.get(key) {
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => value
+                .as_f64()
+                .filter(|x| x.is_finite() && *x >= 0.0)
+                .ok_or(format!("{key} must be a number, not {value}")),
+        };
+        let pattern = |key: &str| -> Result<BTreeMap<String, f64>, String> {
+            match table.get(key) {
+                None | Some(Value::Null) => Ok(BTreeMap::new()),
+                Some(value) => serde_json::from_value(value.clone())
+                    .map_err(|_| format!("{key} must be a table of numbers, not {value}")),
+            }
+        };
+        let layers = match table.get("layers_to_transform") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Number(one)) => vec![one.as_u64().unwrap_or_default() as u32],
+            Some(list) => serde_json::from_value(list.clone()).map_err(|_| {
+                format!("layers_to_transform must be a list of numbers, not {list}")
+            })?,
+        };
+        Ok(Self {
+            r: number("r", 8.0)? as u32,
+            lora_alpha: number("lora_alpha", 8.0)?,
+            lora_dropout: number("lora_dropout", 0.0)?,
+            target_modules,
+            use_rslora: table.get("use_rslora").is_some_and(truthy),
+            rank_pattern: pattern("rank_pattern")?
+                .into_iter()
+                .map(|(key, rank)| (key, rank as u32))
+                .collect(),
+            alpha_pattern: pattern("alpha_pattern")?,
+            layers_to_transform: layers,
+            init,
+        })
+    }
+
+    /// Rank of a module.
+    pub(crate) fn rank(&self, module: &str) -> usize {
+        let own = self
+            .rank_pattern
+            .iter()
+            .find(|(pattern, _)| pattern_matches(pattern, module));
+        own.map_or(self.r, |(_, rank)| *rank) as usize
+    }
+
+    /// Factor of a module's update: alpha / r, or alpha / sqrt(r).
+    pub(crate) fn scale(&self, module: &str) -> f32 {
+        let own = self
+            .alpha_pattern
+            .iter()
+            .find(|(pattern, _)| pattern_matches(pattern, module));
+        let alpha = own.map_or(self.lora_alpha, |(_, alpha)| *alpha);
+        let rank = self.rank(module) as f64;
+        (if self.use_rslora {
+            alpha / rank.sqrt()
+        } else {
+            alpha / rank
+        }) as f32
+    }
+
+    /// `adapter_config.json`, in PEFT's keys. `modules` are the last words of the adapted modules, for `all-linear`.
+    pub(crate) fn to_json(
+        &self,
+        modules: &[String],
+        base: Option<&str>,
+        revision: Option<&str>,
+    ) -> Value {
+        let targets = match &self.target_modules {
+            TargetModules::One(word) if word == "all-linear" => json!(modules),
+            other => json!(other),
+        };
+        json!({
+            "alpha_pattern": self.alpha_pattern,
+            "auto_mapping": null,
+            "base_model_name_or_path": base,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "inference_mode": true,
+            "init_lora_weights": self.init,
+            "layers_pattern": null,
+            "layers_to_transform": (!self.layers_to_transform.is_empty()).then_some(&self.layers_to_transform),
+            "lora_alpha": whole(self.lora_alpha),
+            "lora_dropout": self.lora_dropout,
+            "modules_to_save": null,
+            "peft_type": "LORA",
+            "r": self.r,
+            "rank_pattern": self.rank_pattern,
+            "revision": revision,
+            "target_modules": targets,
+            "task_type": "CAUSAL_LM",
+            "use_dora": false,
+            "use_rslora": self.use_rslora,
+        })
+    }
+}
+
+/// A number without `.0` where it is whole, as people write it.
+fn whole(number: f64) -> Value {
+    if number.fract() == 0.0 && number.abs() < 1e15 {
+        json!(number as i64)
+    } else {
+        json!(number)
+    }
+}
+
+/// Keys of `adapter_config.json` that change the computation in ways that are not implemented.
+const UNSUPPORTED: &[&str] = &[
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "lora_bias",
+    "fan_in_fan_out",
+    "modules_to_save",
+    "layer_replication",
+    "target_parameters",
+    "trainable_token_indices",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "monteclora_config",
+    "velora_config",
+    "kasa_config",
+];
+
+fn truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(table) => !table.is_empty(),
+        _ => true,
+    }
+}

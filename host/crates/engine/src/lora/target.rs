@@ -1,0 +1,155 @@
+use domain::TargetModules;
+use regex::Regex;
+
+use super::Settings;
+
+/// Which of a model's linear layers get an adapter, by PEFT's rules: `all-linear` means every one but the head, a
+/// single word is a regex that must match a whole module path, and a list holds names or path endings.
+///
+/// # Errors
+/// A sentence when a pattern is no regex, a name matches nothing, or nothing is left.
+pub(super) fn targets(settings: &Settings, modules: &[&str]) -> Result<Vec<String>, String> {
+    let mut chosen: Vec<&str> = match &settings.target_modules {
+        TargetModules::One(word) if word == "all-linear" => modules.to_vec(),
+        TargetModules::One(pattern) => {
+            let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
+                format!("target_modules: {pattern:?} is no valid regex: {error}")
+            })?;
+            modules
+                .iter()
+                .copied()
+                .filter(|module| regex.is_match(module))
+                .collect()
+        }
+        TargetModules::List(names) => {
+            if let Some(name) = names
+                .iter()
+                .find(|name| !modules.iter().any(|module| ends_in(module, name)))
+            {
+                return Err(format!(
+                    "target_modules: {name:?} names no linear layer; {}",
+                    hint(modules)
+                ));
+            }
+            modules
+                .iter()
+                .copied()
+                .filter(|module| names.iter().any(|name| ends_in(module, name)))
+                .collect()
+        }
+    };
+    if !settings.layers_to_transform.is_empty() {
+        chosen.retain(|module| {
+            layer_of(module).is_some_and(|layer| settings.layers_to_transform.contains(&layer))
+        });
+    }
+    if chosen.is_empty() {
+        return Err(format!(
+            "target_modules and layers_to_transform choose no linear layer; {}",
+            hint(modules)
+        ));
+    }
+    Ok(chosen.into_iter().map(str::to_owned).collect())
+}
+
+fn ends_in(module: &str, name: &str) -> bool {
+    module == name
+        || module
+            .strip_suffix(name)
+            .is_some_and(|rest| rest.ends_with('.'))
+}
+
+fn hint(modules: &[&str]) -> String {
+    format!(
+        "this model has {}",
+        last_words(modules.iter().copied()).join(", ")
+    )
+}
+
+/// The last words of module paths, each once.
+pub(super) fn last_words<'a>(modules: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for module in modules {
+        let word = module.rsplit('.').next().unwrap_or(module);
+        if !words.iter().any(|known| known == word) {
+            words.push(word.to_owned());
+        }
+    }
+    words
+}
+
+fn layer_of(module: &str) -> Option<u32> {
+    module.split('.').find_map(|word| word.parse().ok())
+}
+
+/// Whether a key of `rank_pattern` or `alpha_pattern` is meant for a module: as a regex, it matches the whole path
+/// or what follows one of its dots.
+pub(super) fn pattern_matches(pattern: &str, module: &str) -> bool {
+    Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")).is_ok_and(|regex| regex.is_match(module))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODULES: [&str; 4] = [
+        "model.layers.0.self_attn.q_proj",
+        "model.layers.0.mlp.up_proj",
+        "model.layers.1.self_attn.q_proj",
+        "model.layers.1.mlp.up_proj",
+    ];
+
+    fn settings(targets: TargetModules, layers: Vec<u32>) -> Settings {
+        Settings {
+            r: 8,
+            lora_alpha: 16.0,
+            lora_dropout: 0.0,
+            target_modules: targets,
+            use_rslora: false,
+            rank_pattern: [("1.self_attn.q_proj".to_owned(), 4)].into(),
+            alpha_pattern: [("up_.*".to_owned(), 2.0)].into(),
+            layers_to_transform: layers,
+            init: domain::InitLoraWeights::Flag(true),
+        }
+    }
+
+    fn count(targets_: TargetModules, layers: Vec<u32>) -> Result<usize, String> {
+        targets(&settings(targets_, layers), &MODULES).map(|chosen| chosen.len())
+    }
+
+    #[test]
+    fn targets_follow_the_rules_of_peft() {
+        assert_eq!(
+            count(TargetModules::One("all-linear".into()), vec![]),
+            Ok(4)
+        );
+        assert_eq!(count(TargetModules::One(".*q_proj".into()), vec![]), Ok(2));
+        assert_eq!(
+            count(TargetModules::One(".*layers.1.*".into()), vec![]),
+            Ok(2)
+        );
+        assert_eq!(
+            count(TargetModules::List(vec!["q_proj".into()]), vec![]),
+            Ok(2)
+        );
+        assert_eq!(
+            count(TargetModules::List(vec!["mlp.up_proj".into()]), vec![1]),
+            Ok(1)
+        );
+        let missing = count(TargetModules::List(vec!["proj".into()]), vec![]).unwrap_err();
+        assert!(
+            missing.contains("\"proj\"") && missing.contains("q_proj, up_proj"),
+            "{missing}"
+        );
+        assert!(count(TargetModules::One("q_proj".into()), vec![]).is_err());
+    }
+
+    #[test]
+    fn patterns_change_rank_and_alpha_of_the_modules_they_match() {
+        let settings = settings(TargetModules::One("all-linear".into()), vec![]);
+        assert_eq!(settings.rank(MODULES[0]), 8);
+        assert_eq!(settings.rank(MODULES[2]), 4);
+        assert_eq!(settings.scale(MODULES[1]), 0.25);
+        assert_eq!(settings.scale(MODULES[2]), 4.0);
+    }
+}

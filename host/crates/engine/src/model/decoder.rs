@@ -1,0 +1,269 @@
+use candle_core::Tensor;
+
+use super::block::{Saved, Setting};
+use super::rope::{inverse_frequencies, rotary_table};
+use super::{Batch, Block, Description, Linear, Parameter, Pass};
+use crate::Result;
+use crate::ops::{self, Heads};
+
+/// A decoder-only language model: embedding, layers, norm, head.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    pub(crate) description: Description,
+    /// [V, H].
+    pub(crate) embedding: Parameter,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: Parameter,
+    /// [V, H]; `None` where the head is the embedding.
+    pub(crate) head: Option<Parameter>,
+    frequencies: Vec<f32>,
+}
+
+/// Bytes of logits that are held at a time. More rows at once make a better matrix product; the whole of them would
+/// be the largest tensor of the run.
+const LOGITS: usize = 64 << 20;
+
+impl Decoder {
+    pub(crate) fn new(
+        description: Description,
+        embedding: Parameter,
+        blocks: Vec<Block>,
+        norm: Parameter,
+        head: Option<Parameter>,
+    ) -> Self {
+        let frequencies = inverse_frequencies(&description);
+        Self {
+            description,
+            embedding,
+            blocks,
+            norm,
+            head,
+            frequencies,
+        }
+    }
+
+    /// Heads of a batch with these spans.
+    pub(crate) fn heads(&self, spans: std::sync::Arc<[ops::Span]>) -> Heads {
+        let d = &self.description;
+        Heads {
+            heads: d.heads,
+            kv_heads: d.kv_heads,
+            head_dim: d.head_dim,
+            scale: 1.0 / (d.head_dim as f32).sqrt(),
+            spans,
+        }
+    }
+
+    pub(crate) fn frequencies(&self) -> &[f32] {
+        &self.frequencies
+    }
+
+    /// The weight of the head: [V, H].
+    pub(crate) fn head_weight(&self) -> &Parameter {
+        self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// Output of the last layer, before the final norm: [T, H].
+    fn hidden(&self, batch: &Batch, pass: Pass) -> Result<Tensor> {
+        let heads = self.heads(batch.spans.clone());
+        let table = rotary_table(&self.frequencies, 0, batch.longest)?;
+        let setting = Setting {
+            heads: &heads,
+            table: &table,
+            positions: &batch.positions,
+            pass,
+        };
+        let mut x = ops::gather(&self.embedding.value, &batch.ids)?;
+        for block in &self.blocks {
+            x = block.forward(x, &setting)?.0;
+        }
+        Ok(x)
+    }
+
+    /// Logits of every row: [T, V]. For tests and short inputs; training never holds them whole.
+    pub(crate) fn logits(&self, batch: &Batch, adapter: bool) -> Result<Tensor> {
+        let x = self.hidden(
+            batch,
+            Pass {
+                adapter,
+                dropout: None,
+            },
+        )?;
+        let normed = ops::rms_norm(&x, &self.norm.f32()?, self.description.norm_eps)?;
+        Ok(ops::matmul(&normed, &self.head_weight().f32()?.t()?)?)
+    }
+
+    /// Sum of the losses of a batch's supervised tokens.
+    pub(crate) fn loss(&self, batch: &Batch, adapter: bool) -> Result<f64> {
+        let x = self.hidden(
+            batch,
+            Pass {
+                adapter,
+                dropout: None,
+            },
+        )?;
+        let normed = ops::rms_norm(
+            &ops::gather(&x, &batch.rows)?,
+            &self.norm.f32()?,
+            self.description.norm_eps,
+        )?;
+        self.head_loss(&normed, &batch.targets, None)
+    }
+
+    /// Sum of the losses of a batch's supervised tokens; adds `scale` times its gradient to all that trains.
+    ///
+    /// `scale` is 1 over the supervised tokens of the whole optimizer step, so that micro-batches weigh by tokens.
+    pub(crate) fn loss_and_gradient(
+        &self,
+        batch: &Batch,
+        scale: f32,
+        dropout: Option<u64>,
+    ) -> Result<f64> {
+        let pass = Pass {
+            adapter: true,
+            dropout,
+        };
+        let heads = self.heads(batch.spans.clone());
+        let table = rotary_table(&self.frequencies, 0, batch.longest)?;
+        let setting = Setting {
+            heads: &heads,
+            table: &table,
+            positions: &batch.positions,
+            pass,
+        };
+        let lowest = self.lowest_trainable();
+
+        let mut x = ops::gather(&self.embedding.value, &batch.ids)?;
+        let mut saved: Vec<Saved> = Vec::with_capacity(self.blocks.len());
+        for (index, block) in self.blocks.iter().enumerate() {
+            let (out, keep) = block.forward(x, &setting)?;
+            x = out;
+            if index >= lowest {
+                saved.push(keep);
+            }
+        }
+
+        let eps = self.description.norm_eps;
+        let weight = self.norm.f32()?;
+        let chosen = ops::gather(&x, &batch.rows)?;
+        drop(x);
+        let normed = ops::rms_norm(&chosen, &weight, eps)?;
+        let d_normed = ops::unwritten_tensor(normed.dims())?;
+        let loss = self.head_loss(&normed, &batch.targets, Some((&d_normed, scale)))?;
+        drop(normed);
+        if let Some(grad) = &self.norm.grad {
+            ops::rms_norm_weight_gradient(grad, &chosen, &d_normed, eps)?;
+        }
+        let d_chosen = Tensor::zeros_like(&chosen)?;
+        ops::rms_norm_backward(&d_chosen, &chosen, &weight, &d_normed, eps)?;
+        let shape = (batch.tokens, self.description.hidden);
+        let dx = Tensor::zeros(shape, candle_core::DType::F32, d_chosen.device())?;
+        ops::scatter_add(&dx, &batch.rows, &d_chosen)?;
+        drop((chosen, d_chosen, d_normed));
+
+        for (index, block) in self.blocks.iter().enumerate().skip(lowest).rev() {
+            let keep = saved
+                .pop()
+                .expect("one for each layer from the lowest that trains");
+            let below = index > lowest || self.embedding.grad.is_some();
+            block.backward(&dx, keep, &setting, below)?;
+        }
+        if let Some(grad) = &self.embedding.grad {
+            ops::scatter_add(grad, &batch.ids, &dx)?;
+        }
+        Ok(loss)
+    }
+
+    /// Loss of rows behind the final norm, by chunks of logits; with a gradient, fills `d_normed` and adds the head's.
+    fn head_loss(
+        &self,
+        normed: &Tensor,
+        targets: &Tensor,
+        gradient: Option<(&Tensor, f32)>,
+    ) -> Result<f64> {
+        let head = self.head_weight();
+        let weight = head.f32()?;
+        let transposed = weight.t()?;
+        let rows = normed.dims()[0];
+        let chunk = (LOGITS / 4 / self.description.vocab).clamp(16, rows.max(16));
+        let mut loss = 0f64;
+        for from in (0..rows).step_by(chunk) {
+            let len = chunk.min(rows - from);
+            let (part, targets) = (normed.narrow(0, from, len)?, targets.narrow(0, from, len)?);
+            let logits = ops::matmul(&part, &transposed)?;
+            let statistics = ops::cross_entropy(&logits, &targets)?;
+            loss += statistics
+                .to_vec2::<f32>()?
+                .iter()
+                .map(|row| f64::from(row[0]))
+                .sum::<f64>();
+            if let Some((d_normed, scale)) = gradient {
+                ops::cross_entropy_gradient(&logits, &statistics, &targets, scale)?;
+                ops::matmul_into(&d_normed.narrow(0, from, len)?, &logits, &weight, 1.0, 0.0)?;
+                if let Some(grad) = &head.grad {
+                    ops::matmul_into(grad, &logits.t()?, &part, 1.0, 1.0)?;
+                }
+            }
+        }
+        Ok(loss)
+    }
+
+    /// Index of the lowest layer that holds something that trains: below it no gradient is needed.
+    fn lowest_trainable(&self) -> usize {
+        if self.embedding.grad.is_some() {
+            return 0;
+        }
+        let trains = |block: &Block| {
+            block
+                .linears()
+                .iter()
+                .any(|linear| linear.lora.is_some() || linear.weight.grad.is_some())
+        };
+        self.blocks
+            .iter()
+            .position(trains)
+            .unwrap_or(self.blocks.len())
+    }
+
+    /// All linear layers that an adapter can sit on: every one but the head.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.blocks.iter().flat_map(|block| block.linears())
+    }
+
+    /// As [`Self::linears`].
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.blocks.iter_mut().flat_map(|block| block.linears_mut())
+    }
+
+    /// Every parameter of the base, by its name in the checkpoint.
+    pub(crate) fn base_parameters(&self) -> Vec<&Parameter> {
+        let mut all = vec![&self.embedding];
+        for block in &self.blocks {
+            all.push(&block.input_norm);
+            for linear in block.linears() {
+                all.push(&linear.weight);
+                all.extend(linear.bias.as_ref());
+            }
+            all.push(&block.post_norm);
+        }
+        all.push(&self.norm);
+        all.extend(self.head.as_ref());
+        all
+    }
+
+    /// A and B of every adapter.
+    pub(crate) fn adapter_parameters(&self) -> Vec<&Parameter> {
+        self.linears()
+            .filter_map(|linear| linear.lora.as_ref())
+            .flat_map(|lora| [&lora.a, &lora.b])
+            .collect()
+    }
+
+    /// What the optimizer changes.
+    pub(crate) fn trainable(&self) -> Vec<&Parameter> {
+        let mut all = self.base_parameters();
+        all.extend(self.adapter_parameters());
+        all.retain(|parameter| parameter.grad.is_some());
+        all
+    }
+}

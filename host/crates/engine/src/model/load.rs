@@ -1,0 +1,195 @@
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{Block, Decoder, Description, Linear, Parameter, Weights};
+use crate::{Error, Result};
+
+/// How a model is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loading {
+    /// Type in which frozen weights are held.
+    pub(crate) dtype: DType,
+    /// Every weight gets a gradient, and is held in f32.
+    pub(crate) trainable: bool,
+    /// Draw the weights from this seed instead of reading them.
+    pub(crate) random: Option<u64>,
+}
+
+/// Where the values come from.
+enum Source {
+    Files(Weights),
+    Random { seed: u64, deviation: f64 },
+}
+
+impl Decoder {
+    /// Reads a Hugging Face folder, or draws its weights where `random` is set.
+    ///
+    /// # Errors
+    /// The config names what is not supported, or the weights are missing, damaged or of other shapes.
+    pub(crate) fn load(folder: &Path, loading: Loading) -> Result<Self> {
+        check_folder(folder)?;
+        let description = Description::read(folder)?;
+        let source = match loading.random {
+            None => Source::Files(Weights::open_folder(folder)?),
+            Some(seed) => Source::Random {
+                seed,
+                deviation: description.initializer_range,
+            },
+        };
+        Reader {
+            source,
+            loading,
+            description,
+        }
+        .read()
+    }
+}
+
+/// Refuses what is no model folder, each kind with its own sentence.
+pub(crate) fn check_folder(path: &Path) -> Result<()> {
+    let ending = path
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .unwrap_or_default();
+    if path.is_file() && super::weights::is_pickle(path) {
+        return Err(super::weights::refuse_pickle(path));
+    }
+    if ending.eq_ignore_ascii_case("gguf") {
+        return Err(Error::file(
+            path,
+            "GGUF models are not supported yet; give a Hugging Face folder with safetensors",
+        ));
+    }
+    if path.is_file() {
+        return Err(Error::file(
+            path,
+            "is a file; give the Hugging Face folder that holds it",
+        ));
+    }
+    if !path.is_dir() {
+        return Err(Error::file(path, "no such folder"));
+    }
+    Ok(())
+}
+
+struct Reader {
+    source: Source,
+    loading: Loading,
+    description: Description,
+}
+
+impl Reader {
+    fn read(mut self) -> Result<Decoder> {
+        let d = self.description.clone();
+        let embedding = self.parameter("model.embed_tokens.weight", &[d.vocab, d.hidden], true)?;
+        let mut blocks = Vec::with_capacity(d.layers);
+        for layer in 0..d.layers {
+            blocks.push(self.block(layer, &d)?);
+        }
+        let norm = self.parameter("model.norm.weight", &[d.hidden], false)?;
+        let head = match d.tied_head {
+            true => None,
+            false => Some(self.parameter("lm_head.weight", &[d.vocab, d.hidden], true)?),
+        };
+        if let Source::Files(weights) = self.source {
+            weights.finish(|name| {
+                name.ends_with("rotary_emb.inv_freq") || (d.tied_head && name == "lm_head.weight")
+            })?;
+        }
+        Ok(Decoder::new(d, embedding, blocks, norm, head))
+    }
+
+    fn block(&mut self, layer: usize, d: &Description) -> Result<Block> {
+        let prefix = format!("model.layers.{layer}");
+        let (q, kv) = (d.heads * d.head_dim, d.kv_heads * d.head_dim);
+        let mut linear = |name: &str, out: usize, input: usize, bias: bool| {
+            let name = format!("{prefix}.{name}");
+            Ok::<_, Error>(Linear {
+                weight: self.parameter(&format!("{name}.weight"), &[out, input], true)?,
+                bias: bias
+                    .then(|| self.parameter(&format!("{name}.bias"), &[out], false))
+                    .transpose()?,
+                lora: None,
+                name,
+            })
+        };
+        Ok(Block {
+            q: linear("self_attn.q_proj", q, d.hidden, d.qkv_bias)?,
+            k: linear("self_attn.k_proj", kv, d.hidden, d.qkv_bias)?,
+            v: linear("self_attn.v_proj", kv, d.hidden, d.qkv_bias)?,
+            o: linear("self_attn.o_proj", d.hidden, q, d.output_bias)?,
+            gate: linear("mlp.gate_proj", d.intermediate, d.hidden, d.mlp_bias)?,
+            up: linear("mlp.up_proj", d.intermediate, d.hidden, d.mlp_bias)?,
+            down: linear("mlp.down_proj", d.hidden, d.intermediate, d.mlp_bias)?,
+            input_norm: self.parameter(
+                &format!("{prefix}.input_layernorm.weight"),
+                &[d.hidden],
+                false,
+            )?,
+            post_norm: self.parameter(
+                &format!("{prefix}.post_attention_layernorm.weight"),
+                &[d.hidden],
+                false,
+            )?,
+            eps: d.norm_eps,
+        })
+    }
+
+    /// Vectors (norms, biases) are small and stay in f32; matrices are held as asked.
+    fn parameter(&mut self, name: &str, shape: &[usize], matrix: bool) -> Result<Parameter> {
+        let dtype = if self.loading.trainable || !matrix {
+            DType::F32
+        } else {
+            self.loading.dtype
+        };
+        let value = match &mut self.source {
+            Source::Files(weights) => weights.take(name, shape, dtype)?,
+            Source::Random { seed, deviation } => {
+                let count = shape.iter().product();
+                let values = match (matrix, name.ends_with(".bias")) {
+                    (true, _) => normal(&mut named_generator(*seed, name), count, *deviation),
+                    (false, true) => vec![0.0; count],
+                    (false, false) => vec![1.0; count],
+                };
+                Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?
+            }
+        };
+        if self.loading.trainable {
+            Parameter::trainable(name.to_owned(), &value)
+        } else {
+            Ok(Parameter::frozen(name.to_owned(), value))
+        }
+    }
+}
+
+/// A generator for one tensor, so that its values depend on the seed and its name alone.
+pub(crate) fn named_generator(seed: u64, name: &str) -> ChaCha8Rng {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    hasher.update(seed.to_le_bytes());
+    hasher.update(name.as_bytes());
+    ChaCha8Rng::from_seed(hasher.finalize().into())
+}
+
+/// Normal values by Box and Muller.
+pub(crate) fn normal(generator: &mut ChaCha8Rng, count: usize, deviation: f64) -> Vec<f32> {
+    let mut values = Vec::with_capacity(count + 1);
+    while values.len() < count {
+        let radius = (-2.0 * (1.0 - generator.random::<f64>()).ln()).sqrt() * deviation;
+        let (sin, cos) = (2.0 * std::f64::consts::PI * generator.random::<f64>()).sin_cos();
+        values.push((radius * cos) as f32);
+        values.push((radius * sin) as f32);
+    }
+    values.truncate(count);
+    values
+}
+
+/// Values between `-bound` and `bound`.
+pub(crate) fn uniform(generator: &mut ChaCha8Rng, count: usize, bound: f64) -> Vec<f32> {
+    (0..count)
+        .map(|_| ((generator.random::<f64>() * 2.0 - 1.0) * bound) as f32)
+        .collect()
+}

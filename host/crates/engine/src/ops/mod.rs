@@ -1,0 +1,27 @@
+//! The fused kernels, one file each: forward and backward over detached tensors, never through candle's autograd.
+//!
+//! Every op is a candle custom op with a CPU kernel, so a device gets one by implementing its forward beside it.
+//! Sums run in an order that depends on shapes alone: the same run gives the same bits on any number of threads.
+
+pub(crate) mod attention;
+mod cross_entropy;
+mod elementwise;
+mod embedding;
+mod matmul;
+mod rms_norm;
+mod rotary;
+pub(crate) mod simd;
+pub(crate) mod storage;
+mod swiglu;
+
+pub(crate) use attention::{Heads, Span, attention, attention_backward, attention_cached};
+pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient};
+pub(crate) use elementwise::{
+    add, add_bias, add_row_sum, copy, dropout, seed_of, squared_norm, widen, zero,
+};
+pub(crate) use embedding::{gather, scatter_add};
+pub(crate) use matmul::{matmul, matmul_into};
+pub(crate) use rms_norm::{rms_norm, rms_norm_backward, rms_norm_weight_gradient};
+pub(crate) use rotary::{RotaryTable, rotary};
+pub(crate) use storage::unwritten_tensor;
+pub(crate) use swiglu::{swiglu, swiglu_backward};
