@@ -1,0 +1,79 @@
+// What every page needs: menu, theme, copy buttons, questions before a deletion, ages of things.
+(() => {
+  "use strict";
+  const root = document.documentElement;
+
+  const menu = document.querySelector(".nav-toggle");
+  menu?.addEventListener("click", () => {
+    const open = document.getElementById("nav").classList.toggle("open");
+    menu.setAttribute("aria-expanded", String(open));
+  });
+
+  const themes = ["system", "light", "dark"];
+  const toggle = document.querySelector(".theme-toggle");
+  const showTheme = () => {
+    toggle.querySelector(".theme-name").textContent = `Theme: ${root.dataset.theme || "system"}`;
+  };
+  if (toggle) {
+    showTheme();
+    toggle.addEventListener("click", () => {
+      const next = themes[(themes.indexOf(root.dataset.theme || "system") + 1) % themes.length];
+      if (next === "system") delete root.dataset.theme;
+      else root.dataset.theme = next;
+      try {
+        if (next === "system") localStorage.removeItem("theme");
+        else localStorage.setItem("theme", next);
+      } catch {
+        // The choice then lasts until the next page.
+      }
+      showTheme();
+      document.dispatchEvent(new Event("themechange"));
+    });
+  }
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const source = document.querySelector(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(source);
+      button.textContent = "Selected";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+
+  document.addEventListener("submit", (event) => {
+    const question = event.target.dataset.confirm;
+    if (question && !confirm(question)) event.preventDefault();
+  });
+
+  const ago = (seconds) => {
+    if (seconds < 5) return "just now";
+    if (seconds < 60) return `${Math.floor(seconds)} s ago`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+    if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+    return `${Math.floor(seconds / 86400)} d ago`;
+  };
+  setInterval(() => {
+    for (const time of document.querySelectorAll("time[data-ago]")) {
+      time.textContent = ago((Date.now() - Date.parse(time.dateTime)) / 1000);
+    }
+  }, 15000);
+
+  document.getElementById("errors")?.focus();
+
+  // The back button must not show a page of before a sign-out or a change.
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
+  document.body.addEventListener("htmx:sendError", (event) => {
+    const target = event.detail.target;
+    const box = document.createElement("div");
+    box.className = "banner bad";
+    box.setAttribute("role", "alert");
+    box.textContent = "The studio does not answer. Is it still running?";
+    target.replaceChildren(box);
+  });
+})();
