@@ -1,1 +1,32 @@
-//! plugin-host
+//! Runs plugins: WebAssembly components that analyse code, each call in a sandbox of its own.
+//!
+//! It finds plugins in a folder, compiles them into a cache, checks what they import and what they answer, bounds every
+//! call (fuel, time, memory, tables, stack, output, log) and swaps a changed plugin while others are being called.
+//! It is synchronous, knows no database and no web; `wasmtime` stays inside.
+//!
+//! Start reading at [`PluginHost`], then `version` (one loaded component), `call` (one call), `registry` (the set).
+
+mod breaker;
+mod cache;
+mod call;
+mod error;
+mod fixtures;
+mod host;
+mod inspect;
+mod kind;
+mod limiter;
+mod log;
+mod metadata;
+mod outcome;
+mod registry;
+mod runtime;
+mod sanitize;
+mod schema;
+mod source;
+mod version;
+mod wasi;
+mod watch;
+
+pub use error::Error;
+pub use host::{HostConfig, PluginHost};
+pub use watch::Watcher;

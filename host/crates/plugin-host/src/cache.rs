@@ -1,0 +1,132 @@
+//! Compiled components, kept by the digest of what they were compiled from and by what compiled them.
+//!
+//! Beside the machine code lies what else the host learned of the component, so that a warm start reads two files a
+//! plugin and runs none of it. The folder is the user's alone, files are written beside and renamed, and one that is
+//! there never changes: mapped code stays valid for as long as somebody calls it.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use domain::{PluginKind, PluginMetadata};
+use serde::{Deserialize, Serialize};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::Error;
+
+/// Of the record beside the code; another number is a miss.
+const FORMAT: u32 = 1;
+
+/// The folder.
+pub(crate) struct CompileCache {
+    folder: PathBuf,
+}
+
+/// What is known of a component that passed every check.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    format: u32,
+    /// Size of the code file: one that a full disk cut short is a miss.
+    code_bytes: u64,
+    pub(crate) kinds: Vec<PluginKind>,
+    pub(crate) imports: Vec<String>,
+    pub(crate) metadata: PluginMetadata,
+}
+
+impl Record {
+    pub(crate) fn new(
+        kinds: Vec<PluginKind>,
+        imports: Vec<String>,
+        metadata: PluginMetadata,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            code_bytes: 0,
+            kinds,
+            imports,
+            metadata,
+        }
+    }
+}
+
+impl CompileCache {
+    /// Makes the folder, for this user only.
+    pub(crate) fn open(folder: &Path, engine: &Engine) -> Result<Self, Error> {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        let folder = folder.join(format!("{:016x}", hasher.finish()));
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&folder).map_err(Error::io(&folder))?;
+        // A folder that was there before may be open to others, who could then put code into it.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
+                .map_err(Error::io(&folder))?;
+        }
+        Ok(Self { folder })
+    }
+
+    fn code(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{digest}.cwasm"))
+    }
+
+    fn record(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{digest}.json"))
+    }
+
+    /// What was kept under the digest; none when nothing was, or it cannot be used.
+    pub(crate) fn load(&self, engine: &Engine, digest: &str) -> Option<(Component, Record)> {
+        let record: Record = serde_json::from_slice(&fs::read(self.record(digest)).ok()?).ok()?;
+        let code = self.code(digest);
+        let size = fs::metadata(&code).ok()?.len();
+        if record.format != FORMAT || record.code_bytes != size {
+            return None;
+        }
+        // SAFETY: the file was written by `store` below, from this engine's own output, into a folder that only this
+        // user can write, under a name that is never written twice. wasmtime checks version and settings itself.
+        let component = unsafe { Component::deserialize_file(engine, &code) };
+        match component {
+            Ok(component) => Some((component, record)),
+            Err(error) => {
+                tracing::warn!(
+                    "{} cannot be used and is made anew: {error:#}",
+                    code.display()
+                );
+                None
+            }
+        }
+    }
+
+    /// Keeps a component. A fault is no one's concern but the next start's, so it is only logged.
+    pub(crate) fn store(&self, digest: &str, component: &Component, mut record: Record) {
+        let stored = component
+            .serialize()
+            .map_err(|error| std::io::Error::other(format!("{error:#}")))
+            .and_then(|code| {
+                record.code_bytes = code.len() as u64;
+                self.write(&self.code(digest), &code)?;
+                self.write(&self.record(digest), &serde_json::to_vec(&record)?)
+            });
+        if let Err(error) = stored {
+            tracing::warn!(
+                "a compiled plugin cannot be kept in {}: {error}",
+                self.folder.display()
+            );
+        }
+    }
+
+    /// Beside, to the disk, into place.
+    fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    }
+}

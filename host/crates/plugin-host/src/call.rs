@@ -1,0 +1,96 @@
+//! One call: a fresh store from a prepared component, bounded, and dropped whatever happens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::PluginLimits;
+use serde_json::Value;
+use wasmtime::Store;
+
+use crate::limiter::Limiter;
+use crate::log::CallLog;
+use crate::outcome::{Failure, failure};
+use crate::runtime::{Runtime, TICK};
+use crate::wasi::Wasi;
+
+/// What the host keeps for a guest while it runs.
+pub(crate) struct CallState {
+    pub(crate) limiter: Limiter,
+    pub(crate) log: CallLog,
+    pub(crate) wasi: Option<Box<Wasi>>,
+    /// The user's values, when the plugin may read them.
+    pub(crate) config: Option<Arc<BTreeMap<String, Value>>>,
+    /// Whether the plugin may write to its log.
+    pub(crate) may_log: bool,
+}
+
+/// What a call may do and use.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) limits: PluginLimits,
+    pub(crate) config: Option<Arc<BTreeMap<String, Value>>>,
+    pub(crate) may_log: bool,
+}
+
+/// What a call came to.
+#[derive(Debug)]
+pub(crate) struct Called<R> {
+    pub(crate) result: Result<R, Failure>,
+    pub(crate) duration: Duration,
+    pub(crate) fuel: u64,
+    pub(crate) peak_memory: u64,
+    pub(crate) log: String,
+}
+
+/// Runs `work` in a store of its own. It must be called on a guest thread.
+///
+/// `work` instantiates and calls; its outer error is the engine's, its inner one what the plugin or the host found wrong.
+pub(crate) fn call<R>(
+    runtime: &Runtime,
+    terms: &Terms,
+    work: impl FnOnce(&mut Store<CallState>) -> wasmtime::Result<Result<R, Failure>>,
+) -> Called<R> {
+    let started = Instant::now();
+    let limits = &terms.limits;
+    let log = CallLog::new(limits.log_bytes);
+    let state = CallState {
+        limiter: Limiter::new(*limits),
+        log: log.clone(),
+        wasi: None,
+        config: terms.config.clone(),
+        may_log: terms.may_log,
+    };
+    let mut store = Store::new(&runtime.engine, state);
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(usize::try_from(limits.output_bytes).unwrap_or(usize::MAX));
+    store.set_max_component_handles(1000);
+    store.set_fuel(limits.fuel).expect("the engine counts fuel");
+    let _clock = runtime.clock();
+    let ticks = Duration::from_millis(limits.time_ms)
+        .as_micros()
+        .div_ceil(TICK.as_micros());
+    // One more, since the first tick may come at once: never early, at most a tick late.
+    store.set_epoch_deadline(
+        u64::try_from(ticks)
+            .unwrap_or(u64::MAX / 4)
+            .saturating_add(1),
+    );
+    let result = work(&mut store);
+    let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
+    let limiter = &store.data().limiter;
+    let (peak_memory, refused) = (limiter.peak_memory(), limiter.refused);
+    drop(store);
+    let log = log.take();
+    let result = match result {
+        Ok(result) => result,
+        Err(error) => Err(failure(&error, refused, limits, &log)),
+    };
+    Called {
+        result,
+        duration: started.elapsed(),
+        fuel,
+        peak_memory,
+        log,
+    }
+}

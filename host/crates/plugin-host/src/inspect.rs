@@ -1,0 +1,247 @@
+//! A look at a component before anything compiles it: is it one, what does it import and export, is it of a sane size.
+
+use domain::{Capability, PluginKind, PluginManifest};
+use wasmparser::{Parser, Payload};
+use wasmtime::Engine;
+
+use crate::outcome::bytes;
+use crate::wasi;
+
+/// Largest component file. Python's interpreter takes 18 MB.
+pub(crate) const MAX_COMPONENT: u64 = 64 << 20;
+/// Functions of all modules together.
+const MAX_FUNCTIONS: u32 = 200_000;
+/// One function's code; compile time grows faster than it.
+const MAX_FUNCTION: usize = 1 << 20;
+/// The contract that this host knows.
+const PACKAGE: &str = "codetune:plugin";
+const VERSION: &str = "0.1.0";
+
+/// What a component shows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Abilities that it exports.
+    pub(crate) kinds: Vec<PluginKind>,
+    /// Interfaces that it imports, by their full names, sorted.
+    pub(crate) imports: Vec<String>,
+}
+
+/// Reads a component's outside.
+///
+/// # Errors
+/// One sentence that says what is wrong and what to do.
+pub(crate) fn inspect(component: &[u8]) -> Result<Shape, String> {
+    if component.len() as u64 > MAX_COMPONENT {
+        return Err(too_large(component.len() as u64));
+    }
+    if Engine::detect_precompiled(component).is_some() {
+        return Err(
+            "is compiled machine code, which the studio never takes from a file; \
+                    give it the WebAssembly component"
+                .to_owned(),
+        );
+    }
+    if Parser::is_core_wasm(component) {
+        return Err("is a core WebAssembly module, not a component; \
+                    build it with `cargo component build` or for wasm32-wasip2"
+            .to_owned());
+    }
+    if !Parser::is_component(component) {
+        return Err("is no WebAssembly component: its first bytes are not those of one".to_owned());
+    }
+    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    let mut depth = 0_u32;
+    let mut functions = 0_u32;
+    for payload in Parser::new(0).parse_all(component) {
+        let payload = payload.map_err(|error| {
+            format!(
+                "is no whole WebAssembly component: {} at byte {}",
+                error.message(),
+                error.offset()
+            )
+        })?;
+        let broken = |error: wasmparser::BinaryReaderError| {
+            format!(
+                "is no whole WebAssembly component: {} at byte {}",
+                error.message(),
+                error.offset()
+            )
+        };
+        match payload {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    imports.push(import.map_err(broken)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    exports.push(export.map_err(broken)?.name.name.to_owned());
+                }
+            }
+            Payload::CodeSectionStart { count, .. } => {
+                functions = functions.saturating_add(count);
+                if functions > MAX_FUNCTIONS {
+                    return Err(format!("has more than {MAX_FUNCTIONS} functions"));
+                }
+            }
+            Payload::CodeSectionEntry(body) if body.range().len() > MAX_FUNCTION => {
+                return Err(format!(
+                    "has a function of {}; the largest may have {}",
+                    bytes(body.range().len() as u64),
+                    bytes(MAX_FUNCTION as u64)
+                ));
+            }
+            _ => {}
+        }
+    }
+    imports.sort();
+    imports.dedup();
+    let kinds: Vec<PluginKind> = [
+        (PluginKind::Tool, "tool"),
+        (PluginKind::Analyzer, "analyzer"),
+    ]
+    .into_iter()
+    .filter(|(_, interface)| exports.iter().any(|export| is(export, PACKAGE, interface)))
+    .map(|(kind, _)| kind)
+    .collect();
+    if !kinds.contains(&PluginKind::Tool) {
+        return Err(format!(
+            "does not export `{PACKAGE}/tool@{VERSION}`; build it against the studio's `wit` folder"
+        ));
+    }
+    Ok(Shape { kinds, imports })
+}
+
+/// Whether everything that is imported exists here and was asked for.
+///
+/// # Errors
+/// Names every import that is refused.
+pub(crate) fn check_imports(imports: &[String], manifest: &PluginManifest) -> Result<(), String> {
+    let mut unknown = Vec::new();
+    let mut unasked = Vec::new();
+    for import in imports {
+        match capability(import) {
+            Some(capability) if manifest.capabilities.contains(&capability) => {}
+            Some(capability) => unasked.push((import, capability)),
+            None if is_wasi(import) => {}
+            None => unknown.push(format!("`{import}`")),
+        }
+    }
+    if !unknown.is_empty() {
+        return Err(format!(
+            "imports {}, which no plugin gets here",
+            unknown.join(", ")
+        ));
+    }
+    match unasked.first() {
+        Some((import, capability)) => Err(format!(
+            "imports `{import}` without asking; add `{}` to `capabilities` in its plugin.toml",
+            crate::error::list(&[*capability])
+        )),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn too_large(size: u64) -> String {
+    format!(
+        "has {}; a component may have {}",
+        bytes(size),
+        bytes(MAX_COMPONENT)
+    )
+}
+
+/// What an import of this package needs.
+fn capability(import: &str) -> Option<Capability> {
+    [(Capability::Log, "log"), (Capability::Config, "config")]
+        .into_iter()
+        .find(|(_, interface)| is(import, PACKAGE, interface))
+        .map(|(capability, _)| capability)
+}
+
+/// `codetune:plugin/tool@0.1.3` is `codetune:plugin/tool` of version 0.1.
+fn is(name: &str, package: &str, interface: &str) -> bool {
+    let Some((path, version)) = name.split_once('@') else {
+        return false;
+    };
+    path.strip_prefix(package)
+        .and_then(|rest| rest.strip_prefix('/'))
+        == Some(interface)
+        && version.starts_with("0.1.")
+}
+
+fn is_wasi(import: &str) -> bool {
+    import
+        .split_once('@')
+        .is_some_and(|(path, version)| wasi::ALLOWED.contains(&path) && version.starts_with("0.2."))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Capability, PluginLimits, PluginManifest};
+
+    use super::{check_imports, inspect};
+
+    fn manifest(capabilities: &[Capability]) -> PluginManifest {
+        PluginManifest {
+            name: "a".to_owned(),
+            component: "a.wasm".to_owned(),
+            capabilities: capabilities.to_vec(),
+            limits: PluginLimits::default(),
+            config: Default::default(),
+        }
+    }
+
+    fn refusal(import: &str, capabilities: &[Capability]) -> Option<String> {
+        check_imports(&[import.to_owned()], &manifest(capabilities)).err()
+    }
+
+    #[test]
+    fn what_is_no_component_is_told_apart() {
+        assert!(
+            inspect(b"hello")
+                .unwrap_err()
+                .contains("is no WebAssembly component")
+        );
+        assert!(
+            inspect(b"")
+                .unwrap_err()
+                .contains("is no WebAssembly component")
+        );
+        assert!(
+            inspect(b"\0asm\x01\0\0\0")
+                .unwrap_err()
+                .contains("core WebAssembly module")
+        );
+        assert!(
+            inspect(b"\0asm\x0d\0\x01\0")
+                .unwrap_err()
+                .contains("does not export")
+        );
+        assert!(
+            inspect(b"\0asm\x0d\0\x01\0\x07\xff\xff")
+                .unwrap_err()
+                .contains("no whole")
+        );
+    }
+
+    #[test]
+    fn imports_are_refused_by_name() {
+        assert_eq!(refusal("wasi:io/streams@0.2.3", &[]), None);
+        assert_eq!(
+            refusal("codetune:plugin/log@0.1.0", &[Capability::Log]),
+            None
+        );
+        for import in [
+            "wasi:sockets/tcp@0.2.3",
+            "wasi:http/outgoing-handler@0.2.0",
+            "env",
+            "codetune:plugin/generate@0.1.0",
+        ] {
+            assert!(refusal(import, &[]).unwrap().contains(import));
+        }
+        let message = refusal("codetune:plugin/config@0.1.0", &[Capability::Log]).unwrap();
+        assert!(message.contains("add `config`"), "{message}");
+    }
+}

@@ -1,0 +1,124 @@
+//! The set of plugins at one moment. It never changes; a reload makes the next one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::source::{Found, Source};
+use crate::version::Version;
+
+/// Every plugin, and who has which name.
+#[derive(Default)]
+pub(crate) struct Registry {
+    /// Grows with each swap.
+    pub(crate) generation: u64,
+    /// In the order of names.
+    pub(crate) entries: Vec<Arc<Entry>>,
+}
+
+/// One plugin, or one place where a plugin should be.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    /// Path in the plugins folder.
+    place: String,
+    /// What it calls itself.
+    own_name: String,
+    /// What the studio calls it: its own name, and the place too when somebody else has that.
+    pub(crate) name: String,
+    stamp: String,
+    /// The newest version that loaded.
+    pub(crate) version: Option<Arc<Version>>,
+    /// Why the newest files are not `version`.
+    pub(crate) fault: Option<String>,
+    /// Why it cannot have its name.
+    pub(crate) conflict: Option<String>,
+}
+
+impl Registry {
+    /// The plugin of that name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Entry>> {
+        let index = self
+            .entries
+            .binary_search_by(|entry| entry.name.as_str().cmp(name))
+            .ok()?;
+        self.entries.get(index)
+    }
+
+    /// The set after `found`, or none when nothing changed. What did not change is taken over, version and all.
+    pub(crate) fn next(
+        &self,
+        found: Vec<Found>,
+        load: impl Fn(&Source, Option<&Entry>) -> Result<Version, String>,
+    ) -> Option<Self> {
+        let mut changed = found.len() != self.entries.len();
+        let mut entries: Vec<Entry> = Vec::with_capacity(found.len());
+        for found in found {
+            let before = self.entries.iter().find(|entry| entry.place == found.place);
+            if let Some(before) = before.filter(|before| before.stamp == found.stamp) {
+                entries.push(Entry::clone(before));
+                continue;
+            }
+            changed = true;
+            let loaded = found
+                .source
+                .and_then(|source| load(&source, before.map(Arc::as_ref)));
+            let (version, fault) = match loaded {
+                Ok(version) => (Some(Arc::new(version)), None),
+                // The version before goes on answering.
+                Err(fault) => (
+                    before.and_then(|before| before.version.clone()),
+                    Some(fault),
+                ),
+            };
+            let own_name = version
+                .as_ref()
+                .map_or(found.name, |version| version.manifest.name.clone());
+            entries.push(Entry {
+                name: own_name.clone(),
+                place: found.place,
+                own_name,
+                stamp: found.stamp,
+                version,
+                fault,
+                conflict: None,
+            });
+        }
+        if !changed {
+            return None;
+        }
+        self.settle_names(&mut entries);
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let entries = entries.into_iter().map(Arc::new).collect();
+        Some(Self {
+            generation: self.generation + 1,
+            entries,
+        })
+    }
+
+    /// A name belongs to who had it, then to the first place.
+    fn settle_names(&self, entries: &mut [Entry]) {
+        let mut owners: HashMap<String, String> = HashMap::new();
+        for entry in entries.iter() {
+            let had_it = self
+                .get(&entry.own_name)
+                .is_some_and(|owner| owner.place == entry.place);
+            if had_it {
+                owners.insert(entry.own_name.clone(), entry.place.clone());
+            }
+        }
+        for entry in entries {
+            let owner = owners
+                .entry(entry.own_name.clone())
+                .or_insert_with(|| entry.place.clone());
+            if *owner == entry.place {
+                entry.name.clone_from(&entry.own_name);
+                entry.conflict = None;
+            } else {
+                entry.name = format!("{}@{}", entry.own_name, entry.place);
+                entry.conflict = Some(format!(
+                    "{} and {} are both named {:?}; {owner} keeps the name, rename or remove one",
+                    owner, entry.place, entry.own_name
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! One version of a plugin: a checked, compiled component with its limits, schemas and grants, ready for any number of
+//! calls at once. A call holds its version, so a reload never touches it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use domain::{
+    Capability, Execution, ExecutionOutcome, FileAnalysis, PluginKind, PluginManifest,
+    PluginMetadata, SourceFile,
+};
+use serde_json::Value;
+use wasmtime::component::Component;
+
+use crate::breaker::Breaker;
+use crate::cache::{CompileCache, Record};
+use crate::call::{Called, Terms, call};
+use crate::fixtures;
+use crate::inspect::{check_imports, inspect};
+use crate::kind::analyzer::{Analyzer, unanalyzable};
+use crate::kind::tool::Tool;
+use crate::metadata;
+use crate::outcome::Failure;
+use crate::runtime::Runtime;
+use crate::schema::Schema;
+use crate::source::{Source, hex};
+
+/// See the module.
+pub(crate) struct Version {
+    pub(crate) manifest: PluginManifest,
+    pub(crate) metadata: PluginMetadata,
+    pub(crate) digest: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) kinds: Vec<PluginKind>,
+    pub(crate) imports: Vec<String>,
+    /// Granted to the version before, which asked for the same.
+    pub(crate) inherited: Vec<Capability>,
+    pub(crate) breaker: Breaker,
+    terms: Terms,
+    input: Schema,
+    output: Schema,
+    tool: Tool,
+    analyzer: Option<Analyzer>,
+}
+
+impl Version {
+    /// Checks, compiles (or takes from the cache), and the first time asks for the metadata and runs the fixtures.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong with the component.
+    pub(crate) fn load(
+        runtime: &Runtime,
+        cache: &CompileCache,
+        source: &Source,
+        inherited: Vec<Capability>,
+    ) -> Result<Self, String> {
+        let manifest = source.manifest.clone();
+        let cached = cache.load(&runtime.engine, &source.digest);
+        let is_new = cached.is_none();
+        let (component, record) = match cached {
+            Some(cached) => cached,
+            None => examine(runtime, &manifest, &source.component)?,
+        };
+        check_imports(&record.imports, &manifest)?;
+        if record.metadata.name != manifest.name {
+            return Err(format!(
+                "calls itself {:?} in its metadata and {:?} in plugin.toml; make them the same",
+                record.metadata.name, manifest.name
+            ));
+        }
+        let config = Schema::trusted(record.metadata.config_schema.clone());
+        let values = manifest
+            .config
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()));
+        if !manifest.config.is_empty() {
+            config
+                .check(&Value::Object(values.collect()))
+                .map_err(|faults| format!("plugin.toml: config: {faults}"))?;
+        }
+        let asks = |capability| manifest.capabilities.contains(&capability);
+        let version = Self {
+            terms: Terms {
+                limits: manifest.limits,
+                config: asks(Capability::Config).then(|| Arc::new(manifest.config.clone())),
+                may_log: asks(Capability::Log),
+            },
+            input: Schema::trusted(record.metadata.input_schema.clone()),
+            output: Schema::trusted(record.metadata.output_schema.clone()),
+            tool: tool(runtime, &component)?,
+            analyzer: analyzer(runtime, &component, &record.kinds)?,
+            metadata: record.metadata.clone(),
+            digest: source.digest.clone(),
+            size_bytes: source.component.len() as u64,
+            kinds: record.kinds.clone(),
+            imports: record.imports.clone(),
+            inherited,
+            breaker: Breaker::default(),
+            manifest,
+        };
+        if is_new {
+            fixtures::check(&source.fixtures, |input| {
+                match version.execute(runtime, input).outcome {
+                    ExecutionOutcome::Ok { output } => Ok(output),
+                    ExecutionOutcome::Failed { code, message } => Err(format!("{code}: {message}")),
+                }
+            })?;
+            version.breaker.succeeded();
+            cache.store(&source.digest, &component, record);
+        }
+        Ok(version)
+    }
+
+    /// Runs the tool on `input` and checks both ends. It must be called on a guest thread.
+    pub(crate) fn execute(&self, runtime: &Runtime, input: &Value) -> Execution {
+        let text = input.to_string();
+        let called = match self.input.check(input) {
+            Ok(()) => call(runtime, &self.terms, |store| {
+                self.tool.execute(store, &text)
+            }),
+            Err(faults) => Called::refused(Failure::new("invalid_input", faults)),
+        };
+        let result = called.result.and_then(|text| {
+            self.output
+                .parse(&text)
+                .map_err(|message| Failure::new("invalid_output", message))
+        });
+        let outcome = match result {
+            Ok(output) => {
+                self.breaker.succeeded();
+                ExecutionOutcome::Ok { output }
+            }
+            Err(failure) => {
+                self.note(&failure);
+                ExecutionOutcome::Failed {
+                    code: failure.code.to_owned(),
+                    message: failure.message,
+                }
+            }
+        };
+        Execution {
+            plugin: self.manifest.name.clone(),
+            digest: self.digest.clone(),
+            input_digest: hex(text.as_bytes()),
+            duration_us: u64::try_from(called.duration.as_micros()).unwrap_or(u64::MAX),
+            fuel: called.fuel,
+            peak_memory_bytes: called.peak_memory,
+            log: called.log,
+            outcome,
+        }
+    }
+
+    /// Analyses a batch in one call; none when the plugin is no analyzer. It must be called on a guest thread.
+    ///
+    /// When the batch ends early, each of its files gets a call of its own: what one file does to the plugin is that
+    /// file's verdict alone.
+    pub(crate) fn analyze(
+        &self,
+        runtime: &Runtime,
+        files: &[SourceFile],
+    ) -> Option<Vec<FileAnalysis>> {
+        let analyzer = self.analyzer.as_ref()?;
+        let called = call(runtime, &self.terms, |store| analyzer.analyze(store, files));
+        let analyses = match (called.result, files) {
+            (Ok(answers), _) => {
+                self.breaker.succeeded();
+                let answers = answers.into_iter().zip(files);
+                answers
+                    .map(|(answer, file)| answer.check(file, &self.output))
+                    .collect()
+            }
+            (Err(failure), [file]) => {
+                self.note(&failure);
+                vec![unanalyzable(
+                    file,
+                    &format!("{}: {}", failure.code, failure.message),
+                )]
+            }
+            (Err(_), files) => files
+                .chunks(1)
+                .filter_map(|file| self.analyze(runtime, file))
+                .flatten()
+                .collect(),
+        };
+        Some(analyses)
+    }
+
+    fn note(&self, failure: &Failure) {
+        if failure.is_trap() {
+            self.breaker.trapped(Instant::now(), &failure.message);
+        } else {
+            self.breaker.succeeded();
+        }
+    }
+}
+
+impl<R> Called<R> {
+    fn refused(failure: Failure) -> Self {
+        Self {
+            result: Err(failure),
+            duration: std::time::Duration::ZERO,
+            fuel: 0,
+            peak_memory: 0,
+            log: String::new(),
+        }
+    }
+}
+
+/// Everything that is learned of a component once.
+fn examine(
+    runtime: &Runtime,
+    manifest: &PluginManifest,
+    bytes: &[u8],
+) -> Result<(Component, Record), String> {
+    let shape = inspect(bytes)?;
+    // Before compiling: a component that may not be used shall not cost anything either.
+    check_imports(&shape.imports, manifest)?;
+    let component = Component::from_binary(&runtime.engine, bytes)
+        .map_err(|error| format!("cannot be compiled: {}", first_lines(&error)))?;
+    let tool = tool(runtime, &component)?;
+    analyzer(runtime, &component, &shape.kinds)?;
+    // Metadata is the same for everyone: it sees neither settings nor log.
+    let terms = Terms {
+        limits: manifest.limits,
+        config: None,
+        may_log: false,
+    };
+    let called = call(runtime, &terms, |store| tool.metadata(store).map(Ok));
+    let (found, schemas) = called.result.map_err(|failure| {
+        format!(
+            "cannot say its metadata: {}: {}",
+            failure.code, failure.message
+        )
+    })?;
+    let metadata = metadata::check(found, schemas)?;
+    Ok((component, Record::new(shape.kinds, shape.imports, metadata)))
+}
+
+fn tool(runtime: &Runtime, component: &Component) -> Result<Tool, String> {
+    runtime
+        .linker
+        .instantiate_pre(component)
+        .and_then(Tool::new)
+        .map_err(|error| {
+            format!(
+                "does not fit the contract in `wit`: {}",
+                first_lines(&error)
+            )
+        })
+}
+
+fn analyzer(
+    runtime: &Runtime,
+    component: &Component,
+    kinds: &[PluginKind],
+) -> Result<Option<Analyzer>, String> {
+    if !kinds.contains(&PluginKind::Analyzer) {
+        return Ok(None);
+    }
+    let analyzer = runtime
+        .linker
+        .instantiate_pre(component)
+        .and_then(Analyzer::new);
+    analyzer.map(Some).map_err(|error| {
+        format!(
+            "does not fit the contract in `wit`: {}",
+            first_lines(&error)
+        )
+    })
+}
+
+/// The error with its causes, short enough for a page.
+fn first_lines(error: &wasmtime::Error) -> String {
+    let text = format!("{error:#}").replace('\n', " ");
+    crate::sanitize::text(&text).chars().take(500).collect()
+}
