@@ -9,11 +9,16 @@
 pub mod chat;
 pub mod data;
 mod error;
+mod evaluate;
 mod files;
 mod lora;
+mod memory;
 mod model;
 mod ops;
 mod optim;
 pub mod tokenizer;
+mod train;
 
 pub use error::{Error, Result};
+pub use evaluate::{Evaluation, evaluate};
+pub use train::{Report, StopFlag, TrainOptions, check_config, train};

@@ -1,0 +1,94 @@
+use domain::{FieldErrors, InitLoraWeights, LoraConfig, Method, Optim, RunConfig};
+
+use crate::optim::Schedule;
+
+/// Refuses, each by its field, every option of a valid config that this engine cannot do yet: an option is done or
+/// refused, never passed over.
+///
+/// # Errors
+/// All such options at once.
+pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
+    let mut errors = FieldErrors(crate::data::unsupported(&config.data));
+    let (model, lora, train) = (&config.model, &config.lora, &config.train);
+    let mut refuse = |wrong: bool, field: &str, message: &str| {
+        if wrong {
+            errors.push(field, message);
+        }
+    };
+    refuse(
+        model.repo.is_some(),
+        "model.repo",
+        "is not supported yet; download the model and set model.path to its folder",
+    );
+    refuse(
+        model.quantize.is_some(),
+        "model.quantize",
+        "is not supported yet; leave it out",
+    );
+    refuse(
+        model.memory_limit.is_some(),
+        "model.memory_limit",
+        "is not supported yet; leave it out",
+    );
+    refuse(
+        model.device.starts_with("cuda"),
+        "model.device",
+        "this build runs on the CPU only; set it to cpu or auto",
+    );
+    refuse(
+        lora.use_dora,
+        "lora.use_dora",
+        "is not supported yet; set it to false",
+    );
+    refuse(
+        !lora.modules_to_save.is_empty(),
+        "lora.modules_to_save",
+        "is not supported yet; leave it out",
+    );
+    refuse(
+        lora.loraplus_lr_ratio.is_some(),
+        "lora.loraplus_lr_ratio",
+        "is not supported yet; leave it out",
+    );
+    refuse(
+        matches!(&lora.init_lora_weights, InitLoraWeights::Named(name) if name != "gaussian"),
+        "lora.init_lora_weights",
+        "only true, false and \"gaussian\" are supported yet",
+    );
+    refuse(
+        matches!(train.method, Method::Dpo | Method::Orpo),
+        "train.method",
+        "only lora and full are supported yet",
+    );
+    refuse(
+        train.optim != Optim::Adamw,
+        "train.optim",
+        "only adamw is supported yet",
+    );
+    refuse(
+        !Schedule::is_supported(train.lr_scheduler_type),
+        "train.lr_scheduler_type",
+        "only constant, constant_with_warmup, linear and cosine are supported yet",
+    );
+    refuse(
+        train.neftune_noise_alpha != 0.0,
+        "train.neftune_noise_alpha",
+        "is not supported yet; set it to 0",
+    );
+    refuse(
+        train.early_stopping_patience > 0 && train.eval_steps == 0,
+        "train.early_stopping_patience",
+        "needs evaluations on the way: set train.eval_steps",
+    );
+    refuse(
+        train.method == Method::Full && *lora != LoraConfig::default(),
+        "lora",
+        "has no meaning with train.method = \"full\"; remove the section",
+    );
+    refuse(
+        !config.plugins.is_empty(),
+        "plugins",
+        "are not supported in runs yet; remove the section",
+    );
+    errors.into_result()
+}

@@ -1,0 +1,74 @@
+use std::path::Path;
+
+use candle_core::DType;
+use serde_json::{Value, json};
+
+use crate::lora::write_json;
+use crate::model::{Decoder, weights};
+use crate::{Error, Result, files};
+
+/// What belongs to a model beside its weights and its config.
+const COMPANIONS: [&str; 10] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+];
+
+/// Writes a Hugging Face folder in place of what may be there: config, tokenizer, weights as `dtype`.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub(crate) fn write_model(
+    path: &Path,
+    source: &Path,
+    decoder: &Decoder,
+    dtype: DType,
+) -> Result<()> {
+    files::replace_folder(path, |fresh| write_weights(fresh, source, decoder, dtype))
+}
+
+/// As [`write_model`], into a folder that is there.
+pub(super) fn write_weights(
+    folder: &Path,
+    source: &Path,
+    decoder: &Decoder,
+    dtype: DType,
+) -> Result<()> {
+    for name in COMPANIONS {
+        let from = source.join(name);
+        if from.is_file() {
+            let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
+            files::write_synced(&folder.join(name), &bytes)?;
+        }
+    }
+    let from = source.join("config.json");
+    let text = std::fs::read_to_string(&from).map_err(Error::io("read", &from))?;
+    let mut config: Value = serde_json::from_str(&text)
+        .map_err(|error| Error::file(&from, format!("is no valid JSON: {error}")))?;
+    if let Some(table) = config.as_object_mut() {
+        let word = match dtype {
+            DType::BF16 => "bfloat16",
+            DType::F16 => "float16",
+            _ => "float32",
+        };
+        let key = if table.contains_key("dtype") {
+            "dtype"
+        } else {
+            "torch_dtype"
+        };
+        table.insert(key.to_owned(), json!(word));
+    }
+    write_json(&folder.join("config.json"), &config)?;
+    let parameters = decoder.base_parameters().into_iter();
+    let tensors = parameters
+        .map(|parameter| (parameter.name.clone(), parameter.value.clone()))
+        .collect();
+    weights::write(&folder.join("model.safetensors"), tensors, dtype)
+}

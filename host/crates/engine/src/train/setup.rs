@@ -1,0 +1,179 @@
+use std::path::{Path, PathBuf};
+
+use candle_core::DType;
+use domain::{Method, ModelDtype, RunConfig, RunEvent};
+use sha2::{Digest, Sha256};
+
+use super::checkpoint::Checkpoint;
+use crate::data::Sample;
+use crate::lora::{Base, Settings, attach, base_digest, read_adapter};
+use crate::model::{Decoder, Loading, check_folder};
+use crate::{Error, Result};
+
+/// A run that is ready for its next step.
+pub(super) struct Setup {
+    pub(super) folder: PathBuf,
+    pub(super) decoder: Decoder,
+    /// `None` for method full.
+    pub(super) lora: Option<Settings>,
+    pub(super) base: Base,
+    pub(super) train: Vec<Sample>,
+    pub(super) eval: Vec<Sample>,
+    /// Digest of what is trained on, so that a checkpoint is not gone on from with other data.
+    pub(super) data_digest: String,
+}
+
+/// The candle type of a config's.
+pub(super) fn dtype(dtype: ModelDtype) -> DType {
+    match dtype {
+        ModelDtype::F32 => DType::F32,
+        ModelDtype::F16 => DType::F16,
+        ModelDtype::Bf16 => DType::BF16,
+    }
+}
+
+/// Loads data, model and adapter; from a checkpoint, where there is one to go on from.
+pub(super) fn set_up(
+    config: &RunConfig,
+    checkpoint: Option<&Checkpoint>,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Setup> {
+    let folder = PathBuf::from(config.model.path.as_deref().unwrap_or_default());
+    check_folder(&folder)?;
+    let data = crate::data::load(&config.data, &folder, config.train.seed)?;
+    let (train, eval) = (learnable(data.train, emit), learnable(data.eval, emit));
+    if train.is_empty() {
+        return Err(Error::NoSupervisedToken(format!(
+            "{}: no token would be trained on; check data.train_on and data.max_seq_length",
+            config.data.path.as_deref().unwrap_or("data"),
+        )));
+    }
+    log(
+        emit,
+        format!(
+            "{} samples to train on, {} held out",
+            train.len(),
+            eval.len()
+        ),
+    );
+    let full = config.train.method == Method::Full;
+    let mut decoder = Decoder::load(
+        match checkpoint {
+            Some(checkpoint) if full => checkpoint.folder(),
+            _ => &folder,
+        },
+        Loading {
+            dtype: dtype(config.model.dtype),
+            trainable: full,
+            random: (config.model.random_init && checkpoint.is_none()).then_some(config.train.seed),
+        },
+    )?;
+    check_lengths(&decoder, train.iter().chain(&eval))?;
+    let lora = match (full, checkpoint, &config.lora.init_adapter) {
+        (true, ..) => None,
+        (false, Some(checkpoint), _) => {
+            Some(read_adapter(&mut decoder, checkpoint.folder(), true)?)
+        }
+        (false, None, Some(adapter)) => Some(read_adapter(&mut decoder, Path::new(adapter), true)?),
+        (false, None, None) => {
+            let settings = Settings::of_run(&config.lora);
+            attach(&mut decoder, &settings, config.train.seed)?;
+            Some(settings)
+        }
+    };
+    let base = match full {
+        true => Base::default(),
+        false => describe_base(&folder)?,
+    };
+    let data_digest = digest(&train);
+    Ok(Setup {
+        folder,
+        decoder,
+        lora,
+        base,
+        train,
+        eval,
+        data_digest,
+    })
+}
+
+/// Says one line in the run's log.
+pub(super) fn log(emit: &mut dyn FnMut(RunEvent), message: String) {
+    emit(RunEvent::Log { message });
+}
+
+fn learnable(mut samples: Vec<Sample>, emit: &mut dyn FnMut(RunEvent)) -> Vec<Sample> {
+    let before = samples.len();
+    samples.retain(|sample| sample.supervised_tokens() > 0);
+    if samples.len() < before {
+        log(
+            emit,
+            format!(
+                "{} samples without a supervised token were left out",
+                before - samples.len()
+            ),
+        );
+    }
+    samples
+}
+
+fn check_lengths<'a>(decoder: &Decoder, samples: impl Iterator<Item = &'a Sample>) -> Result<()> {
+    let (positions, vocab) = (decoder.description.max_positions, decoder.description.vocab);
+    for sample in samples {
+        let len = sample.input_ids.len();
+        if len > positions {
+            let message = format!(
+                "is too long: a sample has {len} tokens, and the model has {positions} positions (max_position_embeddings)"
+            );
+            return Err(domain::FieldErrors::one("data.max_seq_length", message).into());
+        }
+        let label = sample
+            .labels
+            .iter()
+            .find(|&&label| label != crate::data::IGNORED && label as u64 >= vocab as u64);
+        if let Some(id) = sample.input_ids.iter().find(|&&id| id as usize >= vocab) {
+            return Err(Error::Input(format!(
+                "the data holds token {id}, but the model's vocabulary ends at {}",
+                vocab - 1
+            )));
+        }
+        if let Some(label) = label {
+            return Err(Error::Input(format!(
+                "the data holds label {label}, but the model's vocabulary ends at {}",
+                vocab - 1
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Hub id and revision out of a path in the hub's cache (`models--org--name/snapshots/<revision>`), and the digest.
+fn describe_base(folder: &Path) -> Result<Base> {
+    let words: Vec<String> = folder
+        .components()
+        .map(|word| word.as_os_str().to_string_lossy().into_owned())
+        .collect();
+    let at = words.iter().position(|word| word.starts_with("models--"));
+    let repo = at
+        .and_then(|at| words[at].strip_prefix("models--"))
+        .map(|name| name.replacen("--", "/", 1));
+    let revision = at
+        .and_then(|at| (words.get(at + 1)? == "snapshots").then(|| words.get(at + 2).cloned())?);
+    Ok(Base {
+        repo,
+        revision,
+        digest: base_digest(folder)?,
+    })
+}
+
+fn digest(samples: &[Sample]) -> String {
+    let mut hasher = Sha256::new();
+    for sample in samples {
+        hasher.update((sample.input_ids.len() as u64).to_le_bytes());
+        for (id, label) in sample.input_ids.iter().zip(&sample.labels) {
+            hasher.update(id.to_le_bytes());
+            hasher.update(label.to_le_bytes());
+        }
+    }
+    crate::files::hex(&hasher.finalize())
+}

@@ -1,0 +1,7 @@
+//! Whole runs through `engine::train`, on the tiny models of `tests/fixtures/goldens`.
+
+mod bad_input;
+mod full;
+mod goldens;
+mod harness;
+mod resume;

@@ -1,0 +1,158 @@
+use std::path::Path;
+
+use domain::{FinishReason, Method, RunConfig, RunEvent};
+
+use crate::harness::{config, random_rows, tensors, train, train_with};
+
+fn long(case: &str, folder: &Path, name: &str) -> RunConfig {
+    let mut config = config(case, folder, &random_rows(10, 40, 3));
+    config.train.output = folder.join(name).display().to_string();
+    config.train.batch_size = 2;
+    config.train.gradient_accumulation_steps = 2;
+    config.train.epochs = 3;
+    config.train.lr_scheduler_type = domain::LrSchedulerType::Cosine;
+    config.train.warmup_steps = 2;
+    config.lora.lora_dropout = 0.1;
+    config
+}
+
+/// Stops after step 4, then goes on to the end.
+fn interrupted(config: &RunConfig) -> (Vec<f64>, std::path::PathBuf) {
+    let first = train_with(config, false, |event, stop| {
+        if matches!(event, RunEvent::Step { step: 4, .. }) {
+            stop.stop();
+        }
+    });
+    let report = first.result.as_ref().unwrap();
+    assert_eq!(report.reason, FinishReason::Stopped);
+    // The flag is seen before the next step, or before the one after it when the event came late.
+    assert!(
+        (4..=6).contains(&report.steps),
+        "stopped after {}",
+        report.steps
+    );
+    let second = train_with(config, true, |_, _| {});
+    let done = second.result.as_ref().unwrap();
+    let steps: Vec<u64> = second
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            RunEvent::Step { step, .. } => Some(*step),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        steps[0],
+        report.steps + 1,
+        "resume continues at the saved step"
+    );
+    let mut losses = first.losses();
+    losses.extend(second.losses());
+    let folder = done.adapter.clone().or(done.model.clone()).unwrap();
+    (losses, folder)
+}
+
+#[test]
+fn a_resumed_run_is_the_uninterrupted_one_bit_by_bit() {
+    for full in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut whole = long("qwen2", folder.path(), "whole");
+        let mut broken = long("qwen2", folder.path(), "broken");
+        if full {
+            for config in [&mut whole, &mut broken] {
+                config.train.method = Method::Full;
+                config.lora = Default::default();
+            }
+        }
+        let straight = train(&whole);
+        let report = straight.result.as_ref().unwrap();
+        assert_eq!(report.steps, 9);
+        let (losses, after) = interrupted(&broken);
+        assert_eq!(losses, straight.losses(), "full: {full}");
+        let file = if full {
+            "model.safetensors"
+        } else {
+            "adapter_model.safetensors"
+        };
+        let before = report.adapter.clone().or(report.model.clone()).unwrap();
+        assert!(
+            tensors(&before.join(file)) == tensors(&after.join(file)),
+            "full: {full}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_skipped_for_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = long("llama-tied", folder.path(), "run");
+    config.train.save_steps = 3;
+    let whole = train(&config);
+    let output = Path::new(&config.train.output);
+    std::fs::remove_dir_all(output.join("checkpoint-9")).unwrap();
+    let damaged = output.join("checkpoint-6/adapter_model.safetensors");
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&damaged, bytes).unwrap();
+    let run = train_with(&config, true, |_, _| {});
+    assert_eq!(run.losses(), whole.losses()[3..]);
+    let told = run.events.iter().any(|event| match event {
+        RunEvent::Log { message } => {
+            message.contains("checkpoint-6") && message.contains("checksum")
+        }
+        _ => false,
+    });
+    assert!(told, "{:?}", run.events);
+}
+
+#[test]
+fn a_run_is_not_gone_on_with_other_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = long("llama-tied", folder.path(), "run");
+    train(&config).result.unwrap();
+    crate::harness::write_rows(
+        Path::new(config.data.path.as_ref().unwrap()),
+        &random_rows(10, 40, 4),
+    );
+    let run = train_with(&config, true, |_, _| {});
+    assert!(run.error().contains("the data changed"), "{}", run.error());
+    assert_eq!(run.result.unwrap_err().code(), "bad_checkpoint");
+}
+
+#[test]
+fn only_the_newest_checkpoints_are_kept_and_a_new_run_moves_them_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = long("llama-tied", folder.path(), "run");
+    config.train.save_steps = 1;
+    config.train.save_total_limit = 2;
+    train(&config).result.unwrap();
+    let output = Path::new(&config.train.output);
+    let present = |step: u64| output.join(format!("checkpoint-{step}")).is_dir();
+    assert_eq!(
+        (1..=9).filter(|step| present(*step)).collect::<Vec<_>>(),
+        [8, 9]
+    );
+    config.train.max_steps = 1;
+    train(&config).result.unwrap();
+    assert_eq!(
+        (1..=9).filter(|step| present(*step)).collect::<Vec<_>>(),
+        [1]
+    );
+    assert!(output.join("earlier-1/checkpoint-9").is_dir());
+}
+
+#[test]
+fn early_stopping_ends_a_run_whose_held_out_loss_no_longer_falls() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = long("llama-tied", folder.path(), "run");
+    let held_out = folder.path().join("eval.jsonl");
+    crate::harness::write_rows(&held_out, &random_rows(4, 40, 9));
+    config.data.eval_path = Some(held_out.display().to_string());
+    config.train.max_steps = 200;
+    config.train.learning_rate = 1e-2;
+    config.train.eval_steps = 2;
+    config.train.early_stopping_patience = 2;
+    let run = train(&config);
+    assert_eq!(run.result.unwrap().reason, FinishReason::EarlyStop);
+}
