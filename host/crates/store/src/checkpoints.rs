@@ -33,7 +33,11 @@ impl Store {
             Ok(checkpoints::table
                 .filter(checkpoints::run_id.eq(id.to_string()))
                 .order(checkpoints::step)
-                .select((checkpoints::step, checkpoints::path, checkpoints::created_at))
+                .select((
+                    checkpoints::step,
+                    checkpoints::path,
+                    checkpoints::created_at,
+                ))
                 .load(connection)?)
         })?;
         Ok(rows

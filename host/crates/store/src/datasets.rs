@@ -147,11 +147,14 @@ struct Row {
 impl Row {
     fn into_dataset(self) -> Result<Dataset, Error> {
         Ok(Dataset {
-            id: self.id.parse().map_err(|error: uuid::Error| Error::Corrupt {
-                what: "dataset",
-                id: self.id.clone(),
-                message: error.to_string(),
-            })?,
+            id: self
+                .id
+                .parse()
+                .map_err(|error: uuid::Error| Error::Corrupt {
+                    what: "dataset",
+                    id: self.id.clone(),
+                    message: error.to_string(),
+                })?,
             name: self.name,
             description: self.description,
             path: self.path.into(),

@@ -9,7 +9,7 @@
 mod adapters;
 mod checkpoints;
 mod config;
-#[expect(unreachable_pub, missing_docs, reason = "what the MultiConnection derive generates")]
+#[expect(unreachable_pub, reason = "what the MultiConnection derive generates")]
 mod connection;
 mod datasets;
 mod error;
@@ -93,7 +93,9 @@ struct Inner {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("place", &self.0.place).finish()
+        f.debug_struct("Store")
+            .field("place", &self.0.place)
+            .finish()
     }
 }
 

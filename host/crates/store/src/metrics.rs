@@ -66,7 +66,7 @@ impl Store {
             };
             let steps = last.step - first.step + 1;
             // Two points a stretch.
-            let stretch = steps.div_ceil((max_points / 2).max(1)).max(1);
+            let stretch = (steps - 1) / (max_points / 2) + 1;
             if steps <= max_points {
                 return Ok(series
                     .points(connection)?
@@ -308,7 +308,12 @@ pub(crate) fn insert(
     let unique: BTreeMap<(&str, i32, i64), &Row> = points
         .iter()
         .filter(|point| point.row.value.is_finite())
-        .map(|point| ((point.name.as_str(), point.rank, point.row.step), &point.row))
+        .map(|point| {
+            (
+                (point.name.as_str(), point.rank, point.row.step),
+                &point.row,
+            )
+        })
         .collect();
     let rows: Vec<NewRow<'_>> = unique
         .iter()
@@ -332,12 +337,7 @@ pub(crate) fn insert(
                 use diesel::upsert::excluded;
                 diesel::insert_into(metrics::table)
                     .values(rows)
-                    .on_conflict((
-                        metrics::run_id,
-                        metrics::name,
-                        metrics::rank,
-                        metrics::step,
-                    ))
+                    .on_conflict((metrics::run_id, metrics::name, metrics::rank, metrics::step))
                     .do_update()
                     .set((
                         metrics::epoch.eq(excluded(metrics::epoch)),
@@ -425,10 +425,8 @@ pub(crate) fn forget_from(
     step: i64,
 ) -> Result<(), Error> {
     let run_id = id.to_string();
-    diesel::delete(
-        metrics::table.filter(metrics::run_id.eq(&run_id).and(metrics::step.ge(step))),
-    )
-    .execute(connection)?;
+    diesel::delete(metrics::table.filter(metrics::run_id.eq(&run_id).and(metrics::step.ge(step))))
+        .execute(connection)?;
     let bucket = step.div_euclid(BUCKET);
     diesel::delete(
         metric_buckets::table.filter(

@@ -3,7 +3,6 @@
 use chrono::Utc;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::migration::{Migration, MigrationSource, MigrationVersion};
-use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use serde::Serialize;
 
@@ -146,9 +145,9 @@ fn pending(connection: &mut AnyConnection) -> Result<Vec<String>, Error> {
     }
     match connection {
         AnyConnection::Sqlite(inner) => inner.pending_migrations(SQLITE).map(|found| names(&found)),
-        AnyConnection::Postgres(inner) => {
-            inner.pending_migrations(POSTGRES).map(|found| names(&found))
-        }
+        AnyConnection::Postgres(inner) => inner
+            .pending_migrations(POSTGRES)
+            .map(|found| names(&found)),
     }
     .map_err(failed)
 }

@@ -298,10 +298,11 @@ impl Store {
 pub(crate) fn held(claim: &Claim) -> _ {
     let id: String = claim.id();
     let fence: i64 = claim.fence;
+    let held: [&'static str; 2] = HELD;
     runs::id
         .eq(id)
         .and(runs::fence.eq(fence))
-        .and(runs::status.eq_any(HELD))
+        .and(runs::status.eq_any(held))
 }
 
 /// The clock that leases are measured by: the server's where several machines share one, else this machine's.

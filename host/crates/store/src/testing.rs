@@ -36,8 +36,9 @@ impl TestDatabase {
     /// # Panics
     /// When the variable is not set or the server refuses.
     pub fn postgres() -> Self {
-        let server = std::env::var("TEST_DATABASE_URL")
-            .expect("TEST_DATABASE_URL names a PostgreSQL server on which databases may be created");
+        let server = std::env::var("TEST_DATABASE_URL").expect(
+            "TEST_DATABASE_URL names a PostgreSQL server on which databases may be created",
+        );
         let name = format!("codetune_test_{}", Uuid::now_v7().simple());
         on_server(&server, &format!("CREATE DATABASE {name}"));
         Self {

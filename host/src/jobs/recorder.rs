@@ -1,0 +1,135 @@
+//! What a run says goes to two places: at once into a file beside its checkpoints, and in batches into the database.
+//!
+//! The engine only puts an event into a channel, so a slow database never slows a step down; a database that is
+//! away makes the batches wait, and the file has them meanwhile.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use domain::RunEvent;
+use store::{Claim, Store};
+
+/// Longest time that an event waits for company.
+const WINDOW: Duration = Duration::from_millis(150);
+/// Most events of one batch.
+const BATCH: usize = 1000;
+/// How long the last events wait for a database that is away; the file has them in any case.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Writes one run's events.
+pub(super) struct Recorder<'a> {
+    store: &'a Store,
+    claim: &'a Claim,
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+/// Where events are sent to; the recorder ends when all of these are gone.
+#[derive(Clone)]
+pub(super) struct Recorded(Sender<RunEvent>);
+
+impl Recorded {
+    /// Never blocks. An event after the lease was lost goes nowhere.
+    pub(super) fn send(&self, event: RunEvent) {
+        let _ = self.0.send(event);
+    }
+}
+
+impl<'a> Recorder<'a> {
+    /// Opens the run's event file to append to it.
+    pub(super) fn start(store: &'a Store, claim: &'a Claim, path: &Path) -> anyhow::Result<Self> {
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self {
+            store,
+            claim,
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+        })
+    }
+
+    /// Records on a thread of its own. The receiver that comes back is disconnected when everything is written.
+    pub(super) fn scoped<'scope>(
+        mut self,
+        scope: &'scope Scope<'scope, '_>,
+        on_lost: impl FnOnce() + Send + 'scope,
+    ) -> (Recorded, Receiver<()>)
+    where
+        'a: 'scope,
+    {
+        let (sender, events) = mpsc::channel();
+        let (done, outcome) = mpsc::channel();
+        scope.spawn(move || {
+            let _done: Sender<()> = done;
+            while let Some(batch) = next_batch(&events) {
+                self.write_file(&batch);
+                if !self.write_store(&batch) {
+                    on_lost();
+                    return;
+                }
+            }
+        });
+        (Recorded(sender), outcome)
+    }
+
+    /// A full disk must not end a run that the database can still follow.
+    fn write_file(&mut self, batch: &[RunEvent]) {
+        let mut write = || -> std::io::Result<()> {
+            for event in batch {
+                serde_json::to_writer(&mut self.file, event)?;
+                self.file.write_all(b"\n")?;
+            }
+            self.file.flush()
+        };
+        if let Err(error) = write() {
+            tracing::warn!("{}: cannot write: {error}", self.path.display());
+        }
+    }
+
+    /// False when the lease is lost.
+    fn write_store(&self, batch: &[RunEvent]) -> bool {
+        let begun = Instant::now();
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.store.append_events(self.claim, batch) {
+                Ok(()) => return true,
+                Err(store::Error::LeaseLost(_)) => return false,
+                Err(error) => {
+                    tracing::warn!(run = %self.claim.run.id, "events wait for the database: {error}");
+                    if begun.elapsed() > PATIENCE {
+                        tracing::error!(
+                            run = %self.claim.run.id,
+                            events = batch.len(),
+                            "the database is away for too long; the events are only in {}",
+                            self.path.display()
+                        );
+                        return true;
+                    }
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+    }
+}
+
+/// The next event and what comes shortly after it; `None` when nobody will send any more.
+fn next_batch(events: &Receiver<RunEvent>) -> Option<Vec<RunEvent>> {
+    let mut batch = vec![events.recv().ok()?];
+    let until = Instant::now() + WINDOW;
+    while batch.len() < BATCH {
+        match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(event) => batch.push(event),
+            Err(_) => break,
+        }
+    }
+    Some(batch)
+}
