@@ -1,6 +1,9 @@
 //! The command line: one file per command, one arm per command.
 
+mod dataset;
 mod doctor;
+mod mask;
+mod tokenizer;
 
 use std::process::ExitCode;
 
@@ -25,6 +28,12 @@ struct Cli {
 /// One variant a command; its arguments live in the command's own file.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show which tokens of a run's data are trained on
+    Mask(mask::MaskArgs),
+    /// Look into a dataset
+    Dataset(dataset::DatasetArgs),
+    /// Make, inspect and use tokenizers
+    Tokenizer(tokenizer::TokenizerArgs),
     /// Say what this machine can do and what is missing
     Doctor(doctor::DoctorArgs),
 }
@@ -58,6 +67,9 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli, config: &Config) -> anyhow::Result<ExitCode> {
     match cli.command.expect("serve is the default") {
+        Command::Mask(args) => mask::run(&args, config),
+        Command::Dataset(args) => dataset::run(&args, config),
+        Command::Tokenizer(args) => tokenizer::run(&args, config),
         Command::Doctor(args) => doctor::run(&args, config),
     }
 }

@@ -6,11 +6,13 @@
 //! Reading order: [`train()`], then `model` (one decoder described by data, with a hand-written backward), `ops`
 //! (the fused kernels, one file each), `lora`, `optim`, `data`, `generate`.
 
+pub mod bench;
 pub mod chat;
 pub mod data;
 mod error;
 mod evaluate;
 mod files;
+pub mod generate;
 mod lora;
 mod memory;
 mod model;

@@ -28,7 +28,7 @@ pub(crate) struct Encoded {
 }
 
 impl Encoder {
-    pub(crate) fn new(config: &DataConfig, format: DataFormat, model_dir: &Path) -> Result<Self> {
+    pub(super) fn new(config: &DataConfig, format: DataFormat, model_dir: &Path) -> Result<Self> {
         let vocab_size = vocab_size(model_dir)?;
         // Token ids speak for themselves: a model without a tokenizer can be trained on them.
         let tokenizer = match format {
@@ -50,11 +50,11 @@ impl Encoder {
         })
     }
 
-    pub(crate) fn format(&self) -> DataFormat {
+    pub(super) fn format(&self) -> DataFormat {
         self.format
     }
 
-    pub(crate) fn max_seq_length(&self) -> usize {
+    pub(super) fn max_seq_length(&self) -> usize {
         self.config.max_seq_length as usize
     }
 
@@ -62,9 +62,12 @@ impl Encoder {
         self.tokenizer.as_ref()
     }
 
-    pub(crate) fn encode(&self, row: &Row) -> Result<Encoded> {
-        let content = format::content(self.format, row, &self.config, self)?;
-        let mut sample = match content {
+    pub(super) fn content(&self, row: &Row) -> Result<Content> {
+        format::content(self.format, row, &self.config, self)
+    }
+
+    pub(super) fn encode(&self, row: &Row) -> Result<Encoded> {
+        let mut sample = match self.content(row)? {
             Content::Tokens(sample) => sample,
             Content::Text {
                 pieces,
@@ -143,7 +146,7 @@ impl Encoder {
             .expect("conversations come with a template")
     }
 
-    pub(crate) fn vocab_size(&self) -> Option<usize> {
+    pub(super) fn vocab_size(&self) -> Option<usize> {
         self.vocab_size
     }
 }

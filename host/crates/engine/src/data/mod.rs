@@ -7,6 +7,7 @@
 
 mod detect;
 mod encode;
+mod evaluation;
 mod format;
 mod inspect;
 mod preview;
@@ -25,6 +26,7 @@ use rayon::prelude::*;
 
 use crate::{Error, Result};
 
+pub use evaluation::{Measured, Prompt, measured, prompts};
 pub use inspect::{Inspection, inspect};
 pub use preview::{PreviewRow, PreviewToken, preview};
 pub use read::read_documents;

@@ -1,0 +1,129 @@
+//! Data to measure a model on: samples with the bytes that they stand for, and prompts with their references.
+
+use std::path::Path;
+
+use domain::{DataConfig, DataFormat, FieldErrors};
+use serde_json::Value;
+
+use super::{IGNORED, Sample, encode::Encoder, encode_all, open, windows};
+use crate::{Error, Result, tokenizer::Piece, tokenizer::Tokenizer};
+
+/// What a model is measured on.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// The samples.
+    pub samples: Vec<Sample>,
+    /// Bytes of the text whose tokens carry a label; none for token ids without a tokenizer.
+    pub bytes: Option<u64>,
+}
+
+/// A prompt and what the data says should follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// What the model is given.
+    pub prompt: String,
+    /// What the data has next.
+    pub reference: String,
+}
+
+/// Every row of `data.path`, for an evaluation.
+///
+/// Documents of the format text are measured whole, in windows of `max_seq_length` tokens, so that bits per byte
+/// means all of the text; rows of other formats are cut as they are for training.
+///
+/// # Errors
+/// As [`super::load`].
+pub fn measured(config: &DataConfig, model_dir: &Path) -> Result<Measured> {
+    let (rows, encoder) = open(config, model_dir)?;
+    let path = Path::new(config.path.as_deref().unwrap_or_default());
+    if encoder.format() == DataFormat::Text {
+        let column = config.columns.get("text").map_or("text", String::as_str);
+        let documents = rows
+            .iter()
+            .map(|row| match row.fields.get(column) {
+                Some(Value::String(text)) => Ok(text.clone()),
+                _ => Err(row.origin.error(format!("field {column}: must be text"))),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let tokenizer = Tokenizer::load(model_dir)?;
+        let samples = windows(&documents, &tokenizer, encoder.max_seq_length(), false)?;
+        if samples.is_empty() {
+            return Err(Error::NoSupervisedToken(format!(
+                "{}: holds no text to measure",
+                path.display()
+            )));
+        }
+        let bytes = documents.iter().map(|text| text.len() as u64).sum();
+        return Ok(Measured {
+            samples,
+            bytes: Some(bytes),
+        });
+    }
+    let (samples, _) = encode_all(&rows, &encoder, path)?;
+    let bytes = match encoder.tokenizer() {
+        Some(tokenizer) => Some(labelled_bytes(&samples, tokenizer)?),
+        None => Tokenizer::load(model_dir)
+            .ok()
+            .map(|tokenizer| labelled_bytes(&samples, &tokenizer))
+            .transpose()?,
+    };
+    Ok(Measured { samples, bytes })
+}
+
+/// The first `count` prompts of a dataset with prompts.
+///
+/// # Errors
+/// A format without prompts, and what [`super::load`] refuses.
+pub fn prompts(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Vec<Prompt>> {
+    let (rows, encoder) = open(config, model_dir)?;
+    if !matches!(
+        encoder.format(),
+        DataFormat::Completion | DataFormat::Alpaca
+    ) {
+        return Err(FieldErrors::one(
+            "data.format",
+            "must be completion or alpaca here: other formats have no prompt to go on from",
+        )
+        .into());
+    }
+    rows.iter()
+        .take(count)
+        .map(|row| {
+            let mut prompt = String::new();
+            let mut reference = String::new();
+            for Piece { text, trained } in encoder.pieces(row)? {
+                if trained {
+                    reference += &text;
+                } else {
+                    prompt += &text;
+                }
+            }
+            Ok(Prompt { prompt, reference })
+        })
+        .collect()
+}
+
+fn labelled_bytes(samples: &[Sample], tokenizer: &Tokenizer) -> Result<u64> {
+    let mut bytes = 0;
+    for sample in samples {
+        let ids: Vec<u32> = sample
+            .labels
+            .iter()
+            .skip(1)
+            .filter(|label| **label != IGNORED)
+            .map(|label| *label as u32)
+            .collect();
+        bytes += tokenizer.decode(&ids, true)?.len() as u64;
+    }
+    Ok(bytes)
+}
+
+impl Encoder {
+    /// The pieces of a row of text.
+    fn pieces(&self, row: &super::read::Row) -> Result<Vec<Piece>> {
+        match self.content(row)? {
+            super::format::Content::Text { pieces, .. } => Ok(pieces),
+            super::format::Content::Tokens(_) => Ok(Vec::new()),
+        }
+    }
+}
