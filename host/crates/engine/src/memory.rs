@@ -22,3 +22,18 @@ pub(crate) fn keep_freed_memory() {
         }
     });
 }
+
+/// Most memory that this process has held, in bytes; 0 where the system does not say.
+pub(crate) fn peak_rss_bytes() -> u64 {
+    #[cfg(unix)]
+    {
+        // SAFETY: `rusage` is plain numbers, for which zeros are valid.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointer is to a live `rusage`.
+        if unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) } == 0 {
+            let unit = if cfg!(target_os = "linux") { 1024 } else { 1 };
+            return usage.ru_maxrss.unsigned_abs() * unit;
+        }
+    }
+    0
+}

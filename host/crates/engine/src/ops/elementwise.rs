@@ -301,3 +301,39 @@ pub(crate) fn widen(x: &Tensor) -> Result<Tensor> {
         x.apply_op1_no_bwd(&Widen)
     }
 }
+
+struct Assign;
+
+impl InplaceOp2 for Assign {
+    fn name(&self) -> &'static str {
+        "assign"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &mut CpuStorage,
+        y_layout: &Layout,
+        x: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<()> {
+        let (rows, width) = layout.shape().dims2()?;
+        let stride = layout.stride();
+        let y = floats_mut("assign", y, y_layout)?;
+        let CpuStorage::F32(x) = x else {
+            bail!("assign: needs f32")
+        };
+        if y.len() != rows * width || (width > 1 && stride[1] != 1) {
+            bail!("assign: {rows} x {width} into {}", y.len());
+        }
+        for (row, y) in y.chunks_exact_mut(width).enumerate() {
+            let at = layout.start_offset() + row * stride[0];
+            y.copy_from_slice(&x[at..at + width]);
+        }
+        Ok(())
+    }
+}
+
+/// `y = x` for [N, M]; `x` may be a block of columns of a wider matrix.
+pub(crate) fn assign(y: &Tensor, x: &Tensor) -> Result<()> {
+    y.inplace_op2(x, &Assign)
+}

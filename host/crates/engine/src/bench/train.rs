@@ -1,0 +1,198 @@
+use std::path::PathBuf;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use domain::{LoraConfig, ModelDtype, TrainConfig};
+use serde::Serialize;
+
+use crate::data::Sample;
+use crate::lora::{Settings, attach};
+use crate::model::{Batch, Decoder, Description, Loading};
+use crate::optim::{AdamW, AdamWSettings, clip_factor, gradient_norm};
+use crate::{Error, Result, memory, ops};
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct BenchTrain {
+    /// A Hugging Face folder; it needs no tokenizer.
+    pub model: PathBuf,
+    /// Sequences in one step.
+    pub batch_size: usize,
+    /// Tokens of each.
+    pub seq_len: usize,
+    /// Steps; the first is not counted.
+    pub steps: usize,
+    /// Type in which the frozen weights are held.
+    pub dtype: ModelDtype,
+    /// Rank of the adapter on every linear layer.
+    pub lora_r: u32,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct BenchTrainReport {
+    /// Tokens of a step over the median step.
+    pub tokens_per_second: f64,
+    /// The median step.
+    pub seconds_per_step: f64,
+    /// Most memory that the process held, its loading included.
+    pub peak_rss_bytes: u64,
+    /// Most memory of the accelerator; null on the CPU.
+    pub peak_device_bytes: Option<u64>,
+    /// Best rate of a large f32 matrix product on this machine, in 10^9 operations a second.
+    pub gemm_gflops: f64,
+    /// Operations that the step needs, over what `gemm_gflops` would do in its time.
+    pub model_flops_utilization: f64,
+    /// 10^9 operations that the step needs: forward and input gradients of frozen weights, all three of the adapter,
+    /// causal attention; nothing that is computed twice.
+    pub gflop_per_step: f64,
+    /// Each step's seconds, the first included.
+    pub seconds: Vec<f64>,
+    /// Loss of the first and of the last step.
+    pub losses: [f64; 2],
+    /// Threads.
+    pub threads: usize,
+    /// `cpu`.
+    pub device: &'static str,
+    /// As asked.
+    pub batch_size: usize,
+    /// As asked.
+    pub seq_len: usize,
+    /// As asked.
+    pub lora_r: u32,
+    /// Parameters that train.
+    pub trainable_parameters: u64,
+    /// Parameters of model and adapter.
+    pub all_parameters: u64,
+}
+
+/// Trains an all-linear LoRA adapter on random tokens, all supervised: forward, backward, clipping, AdamW.
+///
+/// # Errors
+/// The model cannot be read, or a size is 0 or beyond the model.
+pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
+    memory::keep_freed_memory();
+    if bench.batch_size == 0 || bench.seq_len < 2 || bench.steps < 2 {
+        return Err(Error::Input(
+            "batch-size must be at least 1, seq-len and steps at least 2".into(),
+        ));
+    }
+    let dtype = match bench.dtype {
+        ModelDtype::F32 => DType::F32,
+        ModelDtype::F16 => DType::F16,
+        ModelDtype::Bf16 => DType::BF16,
+    };
+    let mut decoder = Decoder::load(
+        &bench.model,
+        Loading {
+            dtype,
+            trainable: false,
+            random: None,
+        },
+    )?;
+    let lora = LoraConfig {
+        r: bench.lora_r,
+        ..LoraConfig::default()
+    };
+    attach(&mut decoder, &Settings::of_run(&lora), 0)?;
+    let trainable = decoder.trainable();
+    let trainable_parameters = trainable
+        .iter()
+        .map(|parameter| parameter.len())
+        .sum::<u64>();
+    let samples = samples(bench, decoder.description.vocab);
+    let mut optimizer = AdamW::new(AdamWSettings::of_run(&TrainConfig::default()), &trainable)?;
+    let (mut seconds, mut losses) = (Vec::new(), Vec::new());
+    for _ in 0..bench.steps {
+        let begun = Instant::now();
+        for grad in trainable
+            .iter()
+            .filter_map(|parameter| parameter.grad.as_ref())
+        {
+            ops::zero(grad)?;
+        }
+        let batch = Batch::new(&samples)?;
+        let loss = decoder.loss_and_gradient(&batch, 1.0 / batch.supervised as f32, Some(0))?;
+        let norm = gradient_norm(&trainable)?;
+        optimizer.step(&trainable, 1e-4, clip_factor(norm, 1.0))?;
+        seconds.push(begun.elapsed().as_secs_f64());
+        losses.push(loss / batch.supervised as f64);
+    }
+    let peak_rss_bytes = memory::peak_rss_bytes();
+    let seconds_per_step = median(&seconds[1..]);
+    let gflop_per_step = operations(&decoder.description, bench, trainable_parameters) / 1e9;
+    let gemm_gflops = matmul_rate()?;
+    Ok(BenchTrainReport {
+        tokens_per_second: (bench.batch_size * bench.seq_len) as f64 / seconds_per_step,
+        seconds_per_step,
+        peak_rss_bytes,
+        peak_device_bytes: None,
+        gemm_gflops,
+        model_flops_utilization: gflop_per_step / seconds_per_step / gemm_gflops,
+        gflop_per_step,
+        losses: [losses[0], losses[losses.len() - 1]],
+        seconds,
+        threads: rayon::current_num_threads(),
+        device: "cpu",
+        batch_size: bench.batch_size,
+        seq_len: bench.seq_len,
+        lora_r: bench.lora_r,
+        trainable_parameters,
+        all_parameters: decoder.description.parameters() + trainable_parameters,
+    })
+}
+
+fn samples(bench: &BenchTrain, vocab: usize) -> Vec<Sample> {
+    let mut state = 1u64;
+    (0..bench.batch_size)
+        .map(|_| {
+            let ids = (0..bench.seq_len).map(|_| {
+                state = ops::seed_of(&[state]);
+                (state % vocab as u64) as u32
+            });
+            let input_ids: Vec<u32> = ids.collect();
+            let labels = input_ids.iter().map(|&id| i64::from(id)).collect();
+            Sample { input_ids, labels }
+        })
+        .collect()
+}
+
+fn operations(d: &Description, bench: &BenchTrain, adapter: u64) -> f64 {
+    let tokens = (bench.batch_size * bench.seq_len) as f64;
+    let width = (d.heads * d.head_dim) as f64;
+    let linear = (2.0 * width + 2.0 * (d.kv_heads * d.head_dim) as f64) * d.hidden as f64
+        + 3.0 * (d.hidden * d.intermediate) as f64;
+    let frozen = linear * d.layers as f64 + (d.vocab * d.hidden) as f64;
+    let attention =
+        6.0 * (bench.seq_len * bench.seq_len) as f64 * width * (d.layers * bench.batch_size) as f64;
+    4.0 * frozen * tokens + 6.0 * adapter as f64 * tokens + attention
+}
+
+fn matmul_rate() -> Result<f64> {
+    const N: usize = 2048;
+    let matrix = |seed: u64| {
+        let values: Vec<f32> = (0..N * N)
+            .map(|i| ((i as u64 * 31 + seed) % 17) as f32 - 8.0)
+            .collect();
+        Tensor::from_vec(values, (N, N), &Device::Cpu)
+    };
+    let (a, b) = (matrix(1)?, matrix(2)?);
+    let mut best = f64::INFINITY;
+    for _ in 0..8 {
+        let begun = Instant::now();
+        std::hint::black_box(ops::matmul(&a, &b)?);
+        best = best.min(begun.elapsed().as_secs_f64());
+    }
+    Ok(2.0 * (N as f64).powi(3) / best / 1e9)
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        (sorted[middle - 1] + sorted[middle]) / 2.0
+    }
+}
