@@ -50,13 +50,16 @@ def held_out(name: str) -> bool:
 
 
 def functions(text: str):
-    """Top-level functions of a file: what stands before the body, at most 60 lines of it, and the body."""
+    """Top-level functions of a file: the lines before the body, about 1,000 characters of them, and the body."""
     lines = text.splitlines(keepends=True)
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef) and node.body[0].lineno > node.lineno:
             first = node.body[0].lineno - 1
-            prompt = "".join(lines[max(0, first - 60) : first])
-            yield {"prompt": prompt, "completion": "".join(lines[first : node.end_lineno])}
+            start = node.lineno - 1
+            while start > 0 and sum(map(len, lines[start - 1 : first])) <= 1_000:
+                start -= 1
+            completion = "".join(lines[first : node.end_lineno])
+            yield {"prompt": "".join(lines[start:first]), "completion": completion}
 
 
 def write(path: Path, rows: list) -> None:

@@ -1,9 +1,15 @@
 //! The command line: one file per command, one arm per command.
 
 mod dataset;
+mod db;
 mod doctor;
+mod eval;
 mod mask;
+mod run_file;
+mod submit;
 mod tokenizer;
+mod train;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -30,10 +36,20 @@ struct Cli {
 enum Command {
     /// Show which tokens of a run's data are trained on
     Mask(mask::MaskArgs),
+    /// Measure a model on held-out data
+    Eval(eval::EvalArgs),
     /// Look into a dataset
     Dataset(dataset::DatasetArgs),
     /// Make, inspect and use tokenizers
     Tokenizer(tokenizer::TokenizerArgs),
+    /// Train a run in this process
+    Train(train::TrainArgs),
+    /// Put a run into the queue
+    Submit(submit::SubmitArgs),
+    /// Take runs from the queue and train them
+    Worker(worker::WorkerArgs),
+    /// Look after the database
+    Db(db::DbArgs),
     /// Say what this machine can do and what is missing
     Doctor(doctor::DoctorArgs),
 }
@@ -68,8 +84,13 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli, config: &Config) -> anyhow::Result<ExitCode> {
     match cli.command.expect("serve is the default") {
         Command::Mask(args) => mask::run(&args, config),
+        Command::Eval(args) => eval::run(&args, config),
         Command::Dataset(args) => dataset::run(&args, config),
         Command::Tokenizer(args) => tokenizer::run(&args, config),
+        Command::Train(args) => train::run(&args, config),
+        Command::Submit(args) => submit::run(&args, config),
+        Command::Worker(args) => worker::run(&args, config),
+        Command::Db(args) => db::run(&args, config),
         Command::Doctor(args) => doctor::run(&args, config),
     }
 }

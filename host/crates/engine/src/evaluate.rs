@@ -53,9 +53,7 @@ pub fn evaluate(model: &Path, adapter: Option<&Path>, data: &DataConfig) -> Resu
         read_adapter(&mut decoder, adapter, false)?;
     }
     // Sequences of like length cost least together; the sum does not depend on the order.
-    samples
-        .samples
-        .sort_by_key(|sample| sample.input_ids.len());
+    samples.samples.sort_by_key(|sample| sample.input_ids.len());
     let (mut loss, mut tokens) = (0.0, 0);
     let mut rest = &samples.samples[..];
     while !rest.is_empty() {

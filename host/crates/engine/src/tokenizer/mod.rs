@@ -6,6 +6,9 @@
 mod config;
 mod train;
 
+#[cfg(test)]
+mod tests;
+
 use std::{fs, path::Path};
 
 use crate::{Error, Result};

@@ -1,0 +1,123 @@
+//! `codetune eval`: how well a model predicts data it has not seen, and what it writes.
+
+use std::{
+    io::{self, Write},
+    ops::ControlFlow,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::Args;
+use domain::DataConfig;
+use engine::{
+    data::{Prompt, prompts},
+    evaluate,
+    generate::{GenerateRequest, Generator},
+};
+use serde_json::json;
+
+use super::usage_error;
+use crate::config::Config;
+
+/// Arguments of `codetune eval`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    codetune eval --model host/sample/model --data host/sample/data/held-out.jsonl --json\n  \
+    codetune eval --model DIR --adapter DIR --data held-out.jsonl --completions 50 > completions.jsonl\n\n\
+    Text is measured whole, in windows of --max-seq-length tokens; rows of other formats as they are trained on.")]
+pub struct EvalArgs {
+    /// The model's folder
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// A PEFT adapter's folder
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// Held-out data: a file or folder in any format that a run takes
+    #[arg(long, value_name = "PATH")]
+    data: PathBuf,
+    /// Tokens after which a sequence is cut
+    #[arg(long, default_value_t = 512)]
+    max_seq_length: u32,
+    /// Write this many completions of the data's prompts instead, one JSON object a line
+    #[arg(long, value_name = "N")]
+    completions: Option<usize>,
+    /// Most tokens of a completion
+    #[arg(long, default_value_t = 128, requires = "completions")]
+    max_new_tokens: usize,
+    /// Randomness of the completions; 0 takes the likeliest token each time
+    #[arg(long, default_value_t = 0.0, requires = "completions")]
+    temperature: f64,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0, requires = "completions")]
+    seed: u64,
+    /// Text that ends a completion; may be given several times
+    #[arg(long, value_name = "TEXT", requires = "completions")]
+    stop: Vec<String>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures the model, or lets it write.
+pub fn run(args: &EvalArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+    let data = DataConfig {
+        path: Some(args.data.display().to_string()),
+        max_seq_length: args.max_seq_length,
+        ..DataConfig::default()
+    };
+    match args.completions {
+        Some(count) => complete(args, &data, count),
+        None => measure(args, &data),
+    }
+}
+
+fn measure(args: &EvalArgs, data: &DataConfig) -> anyhow::Result<ExitCode> {
+    let found = evaluate(&args.model, args.adapter.as_deref(), data).map_err(bad_input)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&found)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("loss           {:.4}", found.loss);
+    println!("perplexity     {:.3}", found.perplexity);
+    if let Some(bits) = found.bits_per_byte {
+        println!("bits per byte  {bits:.4}");
+    }
+    println!(
+        "over           {} tokens in {} sequences",
+        found.supervised_tokens, found.samples
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn complete(args: &EvalArgs, data: &DataConfig, count: usize) -> anyhow::Result<ExitCode> {
+    let rows = prompts(data, &args.model, count).map_err(bad_input)?;
+    let generator = Generator::load(&args.model, args.adapter.as_deref()).map_err(bad_input)?;
+    let mut out = io::stdout().lock();
+    for (index, Prompt { prompt, reference }) in rows.into_iter().enumerate() {
+        let request = GenerateRequest {
+            prompt,
+            max_new_tokens: args.max_new_tokens,
+            temperature: args.temperature,
+            // Each prompt draws its own numbers, whatever the length of the ones before.
+            seed: args.seed.wrapping_add(index as u64),
+            stop: args.stop.clone(),
+            use_adapter: args.adapter.is_some(),
+            ..GenerateRequest::default()
+        };
+        let written = generator
+            .generate(&request, &mut |_| ControlFlow::Continue(()))
+            .map_err(|error| usage_error(format!("row {}: {error}", index + 1)))?;
+        let line = json!({
+            "prompt": request.prompt,
+            "completion": written.text,
+            "finish_reason": written.finish_reason,
+            "reference": reference,
+        });
+        writeln!(out, "{line}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bad_input(error: engine::Error) -> anyhow::Error {
+    usage_error(error.to_string())
+}
