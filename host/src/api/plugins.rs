@@ -1,0 +1,245 @@
+use actix_web::web::{Data, Json, Path, Query};
+use domain::{Capability, Execution, ExecutionOutcome, FieldErrors, PluginInfo};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::ExecutionFilter;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::error::AppError;
+use crate::state::{AppState, blocking};
+
+type State = Data<AppState>;
+
+/// Input for a plugin.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunPlugin {
+    /// Fits the plugin's input schema.
+    pub input: Value,
+}
+
+/// Whether a plugin may be called.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetEnabled {
+    /// `false` refuses every call, from everywhere.
+    pub enabled: bool,
+}
+
+/// What a plugin may use.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetGrants {
+    /// The version that the consent is for; another one has to ask again.
+    pub digest: String,
+    /// What it may use; what it does not ask for is refused.
+    #[schema(value_type = Vec<String>)]
+    pub capabilities: Vec<Capability>,
+}
+
+/// How many executions.
+#[derive(Debug, Deserialize, IntoParams)]
+pub struct ExecutionsQuery {
+    /// At most so many; 50.
+    limit: Option<i64>,
+}
+
+/// One past call.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExecutionBody {
+    /// When it began.
+    pub created_at: chrono::DateTime<chrono::Utc>,
+    /// What happened: digest, duration, fuel, memory, log, outcome.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub execution: Execution,
+}
+
+/// The plugin of that name.
+///
+/// # Errors
+/// 404 that names the ones that exist.
+pub async fn find(state: &AppState, name: &str) -> Result<PluginInfo, AppError> {
+    let wanted = name.to_owned();
+    let (found, all) = state
+        .plugins(move |host| (host.get(&wanted), host.list()))
+        .await?;
+    found.ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|plugin| plugin.name.as_str()).collect();
+        AppError::not_found(format!(
+            "There is no plugin {name:?}; the studio has {}.",
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            }
+        ))
+    })
+}
+
+/// Calls a plugin and keeps the call in the history, also when it failed.
+///
+/// # Errors
+/// 404, 409 when it is disabled or cannot be called now.
+pub async fn execute(state: &AppState, name: &str, input: Value) -> Result<Execution, AppError> {
+    find(state, name).await?;
+    let (host, store) = (state.plugin_host.clone(), state.store.clone());
+    let name = name.to_owned();
+    blocking(move || {
+        let execution = host.run(&name, &input)?;
+        // The answer is worth more than its line in the history.
+        if let Err(error) = store.record_execution(&execution, None) {
+            tracing::error!("the call of plugin {name} is missing in the history: {error}");
+        }
+        Ok(execution)
+    })
+    .await?
+}
+
+/// Switches a plugin on or off, for good: the store remembers it and the host enforces it.
+///
+/// # Errors
+/// 404.
+pub async fn switch(state: &AppState, name: &str, enabled: bool) -> Result<PluginInfo, AppError> {
+    find(state, name).await?;
+    let (host, store) = (state.plugin_host.clone(), state.store.clone());
+    let wanted = name.to_owned();
+    blocking(move || {
+        store.set_plugin_enabled(&wanted, enabled)?;
+        host.set_enabled(&wanted, enabled);
+        Ok::<_, store::Error>(())
+    })
+    .await??;
+    find(state, name).await
+}
+
+/// Every plugin, with its health.
+#[utoipa::path(get, path = "/api/v1/plugins", tag = "plugins", responses((status = 200, body = Vec<Object>)))]
+pub async fn list(state: State) -> Result<Json<Vec<PluginInfo>>, AppError> {
+    Ok(Json(state.plugins(|host| host.list()).await?))
+}
+
+/// One plugin.
+#[utoipa::path(get, path = "/api/v1/plugins/{name}", tag = "plugins", params(("name" = String, Path)),
+    responses((status = 200, body = Object), (status = 404, body = super::openapi::ErrorBody)))]
+pub async fn get(state: State, name: Path<String>) -> Result<Json<PluginInfo>, AppError> {
+    Ok(Json(find(&state, &name).await?))
+}
+
+/// Calls a plugin. What went wrong inside the plugin is an outcome, not an error.
+#[utoipa::path(post, path = "/api/v1/plugins/{name}/run", tag = "plugins", params(("name" = String, Path)),
+    request_body = RunPlugin, responses((status = 200, body = Object),
+    (status = 404, body = super::openapi::ErrorBody), (status = 409, body = super::openapi::ErrorBody)))]
+pub async fn run(
+    state: State,
+    name: Path<String>,
+    body: Json<RunPlugin>,
+) -> Result<Json<Execution>, AppError> {
+    Ok(Json(execute(&state, &name, body.into_inner().input).await?))
+}
+
+/// Switches a plugin on or off.
+#[utoipa::path(put, path = "/api/v1/plugins/{name}/enabled", tag = "plugins", params(("name" = String, Path)),
+    request_body = SetEnabled, responses((status = 200, body = Object), (status = 404, body = super::openapi::ErrorBody)))]
+pub async fn set_enabled(
+    state: State,
+    name: Path<String>,
+    body: Json<SetEnabled>,
+) -> Result<Json<PluginInfo>, AppError> {
+    Ok(Json(switch(&state, &name, body.enabled).await?))
+}
+
+/// Grants what a version of a plugin asks for, or takes it back.
+///
+/// # Errors
+/// 404; 409 when another version answers by now; under `capabilities`, what it does not ask for.
+pub async fn consent(
+    state: &AppState,
+    name: &str,
+    grants: SetGrants,
+) -> Result<PluginInfo, AppError> {
+    let plugin = find(state, name).await?;
+    let SetGrants {
+        digest,
+        capabilities,
+    } = grants;
+    if plugin.digest != digest {
+        return Err(AppError::Conflict(format!(
+            "The plugin {name} has changed since it was shown; look at what the new version asks for."
+        )));
+    }
+    if let Some(more) = capabilities
+        .iter()
+        .find(|wanted| !plugin.capabilities.contains(wanted))
+    {
+        return Err(FieldErrors::one(
+            "capabilities",
+            format!("must be what the plugin asks for, not {more:?}"),
+        )
+        .into());
+    }
+    let (host, store) = (state.plugin_host.clone(), state.store.clone());
+    let wanted = name.to_owned();
+    blocking(move || {
+        store.set_plugin_grants(&wanted, &digest, &capabilities)?;
+        host.set_grants(&wanted, &digest, &capabilities);
+        Ok::<_, store::Error>(())
+    })
+    .await??;
+    find(state, name).await
+}
+
+/// Grants what a version of a plugin asks for, or takes it back.
+#[utoipa::path(put, path = "/api/v1/plugins/{name}/grants", tag = "plugins", params(("name" = String, Path)),
+    request_body = SetGrants, responses((status = 200, body = Object), (status = 409, body = super::openapi::ErrorBody)))]
+pub async fn set_grants(
+    state: State,
+    name: Path<String>,
+    body: Json<SetGrants>,
+) -> Result<Json<PluginInfo>, AppError> {
+    Ok(Json(consent(&state, &name, body.into_inner()).await?))
+}
+
+/// Past calls of a plugin, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn history(
+    state: &AppState,
+    name: &str,
+    limit: i64,
+) -> Result<Vec<ExecutionBody>, AppError> {
+    let filter = ExecutionFilter {
+        plugin: Some(name.to_owned()),
+        limit,
+        ..ExecutionFilter::default()
+    };
+    let rows = state
+        .store(move |store| store.list_executions(&filter))
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ExecutionBody {
+            created_at: row.created_at,
+            execution: row.execution,
+        })
+        .collect())
+}
+
+/// Past calls of a plugin, newest first.
+#[utoipa::path(get, path = "/api/v1/plugins/{name}/executions", tag = "plugins",
+    params(("name" = String, Path), ExecutionsQuery), responses((status = 200, body = Vec<ExecutionBody>)))]
+pub async fn executions(
+    state: State,
+    name: Path<String>,
+    query: Query<ExecutionsQuery>,
+) -> Result<Json<Vec<ExecutionBody>>, AppError> {
+    find(&state, &name).await?;
+    let limit = query.limit.unwrap_or(50).clamp(1, 500);
+    Ok(Json(history(&state, &name, limit).await?))
+}
+
+/// The call went well.
+pub fn is_ok(execution: &Execution) -> bool {
+    matches!(execution.outcome, ExecutionOutcome::Ok { .. })
+}

@@ -1,0 +1,76 @@
+use serde::Serialize;
+
+use crate::api::models::{self, Adapter, Model};
+use crate::error::HtmlResult;
+use crate::state::blocking;
+use crate::templates::{Page, View};
+
+#[derive(Serialize)]
+struct AdaptersPage {
+    adapters: Vec<Row<Adapter>>,
+    models: Vec<Row<Model>>,
+}
+
+impl Page for AdaptersPage {
+    const TEMPLATE: &'static str = "adapters.html";
+}
+
+#[derive(Serialize)]
+struct Row<T> {
+    #[serde(flatten)]
+    item: T,
+    folder: String,
+    bytes: u64,
+    rank: Option<u64>,
+    targets: String,
+}
+
+/// `GET /adapters`.
+pub async fn list(view: View) -> HtmlResult {
+    let known = models::known(&view.state).await?;
+    let page = blocking(move || AdaptersPage {
+        adapters: known
+            .adapters
+            .into_iter()
+            .map(|adapter| row(adapter.path.clone(), adapter))
+            .collect(),
+        models: known
+            .models
+            .into_iter()
+            .map(|model| row(model.path.clone(), model))
+            .collect(),
+    })
+    .await?;
+    view.page(&page)
+}
+
+fn row<T>(folder: std::path::PathBuf, item: T) -> Row<T> {
+    let bytes = std::fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|data| data.is_file())
+        .map(|data| data.len())
+        .sum();
+    let config: serde_json::Value = std::fs::read_to_string(folder.join("adapter_config.json"))
+        .ok()
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    let targets = match &config["target_modules"] {
+        serde_json::Value::Array(names) => names
+            .iter()
+            .filter_map(|name| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+        serde_json::Value::String(pattern) => pattern.clone(),
+        _ => String::new(),
+    };
+    Row {
+        folder: folder.display().to_string(),
+        bytes,
+        rank: config["r"].as_u64(),
+        targets,
+        item,
+    }
+}

@@ -1,0 +1,218 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use actix_web::web::Query;
+use domain::DataConfig;
+use engine::data::{Inspection, PreviewRow};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use store::RunFilter;
+
+use crate::api::models::{self, Model};
+use crate::api::submit;
+use crate::error::{AppError, HtmlResult};
+use crate::safety::keys::hex;
+use crate::state::{AppState, blocking};
+use crate::templates::{Page, View};
+
+const PREVIEW_ROWS: usize = 4;
+const PREVIEW_TOKENS: usize = 160;
+/// Larger files are not counted while a visitor waits.
+const MOST_BYTES: u64 = 64 << 20;
+
+#[derive(Serialize)]
+struct DatasetsPage {
+    datasets: Vec<DatasetView>,
+    models: Vec<Model>,
+    chosen: Option<Chosen>,
+}
+
+impl Page for DatasetsPage {
+    const TEMPLATE: &'static str = "datasets.html";
+}
+
+#[derive(Serialize)]
+struct DatasetView {
+    id: String,
+    name: String,
+    path: String,
+    bytes: Option<u64>,
+    is_sample: bool,
+    runs: usize,
+    #[serde(skip)]
+    config: DataConfig,
+}
+
+#[derive(Serialize)]
+struct Chosen {
+    id: String,
+    name: String,
+    model: String,
+    inspection: Option<Inspection>,
+    bins: Vec<Bin>,
+    preview: Vec<PreviewRow>,
+    problem: Option<String>,
+}
+
+/// A bar of the histogram; the share drives an SVG, since the page has no inline styles.
+#[derive(Serialize)]
+struct Bin {
+    up_to: usize,
+    rows: usize,
+    share: f64,
+}
+
+/// Which one to look into, and with whose tokens.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Look {
+    id: String,
+    model: String,
+}
+
+/// `GET /datasets`.
+pub async fn list(view: View, look: Query<Look>) -> HtmlResult {
+    let state = &view.state;
+    let datasets = known(state).await?;
+    let models = models::known(state).await?.models;
+    let chosen = if look.id.is_empty() {
+        None
+    } else {
+        let dataset = datasets
+            .iter()
+            .find(|dataset| dataset.id == look.id)
+            .ok_or_else(|| AppError::not_found("The studio does not know this dataset."))?;
+        let model = models
+            .iter()
+            .find(|model| model.id == look.model)
+            .or(models.first());
+        Some(inspect(dataset, model).await?)
+    };
+    view.page(&DatasetsPage {
+        datasets,
+        models,
+        chosen,
+    })
+}
+
+/// Files that runs were trained or evaluated on, those that were registered, and the sample's.
+async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
+    let sample = submit::sample(&state.config.paths).ok();
+    state
+        .store(move |store| {
+            let mut found: BTreeMap<PathBuf, DatasetView> = BTreeMap::new();
+            let mut add = |path: &str, config: &DataConfig, is_sample: bool, runs: usize| {
+                let path = PathBuf::from(path);
+                let entry = found.entry(path.clone()).or_insert_with(|| DatasetView {
+                    id: hex(&Sha256::digest(path.as_os_str().as_encoded_bytes()))[..12].to_owned(),
+                    name: path
+                        .file_name()
+                        .map(|name| name.to_string_lossy().into_owned())
+                        .unwrap_or_default(),
+                    bytes: path
+                        .metadata()
+                        .ok()
+                        .filter(|data| data.is_file())
+                        .map(|data| data.len()),
+                    path: path.display().to_string(),
+                    is_sample: false,
+                    runs: 0,
+                    config: config.clone(),
+                });
+                entry.is_sample |= is_sample;
+                entry.runs += runs;
+            };
+            if let Some(config) = sample
+                .and_then(|value| serde_json::from_value::<domain::RunConfig>(value).ok())
+                .map(|config| config.data)
+            {
+                for path in [&config.path, &config.eval_path].into_iter().flatten() {
+                    add(path, &config, true, 0);
+                }
+            }
+            let runs = store.list_runs(&RunFilter {
+                limit: 1000,
+                ..RunFilter::default()
+            })?;
+            for run in &runs {
+                let data = &run.config.data;
+                for path in [&data.path, &data.eval_path].into_iter().flatten() {
+                    add(path, data, false, 1);
+                }
+            }
+            for dataset in store.list_datasets()? {
+                add(
+                    &dataset.path.display().to_string(),
+                    &DataConfig::default(),
+                    false,
+                    0,
+                );
+            }
+            let mut list: Vec<_> = found.into_values().collect();
+            list.sort_by_key(|dataset| !dataset.is_sample);
+            Ok(list)
+        })
+        .await
+}
+
+async fn inspect(dataset: &DatasetView, model: Option<&Model>) -> Result<Chosen, AppError> {
+    let (id, name) = (dataset.id.clone(), dataset.name.clone());
+    let (path, mut config) = (PathBuf::from(&dataset.path), dataset.config.clone());
+    let (model, folder) = model.map(|m| (m.id.clone(), m.path.clone())).unzip();
+    let too_large = dataset.bytes.is_some_and(|bytes| bytes > MOST_BYTES);
+    blocking(move || {
+        let mut chosen = Chosen {
+            id,
+            name,
+            model: model.unwrap_or_default(),
+            inspection: None,
+            bins: Vec::new(),
+            preview: Vec::new(),
+            problem: None,
+        };
+        if too_large {
+            chosen.problem = Some(format!(
+                "The file is larger than {} MiB; `codetune dataset inspect` counts it on the command line.",
+                MOST_BYTES >> 20
+            ));
+            return chosen;
+        }
+        if let Err(error) = look_into(&mut chosen, &path, &mut config, folder.as_deref()) {
+            chosen.problem = Some(error.to_string());
+        }
+        chosen
+    })
+    .await
+}
+
+fn look_into(
+    chosen: &mut Chosen,
+    path: &Path,
+    config: &mut DataConfig,
+    model: Option<&Path>,
+) -> engine::Result<()> {
+    let inspection = engine::data::inspect(path, config, model)?;
+    if let Some(report) = &inspection.tokens {
+        let most = report.lengths.iter().map(|bin| bin.rows).max().unwrap_or(1);
+        chosen.bins = report
+            .lengths
+            .iter()
+            .map(|bin| Bin {
+                up_to: bin.up_to,
+                rows: bin.rows,
+                share: bin.rows as f64 / most.max(1) as f64,
+            })
+            .collect();
+    }
+    let can_preview = inspection.tokens.is_some();
+    chosen.inspection = Some(inspection);
+    if let (Some(model), true) = (model, can_preview) {
+        config.path = Some(path.display().to_string());
+        config.eval_path = None;
+        chosen.preview = engine::data::preview(config, model, PREVIEW_ROWS)?;
+        for row in &mut chosen.preview {
+            row.tokens.truncate(PREVIEW_TOKENS);
+        }
+    }
+    Ok(())
+}

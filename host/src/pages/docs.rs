@@ -1,0 +1,204 @@
+use std::sync::LazyLock;
+
+use actix_web::Responder;
+use actix_web::web::Path;
+use ammonia::Builder;
+use domain::{FIELDS, FieldKind, RunConfig};
+use pulldown_cmark::{Options, Parser, html};
+use rust_embed::RustEmbed;
+use serde::Serialize;
+
+use crate::error::{AppError, HtmlResult, see_other};
+use crate::templates::{Page, View};
+
+#[derive(RustEmbed)]
+#[folder = "../web/docs"]
+struct Files;
+
+/// In the order of reading.
+const ORDER: &[&str] = &[
+    "getting-started",
+    "run-toml",
+    "plugins",
+    "command-line",
+    "safety",
+];
+/// Replaced by a table that is made from the same list that validates a RUN.toml.
+const FIELDS_MARK: &str = "{{ run-toml-fields }}";
+
+struct Doc {
+    name: String,
+    title: String,
+    html: String,
+}
+
+static DOCS: LazyLock<Vec<Doc>> = LazyLock::new(|| {
+    let mut docs: Vec<_> = Files::iter()
+        .filter(|file| file.ends_with(".md"))
+        .filter_map(|file| {
+            let text = String::from_utf8(Files::get(&file)?.data.into_owned()).ok()?;
+            let title = text
+                .lines()
+                .next()?
+                .trim_start_matches('#')
+                .trim()
+                .to_owned();
+            let text = text.replace(FIELDS_MARK, &fields_table());
+            Some(Doc {
+                name: file.trim_end_matches(".md").to_owned(),
+                title,
+                html: render(&text),
+            })
+        })
+        .collect();
+    docs.sort_by_key(|doc| {
+        ORDER
+            .iter()
+            .position(|name| *name == doc.name)
+            .unwrap_or(ORDER.len())
+    });
+    docs
+});
+
+#[derive(Serialize)]
+struct DocPage {
+    name: String,
+    title: String,
+    /// Passed through the sanitizer; the only text that a template marks as safe.
+    html: String,
+    all: Vec<(String, String)>,
+}
+
+impl Page for DocPage {
+    const TEMPLATE: &'static str = "docs.html";
+}
+
+/// `GET /docs`.
+pub async fn index() -> impl Responder {
+    see_other(format!("/docs/{}", ORDER[0]))
+}
+
+/// `GET /docs/{name}`.
+pub async fn show(view: View, name: Path<String>) -> HtmlResult {
+    let doc = DOCS.iter().find(|doc| doc.name == *name).ok_or_else(|| {
+        AppError::not_found(format!("There is no page {name} in the documentation."))
+    })?;
+    view.page(&DocPage {
+        name: doc.name.clone(),
+        title: doc.title.clone(),
+        html: doc.html.clone(),
+        all: DOCS
+            .iter()
+            .map(|doc| (doc.name.clone(), doc.title.clone()))
+            .collect(),
+    })
+}
+
+/// Markdown to HTML without anything that could run.
+pub fn render(markdown: &str) -> String {
+    let mut text = String::new();
+    html::push_html(
+        &mut text,
+        Parser::new_ext(
+            markdown,
+            Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH,
+        ),
+    );
+    // A wide table scrolls inside its own box.
+    let text = text
+        .replace("<table>", "<div class=\"scroll\"><table>")
+        .replace("</table>", "</table></div>");
+    Builder::default()
+        .add_allowed_classes("div", &["scroll"])
+        .url_schemes(["http", "https", "mailto"].into())
+        .link_rel(Some("noopener noreferrer"))
+        .clean(&text)
+        .to_string()
+}
+
+fn fields_table() -> String {
+    let default = RunConfig::default();
+    let mut table = String::new();
+    let mut last = "";
+    for field in FIELDS {
+        let (section, key) = field.path.split_once('.').expect("section.key");
+        if section != last {
+            table += &format!(
+                "\n### `[{section}]`\n\n| Key | Default | May be | Meaning |\n|---|---|---|---|\n"
+            );
+            last = section;
+        }
+        let may_be = match field.kind {
+            FieldKind::Integer { min, max } => format!("whole number, {min} to {max}"),
+            FieldKind::Number { min, max } => format!("number, {min} to {max}"),
+            FieldKind::Choice(words) => words
+                .iter()
+                .map(|word| format!("`{word}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+            FieldKind::Text => "text".to_owned(),
+            FieldKind::Flag => "`true` or `false`".to_owned(),
+            FieldKind::Words => "text or a list".to_owned(),
+        };
+        let usual = match default.value_at(field.path) {
+            _ if field.path == "train.output" => "required".to_owned(),
+            None | Some(serde_json::Value::Null) => "none".to_owned(),
+            Some(value) => format!("`{value}`"),
+        };
+        table += &format!("| `{key}` | {usual} | {may_be} | {} |\n", field.help);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rendered_markdown_cannot_run_anything() {
+        for attack in [
+            "<script>alert(1)</script>",
+            "<img src=x onerror=alert(1)>",
+            "[x](javascript:alert(1))",
+            "<a href=\"data:text/html,<script>\">x</a>",
+            "<iframe src=//evil.example></iframe>",
+            "<svg onload=alert(1)>",
+            "<style>*{display:none}</style>",
+            "<p style=\"position:fixed\">x</p>",
+        ] {
+            let html = render(attack);
+            for bad in [
+                "<script",
+                "onerror",
+                "javascript:",
+                "data:",
+                "<iframe",
+                "onload",
+                "<style",
+                "style=",
+            ] {
+                assert!(!html.contains(bad), "{attack} became {html}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_setting_is_in_the_reference() {
+        let reference = DOCS.iter().find(|doc| doc.name == "run-toml").unwrap();
+        for field in FIELDS {
+            let key = field.path.split_once('.').unwrap().1;
+            assert!(
+                reference.html.contains(&format!("<code>{key}</code>")),
+                "{}",
+                field.path
+            );
+        }
+    }
+
+    #[test]
+    fn every_page_of_the_documentation_is_there() {
+        for name in ORDER {
+            assert!(DOCS.iter().any(|doc| doc.name == *name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+use actix_web::Responder;
+use actix_web::web::Path;
+use domain::{Capability, Execution, PluginInfo};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::schema_form::{self, Control};
+use crate::api::plugins::{self, ExecutionBody, SetGrants};
+use crate::error::{AppError, HtmlResult, see_other};
+use crate::safety::csrf::CheckedForm;
+use crate::templates::{Page, View};
+
+const HISTORY: i64 = 20;
+
+#[derive(Serialize)]
+struct PluginPage {
+    /// What it asks for and nobody granted to this version.
+    waits_for: Vec<Capability>,
+    plugin: PluginInfo,
+    controls: Vec<Control>,
+    history: Vec<ExecutionBody>,
+}
+
+impl Page for PluginPage {
+    const TEMPLATE: &'static str = "plugin.html";
+}
+
+#[derive(Serialize)]
+struct ResultFragment {
+    execution: Execution,
+    /// The scalar parts of the answer, for a table; the rest is shown as JSON.
+    facts: Vec<(String, String)>,
+    tables: Vec<Table>,
+}
+
+impl Page for ResultFragment {
+    const TEMPLATE: &'static str = "fragments/execution.html";
+}
+
+/// A list of alike objects.
+#[derive(Serialize)]
+struct Table {
+    name: String,
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+/// `GET /plugins/{name}`.
+pub async fn show(view: View, name: Path<String>) -> HtmlResult {
+    let plugin = plugins::find(&view.state, &name).await?;
+    let history = plugins::history(&view.state, &name, HISTORY).await?;
+    let controls = plugin
+        .metadata
+        .as_ref()
+        .map(|metadata| schema_form::controls(&metadata.input_schema))
+        .unwrap_or_default();
+    let waits_for = plugin
+        .capabilities
+        .iter()
+        .copied()
+        .filter(|capability| !plugin.granted.contains(capability))
+        .collect();
+    view.page(&PluginPage {
+        waits_for,
+        plugin,
+        controls,
+        history,
+    })
+}
+
+/// `POST /plugins/{name}/run`: the outcome as a fragment.
+pub async fn run(view: View, name: Path<String>, form: CheckedForm) -> HtmlResult {
+    let plugin = plugins::find(&view.state, &name).await?;
+    let schema = plugin
+        .metadata
+        .map(|metadata| metadata.input_schema)
+        .unwrap_or_default();
+    let input = schema_form::read(&schema, &form)?;
+    let execution = plugins::execute(&view.state, &name, input).await?;
+    let (mut facts, mut tables) = (Vec::new(), Vec::new());
+    if let domain::ExecutionOutcome::Ok { output } = &execution.outcome {
+        for (key, value) in output.as_object().into_iter().flatten() {
+            match value {
+                Value::Array(items) if items.iter().any(Value::is_object) => {
+                    tables.push(table(key, items));
+                }
+                Value::Array(items) if items.iter().all(|item| !item.is_array()) => {
+                    let words: Vec<_> = items.iter().map(plain).collect();
+                    facts.push((key.clone(), words.join(", ")));
+                }
+                Value::Object(_) | Value::Array(_) => {}
+                scalar => facts.push((key.clone(), plain(scalar))),
+            }
+        }
+    }
+    view.page(&ResultFragment {
+        execution,
+        facts,
+        tables,
+    })
+}
+
+fn table(name: &str, items: &[Value]) -> Table {
+    let mut columns: Vec<String> = Vec::new();
+    for key in items
+        .iter()
+        .filter_map(Value::as_object)
+        .flat_map(|o| o.keys())
+    {
+        if !columns.contains(key) {
+            columns.push(key.clone());
+        }
+    }
+    Table {
+        name: name.to_owned(),
+        rows: items
+            .iter()
+            .map(|item| {
+                columns
+                    .iter()
+                    .map(|key| plain(&item[key.as_str()]))
+                    .collect()
+            })
+            .collect(),
+        columns,
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// `POST /plugins/{name}/enable`.
+pub async fn enable(
+    view: View,
+    name: Path<String>,
+    form: CheckedForm,
+) -> Result<impl Responder, AppError> {
+    set(view, &name, true, &form).await
+}
+
+/// `POST /plugins/{name}/disable`.
+pub async fn disable(
+    view: View,
+    name: Path<String>,
+    form: CheckedForm,
+) -> Result<impl Responder, AppError> {
+    set(view, &name, false, &form).await
+}
+
+/// `POST /plugins/{name}/grant`: everything that the shown version asks for.
+pub async fn grant(
+    view: View,
+    name: Path<String>,
+    form: CheckedForm,
+) -> Result<impl Responder, AppError> {
+    let plugin = plugins::find(&view.state, &name).await?;
+    let grants = SetGrants {
+        digest: form.get("digest").unwrap_or_default().to_owned(),
+        capabilities: plugin.capabilities,
+    };
+    plugins::consent(&view.state, &name, grants).await?;
+    Ok(see_other(format!("/plugins/{name}")))
+}
+
+async fn set(
+    view: View,
+    name: &str,
+    enabled: bool,
+    form: &CheckedForm,
+) -> Result<impl Responder + use<>, AppError> {
+    let plugin = plugins::switch(&view.state, name, enabled).await?;
+    Ok(see_other(match form.get("from") {
+        Some("list") => "/plugins".to_owned(),
+        _ => format!("/plugins/{}", plugin.name),
+    }))
+}

@@ -1,0 +1,249 @@
+use std::fmt::Write;
+
+use actix_web::http::header;
+use actix_web::web::Path;
+use actix_web::{HttpResponse, Responder};
+use chrono::{DateTime, Utc};
+use domain::{RunEvent, RunId};
+use serde::Serialize;
+
+use super::run_view::RunView;
+use crate::api::{runs, submit};
+use crate::error::{AppError, HtmlResult, see_other};
+use crate::safety::csrf::CheckedForm;
+use crate::templates::{Page, View};
+
+const LOG_LINES: usize = 400;
+const EVENT_PAGE: i64 = 2000;
+
+#[derive(Serialize)]
+struct RunPage {
+    run: RunView,
+    toml: String,
+    log: Vec<LogLine>,
+    checkpoints: Vec<CheckpointRow>,
+    trainable_parameters: Option<u64>,
+    all_parameters: Option<u64>,
+    adapter: Option<String>,
+}
+
+impl Page for RunPage {
+    const TEMPLATE: &'static str = "run.html";
+}
+
+#[derive(Serialize)]
+struct LogLine {
+    at: DateTime<Utc>,
+    kind: &'static str,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct CheckpointRow {
+    step: u64,
+    created_at: DateTime<Utc>,
+}
+
+/// `GET /runs/{id}`.
+pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
+    let state = &view.state;
+    let id = *id;
+    let run = runs::find(state, id).await?;
+    let toml = run.config.to_toml();
+    let (notes, checkpoints, adapters) = state
+        .store(move |store| {
+            // Steps are drawn, not listed; everything else that the run said is its log.
+            let mut notes = Vec::new();
+            let mut after = 0;
+            loop {
+                let page = store.events_after(id, after, EVENT_PAGE)?;
+                let is_last = page.len() < EVENT_PAGE as usize;
+                after = page.last().map_or(after, |event| event.seq);
+                notes.extend(
+                    page.into_iter()
+                        .filter(|event| !matches!(event.event, RunEvent::Step { .. })),
+                );
+                if is_last {
+                    break;
+                }
+            }
+            Ok((notes, store.list_checkpoints(id)?, store.list_adapters()?))
+        })
+        .await?;
+    let started = notes.iter().rev().find_map(|event| match event.event {
+        RunEvent::Started {
+            trainable_parameters,
+            all_parameters,
+            ..
+        } => Some((trainable_parameters, all_parameters)),
+        _ => None,
+    });
+    let skip = notes.len().saturating_sub(LOG_LINES);
+    view.page(&RunPage {
+        run: run.into(),
+        toml,
+        log: notes
+            .iter()
+            .skip(skip)
+            .map(|event| LogLine {
+                at: event.created_at,
+                kind: event.event.name(),
+                text: sentence(&event.event),
+            })
+            .collect(),
+        checkpoints: checkpoints
+            .into_iter()
+            .map(|checkpoint| CheckpointRow {
+                step: checkpoint.step,
+                created_at: checkpoint.created_at,
+            })
+            .collect(),
+        trainable_parameters: started.map(|(trainable, _)| trainable),
+        all_parameters: started.map(|(_, all)| all),
+        adapter: adapters
+            .into_iter()
+            .find(|adapter| adapter.run_id == Some(id))
+            .map(|adapter| adapter.id.to_string()),
+    })
+}
+
+/// An event as a line of the log; the live page writes the same (run.js).
+fn sentence(event: &RunEvent) -> String {
+    match event {
+        RunEvent::Started {
+            trainable_parameters,
+            supervised_tokens_per_epoch,
+            total_steps,
+            ..
+        } => format!(
+            "Started: {trainable_parameters} trainable parameters, {supervised_tokens_per_epoch} supervised \
+             tokens an epoch, {total_steps} steps"
+        ),
+        RunEvent::Step { step, loss, .. } => format!("Step {step}: loss {loss:.4}"),
+        RunEvent::Eval {
+            step, eval_loss, ..
+        } => {
+            format!("Evaluation after step {step}: held-out loss {eval_loss:.4}")
+        }
+        RunEvent::Checkpoint { step, .. } => format!("Checkpoint of step {step} saved"),
+        RunEvent::Log { message } => message.clone(),
+        RunEvent::Error { code, message } => format!("{message} ({code})"),
+        RunEvent::Finished { reason, steps, .. } => {
+            let reason = serde_json::to_value(reason).unwrap_or_default();
+            format!(
+                "Finished after {steps} steps: {}",
+                reason.as_str().unwrap_or_default()
+            )
+        }
+    }
+}
+
+/// `GET /runs/{id}/config.toml`.
+pub async fn config(view: View, id: Path<RunId>) -> Result<impl Responder, AppError> {
+    let run = runs::find(&view.state, *id).await?;
+    Ok(download(
+        &format!("run-{id}.toml"),
+        "application/toml",
+        run.config.to_toml(),
+    ))
+}
+
+/// `GET /runs/{id}/metrics.csv`: every curve, one line a point.
+pub async fn csv(view: View, id: Path<RunId>) -> Result<impl Responder, AppError> {
+    let run = runs::find(&view.state, *id).await?;
+    let text = view
+        .state
+        .store(move |store| {
+            let mut text = "step,epoch,name,value\n".to_owned();
+            for name in store.metric_names(run.id)? {
+                for point in store.metrics(run.id, &name, usize::MAX)? {
+                    let name = cell(&name);
+                    let _ = writeln!(
+                        text,
+                        "{},{},{name},{}",
+                        point.step, point.epoch, point.value
+                    );
+                }
+            }
+            Ok(text)
+        })
+        .await?;
+    Ok(download(&format!("run-{id}.csv"), "text/csv", text))
+}
+
+/// A cell that is one cell and no formula: a spreadsheet computes what begins with `=`, `+`, `-` or `@`.
+fn cell(text: &str) -> String {
+    let text = text.replace('"', "\"\"");
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        "'"
+    } else {
+        ""
+    };
+    format!("\"{guard}{text}\"")
+}
+
+fn download(name: &str, content_type: &str, body: String) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(format!("{content_type}; charset=utf-8"))
+        .insert_header((
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{name}\""),
+        ))
+        .body(body)
+}
+
+/// `POST /runs/{id}/stop`.
+pub async fn stop(view: View, id: Path<RunId>, _: CheckedForm) -> Result<impl Responder, AppError> {
+    let id = *id;
+    view.state
+        .store(move |store| store.request_stop(id))
+        .await?;
+    Ok(see_other(format!("/runs/{id}")))
+}
+
+/// `POST /runs/{id}/resume`.
+pub async fn resume(
+    view: View,
+    id: Path<RunId>,
+    _: CheckedForm,
+) -> Result<impl Responder, AppError> {
+    let id = *id;
+    view.state.store(move |store| store.requeue_run(id)).await?;
+    Ok(see_other(format!("/runs/{id}")))
+}
+
+/// `POST /runs/{id}/rename`.
+pub async fn rename(
+    view: View,
+    id: Path<RunId>,
+    form: CheckedForm,
+) -> Result<impl Responder, AppError> {
+    let id = *id;
+    let name = submit::name(form.get("name").unwrap_or_default())?;
+    view.state
+        .store(move |store| store.rename_run(id, &name))
+        .await?;
+    Ok(see_other(format!("/runs/{id}")))
+}
+
+/// `POST /runs/{id}/delete`.
+pub async fn delete(
+    view: View,
+    id: Path<RunId>,
+    _: CheckedForm,
+) -> Result<impl Responder, AppError> {
+    runs::remove(&view.state, *id).await?;
+    Ok(see_other("/runs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cell;
+
+    #[test]
+    fn a_cell_is_never_a_formula() {
+        assert_eq!(cell("loss"), "\"loss\"");
+        assert_eq!(cell("=1+1"), "\"'=1+1\"");
+        assert_eq!(cell("a\"b"), "\"a\"\"b\"");
+    }
+}

@@ -1,0 +1,4 @@
+mod events;
+mod health;
+mod plugins;
+mod runs;

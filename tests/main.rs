@@ -1,0 +1,5 @@
+//! Tests of the whole program: pages and API in process, and (ignored) in a browser.
+
+mod api;
+mod harness;
+mod pages;

@@ -1,0 +1,94 @@
+//! In a real browser: scripts run under the policy, the curve is drawn, nothing foreign runs.
+
+use std::time::Duration;
+
+use domain::{RunId, RunStatus};
+use store::NewRun;
+
+use crate::harness::browser::{Server, load};
+use crate::harness::{run_config, started, step};
+
+/// A finished run with a falling curve.
+fn put_run(server: &Server, name: &str, scale: f64) -> RunId {
+    let store = server.store();
+    let id = RunId::new();
+    store
+        .create_run(&NewRun {
+            id,
+            name: name.to_owned(),
+            config: run_config(),
+        })
+        .unwrap();
+    let claim = store
+        .claim_run("test", Duration::from_secs(60))
+        .unwrap()
+        .unwrap();
+    let mut events = vec![started(60)];
+    events.extend((1..=60).map(|n| step(n, 1.0 + scale / n as f64)));
+    store.append_events(&claim, &events).unwrap();
+    store
+        .finish_run(&claim, RunStatus::Completed, None)
+        .unwrap();
+    id
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn the_run_page_draws_its_curves_and_nothing_is_refused() {
+    let server = Server::start(&["--no-worker"]);
+    let id = put_run(&server, "<img src=x onerror=document.title='broken'>", 2.0);
+    for size in ["1440,1000", "390,844"] {
+        let page = load(&format!("{}/runs/{id}", server.url), 4000, size, None);
+        assert_eq!(page.complaints, Vec::<String>::new());
+        assert!(
+            page.dom.matches("<canvas").count() >= 4,
+            "four curves are drawn at {size}"
+        );
+        assert!(
+            !page.dom.contains("<title>broken"),
+            "a name ran as a script"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn two_runs_are_drawn_over_each_other() {
+    let server = Server::start(&["--no-worker"]);
+    let (a, b) = (put_run(&server, "one", 2.0), put_run(&server, "two", 3.0));
+    let page = load(
+        &format!("{}/compare?runs={a},{b}", server.url),
+        4000,
+        "1440,1000",
+        None,
+    );
+    assert_eq!(page.complaints, Vec::<String>::new());
+    assert!(page.dom.contains("<canvas"));
+    assert!(
+        page.dom.matches("u-series").count() >= 3,
+        "both runs are in the legend"
+    );
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn every_page_loads_without_a_complaint() {
+    let server = Server::start(&["--no-worker"]);
+    put_run(&server, "one", 2.0);
+    for path in [
+        "/",
+        "/runs",
+        "/runs/new",
+        "/datasets",
+        "/adapters",
+        "/try",
+        "/plugins",
+        "/tokenizers",
+        "/docs/run-toml",
+        "/settings",
+    ] {
+        let page = load(&format!("{}{path}", server.url), 2000, "390,844", None);
+        assert_eq!(page.complaints, Vec::<String>::new(), "{path}");
+        assert!(page.dom.contains("class=\"js\""), "{path}: scripts ran");
+    }
+}

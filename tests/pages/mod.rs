@@ -1,0 +1,5 @@
+mod browser;
+mod escaping;
+mod forms;
+mod safety;
+mod shown;

@@ -1,0 +1,177 @@
+//! Every page is shown, with nothing in the database and with something.
+
+use domain::{FinishReason, RunEvent, RunStatus};
+
+use crate::harness::{TestApp, started, step};
+
+const PAGES: &[&str] = &[
+    "/",
+    "/runs",
+    "/runs/new",
+    "/runs/new?preset=lora",
+    "/runs/new?preset=small",
+    "/runs/new?preset=full",
+    "/compare",
+    "/datasets",
+    "/adapters",
+    "/try",
+    "/plugins",
+    "/tokenizers",
+    "/docs/getting-started",
+    "/docs/run-toml",
+    "/docs/plugins",
+    "/docs/command-line",
+    "/docs/safety",
+    "/settings",
+    "/login",
+];
+
+async fn all_answer(app: &TestApp, pages: &[&str]) {
+    for path in pages {
+        let answer = app.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        assert!(answer.body.contains("<title>"), "{path}");
+        assert!(answer.body.trim_end().ends_with("</html>"), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn every_page_is_shown_when_there_is_nothing_yet() {
+    all_answer(&TestApp::new(), PAGES).await;
+}
+
+#[actix_web::test]
+async fn every_page_is_shown_when_there_are_runs_in_every_state() {
+    let app = TestApp::new();
+    let events = [
+        RunEvent::Log {
+            message: "reads the data".into(),
+        },
+        started(3),
+        step(1, 2.5),
+        step(2, 2.0),
+        RunEvent::Eval {
+            step: 2,
+            eval_loss: 2.1,
+            scores: serde_json::Map::new(),
+        },
+        RunEvent::Checkpoint {
+            step: 2,
+            path: "checkpoint-2".into(),
+        },
+        RunEvent::Error {
+            code: "x".into(),
+            message: "an error".into(),
+        },
+        RunEvent::Finished {
+            reason: FinishReason::Completed,
+            steps: 3,
+            adapter: None,
+            model: None,
+        },
+    ];
+    let done = app.ended_run("done", &events, RunStatus::Completed);
+    let failed = app.ended_run("failed", &events[..3], RunStatus::Failed);
+    let empty = app.ended_run("empty", &[], RunStatus::Interrupted);
+    let waiting = app.run("waiting");
+    let compare = format!("/compare?runs={done},{failed}");
+    let mut pages = PAGES.to_vec();
+    let own: Vec<String> = [done, failed, empty, waiting]
+        .iter()
+        .map(|id| format!("/runs/{id}"))
+        .chain([
+            compare,
+            format!("/compare?runs={done}&runs={waiting}"),
+            format!("/runs/new?from={done}"),
+            "/runs?status=failed&search=fail&sort=loss&page=1".to_owned(),
+            "/runs?status=none-such".to_owned(),
+        ])
+        .collect();
+    pages.extend(own.iter().map(String::as_str));
+    all_answer(&app, &pages).await;
+    let page = app.get(&format!("/runs/{done}")).await.body;
+    for text in [
+        "reads the data",
+        "Checkpoint of step 2 saved",
+        "Evaluation after step 2",
+        "models/a",
+        "2.1",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(
+        !page.contains(">Stop and save<"),
+        "a run that has ended cannot be stopped"
+    );
+    let page = app.get(&format!("/runs/{waiting}")).await.body;
+    assert!(page.contains(">Stop and save<"));
+}
+
+#[actix_web::test]
+async fn what_is_not_there_is_a_page_that_says_so() {
+    let app = TestApp::new();
+    for path in [
+        "/none",
+        "/runs/00000000-0000-7000-8000-000000000000",
+        "/runs/not-an-id",
+        "/runs/..%2f..%2fetc%2fpasswd",
+        "/plugins/none",
+        "/docs/none",
+        "/docs/..%2f..%2fREADME",
+        "/static/none.css",
+        "/static/../templates/base.html",
+        "/static/..%2ftemplates%2fbase.html",
+        "/compare?runs=1",
+    ] {
+        let answer = app.get(path).await;
+        assert_eq!(answer.status, 404, "{path}: {}", answer.body);
+        assert!(
+            answer.body.contains("<h1>Not here</h1>"),
+            "{path}: {}",
+            answer.body
+        );
+        assert!(!answer.body.contains("root:"), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_file_with_its_digest_may_be_kept_for_good() {
+    let app = TestApp::new();
+    let page = app.get("/").await.body;
+    let at = page
+        .find("/static/app.css?v=")
+        .expect("the style sheet with its digest");
+    let path = page[at..].split('"').next().unwrap();
+    let answer = app.get(path).await;
+    assert_eq!(answer.header("content-type"), "text/css; charset=utf-8");
+    assert!(answer.header("cache-control").contains("immutable"));
+    assert!(
+        app.get("/static/app.css")
+            .await
+            .header("cache-control")
+            .contains("no-cache")
+    );
+}
+
+#[actix_web::test]
+async fn curves_and_settings_can_be_downloaded() {
+    let app = TestApp::new();
+    let id = app.ended_run(
+        "r",
+        &[started(2), step(1, 2.5), step(2, 2.25)],
+        RunStatus::Completed,
+    );
+    let csv = app.get(&format!("/runs/{id}/metrics.csv")).await;
+    assert!(csv.header("content-disposition").starts_with("attachment"));
+    assert!(csv.body.contains("2,0.2,\"loss\",2.25"), "{}", csv.body);
+    let toml = app.get(&format!("/runs/{id}/config.toml")).await.body;
+    assert!(domain::RunConfig::from_toml(&toml, &[]).is_ok(), "{toml}");
+}
+
+#[actix_web::test]
+async fn secrets_are_not_on_the_settings_page() {
+    let app = TestApp::with(&[("HF_TOKEN", "canary-token"), ("DATABASE_URL", "")]);
+    let page = app.get("/settings").await.body;
+    assert!(!page.contains("canary"));
+    assert!(page.contains("set (hidden)"));
+}
