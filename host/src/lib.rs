@@ -4,6 +4,16 @@
 //! do the work (`store`, `plugin-host`, `engine`). None of those knows the others; they meet here and nowhere
 //! else. Start at [`cli`], then [`config`], then `server`.
 
+pub mod api;
 pub mod cli;
 pub mod config;
+pub mod error;
+pub mod events;
+pub mod jobs;
+pub mod pages;
+pub mod routes;
+pub mod safety;
+pub mod server;
+pub mod state;
 pub mod telemetry;
+pub mod templates;
