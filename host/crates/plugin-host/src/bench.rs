@@ -1,1 +1,251 @@
-//! placeholder
+//! What the host costs, measured against wasmtime alone in the same run.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use domain::{ExecutionOutcome, PluginLimits};
+use serde::Serialize;
+use serde_json::{Value, json};
+use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, Linker};
+use wasmtime::{Config, Engine, PoolingAllocationConfig, Store};
+
+use crate::call::{Terms, call};
+use crate::kind::tool::Tool;
+use crate::runtime::Runtime;
+use crate::{Error, HostConfig, PluginHost};
+
+/// A component whose `execute` never ends, made by `tests/it/hostile.rs`.
+const ENDLESS: &[u8] = include_bytes!("endless.wasm");
+
+/// One call on a fresh pooled instance, from JSON to checked JSON, and the same two guest calls by wasmtime alone.
+#[derive(Debug, Clone, Serialize)]
+pub struct FreshCall {
+    /// The plugin.
+    pub plugin: String,
+    /// Calls of each.
+    pub calls: usize,
+    /// Median of the host's call in microseconds.
+    pub host_us: f64,
+    /// Median of bare wasmtime's: pooled, without fuel, epochs, limits, WASI, schemas, digest and log.
+    pub bare_us: f64,
+    /// The first by the second.
+    pub ratio: f64,
+    /// 99th percentile of the host's call.
+    pub host_p99_us: f64,
+}
+
+/// Opening a host whose plugins are all in the cache.
+#[derive(Debug, Clone, Serialize)]
+pub struct WarmOpen {
+    /// Plugins that are ready.
+    pub plugins: usize,
+    /// Median in milliseconds, engine and threads included.
+    pub open_ms: f64,
+    /// Median of a reload that finds nothing new: reading and hashing the files.
+    pub rescan_ms: f64,
+}
+
+/// Ending a plugin that never ends.
+#[derive(Debug, Clone, Serialize)]
+pub struct Kill {
+    /// What it was given.
+    pub deadline_ms: u64,
+    /// Shortest time until it was gone.
+    pub earliest_ms: f64,
+    /// Longest.
+    pub latest_ms: f64,
+}
+
+/// Measures `plugin` with an input that it answers; `component` is the file that it came from.
+///
+/// # Errors
+/// When the plugin cannot be called, or wasmtime alone cannot.
+pub fn fresh_call(
+    host: &PluginHost,
+    plugin: &str,
+    component: &Path,
+    input: &Value,
+    calls: usize,
+) -> Result<FreshCall, Error> {
+    let version = host.admitted(plugin)?;
+    let runtime = host.runtime();
+    let bytes = std::fs::read(component).map_err(Error::io(component))?;
+    let failed = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
+    let bare = Bare::new(&bytes).map_err(failed)?;
+    let text = input.to_string();
+    runtime.on_guest_thread(|| {
+        let (mut ours, mut theirs) = (Vec::with_capacity(calls), Vec::with_capacity(calls));
+        // In turns, so that whatever else the machine does hits both.
+        for round in 0..calls + calls / 10 {
+            let started = Instant::now();
+            let execution = version.execute(runtime, input);
+            let host_time = started.elapsed();
+            if let ExecutionOutcome::Failed { message, .. } = execution.outcome {
+                return Err(Error::Broken {
+                    name: plugin.to_owned(),
+                    message,
+                });
+            }
+            let started = Instant::now();
+            let answer = bare.execute(&text).map_err(failed)?;
+            let bare_time = started.elapsed();
+            if let Err(message) = answer {
+                return Err(Error::Broken {
+                    name: plugin.to_owned(),
+                    message,
+                });
+            }
+            if round >= calls / 10 {
+                ours.push(host_time);
+                theirs.push(bare_time);
+            }
+        }
+        let (host_us, bare_us) = (
+            micros(quantile(&mut ours, 0.5)),
+            micros(quantile(&mut theirs, 0.5)),
+        );
+        Ok(FreshCall {
+            plugin: plugin.to_owned(),
+            calls,
+            host_us,
+            bare_us,
+            ratio: host_us / bare_us,
+            host_p99_us: micros(quantile(&mut ours, 0.99)),
+        })
+    })
+}
+
+/// Opens the host again and again, after once to fill the cache.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn warm_open(config: &HostConfig, times: usize) -> Result<WarmOpen, Error> {
+    let mut host = PluginHost::open(config.clone())?;
+    let (mut opens, mut rescans) = (Vec::new(), Vec::new());
+    for _ in 0..times.max(1) {
+        drop(host);
+        let started = Instant::now();
+        host = PluginHost::open(config.clone())?;
+        opens.push(started.elapsed());
+        let started = Instant::now();
+        host.reload()?;
+        rescans.push(started.elapsed());
+    }
+    let ready = host
+        .list()
+        .iter()
+        .filter(|plugin| plugin.metadata.is_some())
+        .count();
+    Ok(WarmOpen {
+        plugins: ready,
+        open_ms: micros(quantile(&mut opens, 0.5)) / 1e3,
+        rescan_ms: micros(quantile(&mut rescans, 0.5)) / 1e3,
+    })
+}
+
+/// Lets an endless loop run into its deadline.
+///
+/// # Errors
+/// When the engine cannot start.
+pub fn kill(deadline_ms: u64, times: usize) -> Result<Kill, Error> {
+    let runtime = Runtime::new()?;
+    let failed = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
+    let component = Component::from_binary(&runtime.engine, ENDLESS).map_err(failed)?;
+    let tool = runtime
+        .linker
+        .instantiate_pre(&component)
+        .and_then(Tool::new)
+        .map_err(failed)?;
+    let limits = PluginLimits {
+        time_ms: deadline_ms,
+        fuel: u64::MAX,
+        ..PluginLimits::default()
+    };
+    let terms = Terms {
+        limits,
+        config: None,
+        may_log: false,
+    };
+    let input = json!({}).to_string();
+    let mut times_taken: Vec<Duration> = (0..times.max(1))
+        .map(|_| {
+            let called = runtime
+                .on_guest_thread(|| call(&runtime, &terms, |store| tool.execute(store, &input)));
+            called.duration
+        })
+        .collect();
+    Ok(Kill {
+        deadline_ms,
+        earliest_ms: micros(quantile(&mut times_taken, 0.0)) / 1e3,
+        latest_ms: micros(quantile(&mut times_taken, 1.0)) / 1e3,
+    })
+}
+
+/// wasmtime with nothing around it but the pool.
+struct Bare {
+    engine: Engine,
+    pre: InstancePre<()>,
+    validate: ComponentExportIndex,
+    execute: ComponentExportIndex,
+}
+
+impl Bare {
+    fn new(component: &[u8]) -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(8)
+            .total_core_instances(128)
+            .total_memories(32)
+            .total_tables(64);
+        pool.linear_memory_keep_resident(1 << 20)
+            .table_keep_resident(64 << 10)
+            .max_unused_warm_slots(8);
+        config
+            .allocation_strategy(pool)
+            .concurrency_support(false)
+            .wasm_backtrace_max_frames(None);
+        let engine = Engine::new(&config)?;
+        let component = Component::from_binary(&engine, component)?;
+        let mut linker = Linker::<()>::new(&engine);
+        linker.define_unknown_imports_as_traps(&component)?;
+        let missing = || wasmtime::Error::msg("no export codetune:plugin/tool");
+        let tool = component
+            .get_export_index(None, "codetune:plugin/tool@0.1.0")
+            .ok_or_else(missing)?;
+        let index = |name| {
+            component
+                .get_export_index(Some(&tool), name)
+                .ok_or_else(missing)
+        };
+        let (validate, execute) = (index("validate-inputs")?, index("execute")?);
+        let pre = linker.instantiate_pre(&component)?;
+        Ok(Self {
+            engine,
+            pre,
+            validate,
+            execute,
+        })
+    }
+
+    fn execute(&self, input: &str) -> wasmtime::Result<Result<String, String>> {
+        let mut store = Store::new(&self.engine, ());
+        let instance: Instance = self.pre.instantiate(&mut store)?;
+        let validate = instance
+            .get_typed_func::<(&str,), (Result<(), String>,)>(&mut store, &self.validate)?;
+        let execute = instance
+            .get_typed_func::<(&str,), (Result<String, String>,)>(&mut store, &self.execute)?;
+        if let (Err(message),) = validate.call(&mut store, (input,))? {
+            return Ok(Err(message));
+        }
+        Ok(execute.call(&mut store, (input,))?.0)
+    }
+}
+
+fn quantile(times: &mut [Duration], fraction: f64) -> Duration {
+    times.sort_unstable();
+    times[((times.len() - 1) as f64 * fraction).round() as usize]
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}

@@ -27,6 +27,8 @@ mod version;
 mod wasi;
 mod watch;
 
+pub mod bench;
+
 pub use error::Error;
 pub use host::{HostConfig, PluginHost};
 pub use watch::Watcher;

@@ -101,6 +101,8 @@ fn config(callers: Option<usize>) -> Config {
         .consume_fuel(true)
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK)
+        // Guests run on the caller's stack; wasmtime only wants this to be no smaller.
+        .async_stack_size(WASM_STACK)
         // Four times faster calls; guests that need component-model-async will want an engine of their own.
         .concurrency_support(false)
         .wasm_memory64(false)
@@ -117,6 +119,7 @@ fn config(callers: Option<usize>) -> Config {
             .total_core_instances(callers * 16)
             .total_memories(callers * 4)
             .total_tables(callers * 8)
+            .total_stacks(1)
             .max_core_instances_per_component(64)
             .max_memories_per_component(16)
             .max_tables_per_component(32)

@@ -17,6 +17,8 @@ pub(crate) struct Source {
     /// Lower-case hex SHA-256 of the component.
     pub(crate) digest: String,
     pub(crate) fixtures: Vec<Fixture>,
+    /// A component by itself, whose metadata alone says its name.
+    pub(crate) is_bare: bool,
 }
 
 /// One place in the folder where a plugin is or should be.
@@ -77,6 +79,7 @@ fn look(place: &Path) -> Option<Found> {
                 component,
                 digest,
                 fixtures: Vec::new(),
+                is_bare: true,
             };
             Found {
                 place,
@@ -148,6 +151,7 @@ fn in_folder(place: &Path, folder: &str, manifest_path: &Path) -> Option<Found> 
         component,
         digest,
         fixtures,
+        is_bare: false,
     });
     Some(Found {
         place: folder.to_owned(),

@@ -53,7 +53,7 @@ impl Version {
         source: &Source,
         inherited: Vec<Capability>,
     ) -> Result<Self, String> {
-        let manifest = source.manifest.clone();
+        let mut manifest = source.manifest.clone();
         let cached = cache.load(&runtime.engine, &source.digest);
         let is_new = cached.is_none();
         let (component, record) = match cached {
@@ -61,6 +61,9 @@ impl Version {
             None => examine(runtime, &manifest, &source.component)?,
         };
         check_imports(&record.imports, &manifest)?;
+        if source.is_bare {
+            manifest.name.clone_from(&record.metadata.name);
+        }
         if record.metadata.name != manifest.name {
             return Err(format!(
                 "calls itself {:?} in its metadata and {:?} in plugin.toml; make them the same",

@@ -1,0 +1,8 @@
+//! Everything that a plugin may do to the host, and what the host does then.
+
+mod capabilities;
+mod folder;
+mod hostile;
+mod reload;
+mod shipped;
+mod wat;

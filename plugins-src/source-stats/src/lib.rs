@@ -1,0 +1,16 @@
+//! The plugin `source-stats`: size, line lengths, alphanumeric fraction, comment ratio and language of any text.
+//! These are the numbers that the filters of StarCoder, The Stack and OpenCoder look at.
+
+mod comments;
+mod plugin;
+mod stats;
+
+/// The contract, as Rust.
+mod bindings {
+    #![allow(missing_docs, unreachable_pub)]
+    wit_bindgen::generate!({ path: "../../wit", world: "analyzer-plugin" });
+}
+
+use plugin::SourceStats;
+
+bindings::export!(SourceStats with_types_in bindings);

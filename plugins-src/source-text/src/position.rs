@@ -1,0 +1,91 @@
+/// A place in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// From 1.
+    pub line: u32,
+    /// In characters, from 1.
+    pub column: u32,
+}
+
+/// Turns byte offsets into lines and columns.
+#[derive(Debug)]
+pub struct LineIndex<'a> {
+    text: &'a str,
+    starts: Vec<u32>,
+}
+
+impl<'a> LineIndex<'a> {
+    /// Finds the lines of `text`; `\n`, `\r\n` and a lone `\r` each end one.
+    pub fn new(text: &'a str) -> Self {
+        let bytes = text.as_bytes();
+        let mut starts = Vec::with_capacity(bytes.len() / 32 + 1);
+        starts.push(0);
+        for (at, byte) in bytes.iter().enumerate() {
+            let ends = match byte {
+                b'\n' => true,
+                b'\r' => bytes.get(at + 1) != Some(&b'\n'),
+                _ => false,
+            };
+            if ends {
+                starts.push(at as u32 + 1);
+            }
+        }
+        Self { text, starts }
+    }
+
+    /// The line of a byte, from 1.
+    pub fn line(&self, offset: u32) -> u32 {
+        self.starts.partition_point(|start| *start <= offset) as u32
+    }
+
+    /// Line and column of a byte; an offset beyond the text means its end.
+    pub fn position(&self, offset: u32) -> Position {
+        let mut offset = (offset as usize).min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let line = self.line(offset as u32);
+        let start = self.starts[line as usize - 1] as usize;
+        let column = self.text[start..offset].chars().count() as u32 + 1;
+        Position { line, column }
+    }
+
+    /// The byte of a line and column, both from 1; past the end of a line means its end.
+    pub fn offset(&self, position: Position) -> u32 {
+        let line = position.line.saturating_sub(1) as usize;
+        let Some(&start) = self.starts.get(line) else {
+            return self.text.len() as u32;
+        };
+        let end = self
+            .starts
+            .get(line + 1)
+            .map_or(self.text.len(), |next| *next as usize);
+        self.text[start as usize..end]
+            .char_indices()
+            .nth(position.column.saturating_sub(1) as usize)
+            .map_or(end as u32, |(at, _)| start + at as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LineIndex, Position};
+
+    #[test]
+    fn columns_count_characters_and_every_line_ending_counts_once() {
+        let index = LineIndex::new("é = 1\r\nb\rc\n");
+        assert_eq!(index.position(3), Position { line: 1, column: 3 });
+        assert_eq!(index.position(8), Position { line: 2, column: 1 });
+        assert_eq!(index.position(10), Position { line: 3, column: 1 });
+        assert_eq!(index.position(999), Position { line: 4, column: 1 });
+    }
+
+    #[test]
+    fn offset_is_the_way_back() {
+        let text = "é = 1\nfoo\n";
+        let index = LineIndex::new(text);
+        for (at, _) in text.char_indices().filter(|(_, c)| *c != '\n') {
+            assert_eq!(index.offset(index.position(at as u32)), at as u32);
+        }
+    }
+}
