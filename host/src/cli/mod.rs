@@ -1,11 +1,15 @@
 //! The command line: one file per command, one arm per command.
 
+mod bench;
 mod dataset;
 mod db;
 mod doctor;
 mod eval;
+mod export;
+mod generate;
 mod mask;
 mod run_file;
+mod serve;
 mod submit;
 mod tokenizer;
 mod train;
@@ -34,6 +38,8 @@ struct Cli {
 /// One variant a command; its arguments live in the command's own file.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start the studio with its pages and a worker
+    Serve(serve::ServeArgs),
     /// Show which tokens of a run's data are trained on
     Mask(mask::MaskArgs),
     /// Measure a model on held-out data
@@ -50,6 +56,14 @@ enum Command {
     Worker(worker::WorkerArgs),
     /// Look after the database
     Db(db::DbArgs),
+    /// Write text with a model
+    Generate(generate::GenerateArgs),
+    /// Write an adapter, or a model with it merged in, to a folder of its own
+    Export(export::ExportArgs),
+    /// Merge an adapter into its model
+    Merge(export::MergeArgs),
+    /// Measure speed and memory
+    Bench(bench::BenchArgs),
     /// Say what this machine can do and what is missing
     Doctor(doctor::DoctorArgs),
 }
@@ -82,7 +96,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, config: &Config) -> anyhow::Result<ExitCode> {
-    match cli.command.expect("serve is the default") {
+    let command = cli
+        .command
+        .unwrap_or_else(|| Command::Serve(serve::ServeArgs::default()));
+    match command {
+        Command::Serve(args) => serve::run(args, config),
         Command::Mask(args) => mask::run(&args, config),
         Command::Eval(args) => eval::run(&args, config),
         Command::Dataset(args) => dataset::run(&args, config),
@@ -91,6 +109,10 @@ fn run(cli: Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Submit(args) => submit::run(&args, config),
         Command::Worker(args) => worker::run(&args, config),
         Command::Db(args) => db::run(&args, config),
+        Command::Generate(args) => generate::run(&args, config),
+        Command::Export(args) => export::run(&args, config),
+        Command::Merge(args) => export::merge(&args, config),
+        Command::Bench(args) => bench::run(&args, config),
         Command::Doctor(args) => doctor::run(&args, config),
     }
 }

@@ -83,10 +83,7 @@ impl Error {
     }
 
     /// For `map_err` on calls of the file system: `fs::read(&path).map_err(Error::io("read", &path))`.
-    pub fn io(
-        action: &'static str,
-        path: impl AsRef<Path>,
-    ) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Io {
             action,

@@ -11,6 +11,7 @@ pub mod chat;
 pub mod data;
 mod error;
 mod evaluate;
+pub mod export;
 mod files;
 pub mod generate;
 mod lora;

@@ -90,3 +90,56 @@ fn attend(
     );
     Ok(ops::attention_cached(&queries, &keys, &values, heads)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use candle_core::DType;
+
+    use super::*;
+    use crate::data::Sample;
+    use crate::lora::read_adapter;
+    use crate::model::{Batch, Loading};
+
+    #[test]
+    fn token_by_token_gives_the_logits_of_the_whole_sequence() {
+        for case in ["llama-tied", "llama3-rope-scaled", "qwen2"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../../../tests/fixtures/goldens")
+                .join(case);
+            let loading = Loading {
+                dtype: DType::F32,
+                trainable: false,
+                random: None,
+            };
+            let mut decoder = Decoder::load(&folder.join("model"), loading).unwrap();
+            read_adapter(&mut decoder, &folder.join("adapter_init"), false).unwrap();
+            let ids: Vec<u32> = (0..100).map(|i| (i * 37 + 11) % 320).collect();
+            let sample = Sample {
+                labels: vec![-100; ids.len()],
+                input_ids: ids.clone(),
+            };
+            let batch = Batch::new([&sample]).unwrap();
+            for adapter in [false, true] {
+                let whole: Vec<Vec<f32>> =
+                    decoder.logits(&batch, adapter).unwrap().to_vec2().unwrap();
+                let mut cache = Cache::new(&decoder, 100).unwrap();
+                let mut check = |upto: usize, tokens: &[u32]| {
+                    let logits = cache.step(&decoder, tokens, adapter).unwrap();
+                    for (got, expected) in logits.iter().zip(&whole[upto - 1]) {
+                        assert!(
+                            (got - expected).abs() < 1e-4,
+                            "{case} at {upto}: {got}, expected {expected}"
+                        );
+                    }
+                };
+                check(67, &ids[..67]);
+                check(70, &ids[67..70]);
+                for at in 70..100 {
+                    check(at + 1, &ids[at..=at]);
+                }
+            }
+        }
+    }
+}

@@ -1,4 +1,3 @@
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
@@ -8,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::Settings;
 use super::target::last_words;
 use crate::model::{Decoder, weights};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Where an adapter's base comes from.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +17,32 @@ pub(crate) struct Base {
     pub(crate) revision: Option<String>,
     /// Digest of the base's weights.
     pub(crate) digest: String,
+}
+
+impl Base {
+    /// The digest of a model folder, and its hub id and revision where its path is one of the hub's cache
+    /// (`models--org--name/snapshots/<revision>`).
+    ///
+    /// # Errors
+    /// The weights cannot be read.
+    pub(crate) fn of_folder(folder: &Path) -> Result<Self> {
+        let words: Vec<String> = folder
+            .components()
+            .map(|word| word.as_os_str().to_string_lossy().into_owned())
+            .collect();
+        let at = words.iter().position(|word| word.starts_with("models--"));
+        let repo = at
+            .and_then(|at| words[at].strip_prefix("models--"))
+            .map(|name| name.replacen("--", "/", 1));
+        let revision = at
+            .filter(|at| words.get(at + 1).is_some_and(|word| word == "snapshots"))
+            .and_then(|at| words.get(at + 2).cloned());
+        Ok(Self {
+            repo,
+            revision,
+            digest: base_digest(folder)?,
+        })
+    }
 }
 
 /// Writes a PEFT folder: `adapter_config.json`, `adapter_model.safetensors`, and `codetune.json` with the digest of
@@ -57,15 +82,12 @@ pub(crate) fn write_adapter(
 /// Writes JSON with a line end and waits until it is on the disk.
 pub(crate) fn write_json(path: &Path, value: &serde_json::Value) -> Result<()> {
     let text = serde_json::to_string_pretty(value).expect("JSON values serialize") + "\n";
-    crate::files::write_synced(path, text.as_bytes())
+    files::write_synced(path, text.as_bytes())
 }
 
-/// SHA-256 over the base's weight files, in the order of their names.
-///
-/// # Errors
-/// A file cannot be read.
-pub(crate) fn base_digest(folder: &Path) -> Result<String> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+/// SHA-256 over the base's weight files, in the order of their names: of the file itself where there is one.
+fn base_digest(folder: &Path) -> Result<String> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
         .map_err(Error::io("read", folder))?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| {
@@ -73,18 +95,13 @@ pub(crate) fn base_digest(folder: &Path) -> Result<String> {
                 .is_some_and(|ending| ending == "safetensors")
         })
         .collect();
-    files.sort();
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0u8; 1 << 20];
-    for path in files {
-        let mut file = std::fs::File::open(&path).map_err(Error::io("read", &path))?;
-        loop {
-            let count = file.read(&mut buffer).map_err(Error::io("read", &path))?;
-            if count == 0 {
-                break;
-            }
-            hasher.update(&buffer[..count]);
-        }
+    paths.sort();
+    if let [only] = paths.as_slice() {
+        return files::digest(only);
     }
-    Ok(crate::files::hex(&hasher.finalize()))
+    let mut hasher = Sha256::new();
+    for path in paths {
+        hasher.update(files::digest(&path)?);
+    }
+    Ok(files::hex(&hasher.finalize()))
 }

@@ -9,5 +9,5 @@ mod target;
 mod goldens;
 
 pub(crate) use attach::{attach, read_adapter};
-pub(crate) use folder::{Base, base_digest, write_adapter, write_json};
+pub(crate) use folder::{Base, write_adapter, write_json};
 pub(crate) use settings::Settings;

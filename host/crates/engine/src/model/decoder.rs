@@ -80,7 +80,8 @@ impl Decoder {
         Ok(x)
     }
 
-    /// Logits of every row: [T, V]. For tests and short inputs; training never holds them whole.
+    /// Logits of every row: [T, V]. Training never holds them whole.
+    #[cfg(test)]
     pub(crate) fn logits(&self, batch: &Batch, adapter: bool) -> Result<Tensor> {
         let x = self.hidden(
             batch,

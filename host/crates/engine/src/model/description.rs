@@ -138,8 +138,8 @@ impl Description {
     }
 }
 
-/// Ids that a `config.json` or `generation_config.json` gives as one number or a list.
-pub(crate) fn ids(value: Option<&Value>) -> Vec<u32> {
+/// Ids that a `config.json` gives as one number or a list.
+fn ids(value: Option<&Value>) -> Vec<u32> {
     let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match value {
         Some(Value::Array(items)) => items.iter().filter_map(one).collect(),

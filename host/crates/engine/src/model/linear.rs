@@ -136,8 +136,4 @@ impl Lora {
             .map(|seed| Ok(ops::dropout(x, self.dropout, seed)?))
             .transpose()
     }
-
-    pub(crate) fn rank(&self) -> usize {
-        self.a.value.dims()[0]
-    }
 }

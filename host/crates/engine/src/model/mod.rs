@@ -19,7 +19,7 @@ pub(crate) mod weights;
 pub(crate) use batch::Batch;
 pub(crate) use block::{Block, Setting, thirds};
 pub(crate) use decoder::Decoder;
-pub(crate) use description::{Description, ids};
+pub(crate) use description::Description;
 pub(crate) use linear::{Linear, Lora, Pass};
 pub(crate) use load::{Loading, check_folder, named_generator, normal, uniform};
 pub(crate) use parameter::Parameter;

@@ -4,8 +4,10 @@
 
 use candle_core::{CpuStorage, CustomOp2, InplaceOp3, Layout, Result, Shape, Tensor, bail};
 use gemm::Parallelism;
+use rayon::prelude::*;
 
-use super::storage::unwritten;
+use super::simd::{dot, vectorized};
+use super::storage::{rows_per_task, unwritten};
 
 struct Product;
 
@@ -98,6 +100,20 @@ fn multiply(
     {
         bail!("matmul: a layout reaches over its storage");
     }
+    // A few rows against the rows of a weight, as in generation: bound by memory, so each weight is read once, in
+    // order, by whichever thread is free.
+    if m <= FEW && a_cs == 1 && b_rs == 1 && dst_cs == 1 && k > 0 {
+        rows_by_rows(
+            dst,
+            dst_rs as usize,
+            (m, n, k),
+            (a, a_rs as usize),
+            (b, b_cs as usize),
+            alpha,
+            beta,
+        );
+        return Ok(());
+    }
     // SAFETY: the shapes agree, and every element that the strides reach lies inside its slice (checked above).
     unsafe {
         gemm::gemm(
@@ -123,6 +139,49 @@ fn multiply(
         );
     }
     Ok(())
+}
+
+/// Rows of `a` up to which a product is a set of dot products rather than a matrix product.
+const FEW: usize = 4;
+
+vectorized! {
+    fn dots(out: &mut [f32], x: &[f32], rows: &[f32], stride: usize) {
+        for (j, out) in out.iter_mut().enumerate() {
+            *out = dot(x, &rows[j * stride..][..x.len()]);
+        }
+    }
+}
+
+fn rows_by_rows(
+    dst: &mut [f32],
+    dst_row: usize,
+    (m, n, k): (usize, usize, usize),
+    (a, a_row): (&[f32], usize),
+    (b, b_row): (&[f32], usize),
+    alpha: f32,
+    beta: f32,
+) {
+    let task = rows_per_task(k);
+    for i in 0..m {
+        let x = &a[i * a_row..][..k];
+        let out = &mut dst[i * dst_row..][..n];
+        let one = |(part, out): (usize, &mut [f32])| {
+            let mut products = vec![0f32; out.len()];
+            dots(&mut products, x, &b[part * task * b_row..], b_row);
+            for (out, product) in out.iter_mut().zip(products) {
+                *out = if beta == 0.0 {
+                    alpha * product
+                } else {
+                    alpha * product + beta * *out
+                };
+            }
+        };
+        if n * k < 64 * 1024 {
+            out.chunks_mut(task).enumerate().for_each(one);
+        } else {
+            out.par_chunks_mut(task).enumerate().for_each(one);
+        }
+    }
 }
 
 impl InplaceOp3 for Accumulate {

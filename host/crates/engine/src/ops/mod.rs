@@ -14,6 +14,9 @@ pub(crate) mod simd;
 pub(crate) mod storage;
 mod swiglu;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use attention::{Heads, Span, attention, attention_backward, attention_cached};
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient};
 pub(crate) use elementwise::{

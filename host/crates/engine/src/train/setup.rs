@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
 use crate::data::Sample;
-use crate::lora::{Base, Settings, attach, base_digest, read_adapter};
+use crate::lora::{Base, Settings, attach, read_adapter};
 use crate::model::{Decoder, Loading, check_folder};
 use crate::{Error, Result};
 
@@ -83,7 +83,7 @@ pub(super) fn set_up(
     };
     let base = match full {
         true => Base::default(),
-        false => describe_base(&folder)?,
+        false => Base::of_folder(&folder)?,
     };
     let data_digest = digest(&train);
     Ok(Setup {
@@ -145,25 +145,6 @@ fn check_lengths<'a>(decoder: &Decoder, samples: impl Iterator<Item = &'a Sample
         }
     }
     Ok(())
-}
-
-/// Hub id and revision out of a path in the hub's cache (`models--org--name/snapshots/<revision>`), and the digest.
-fn describe_base(folder: &Path) -> Result<Base> {
-    let words: Vec<String> = folder
-        .components()
-        .map(|word| word.as_os_str().to_string_lossy().into_owned())
-        .collect();
-    let at = words.iter().position(|word| word.starts_with("models--"));
-    let repo = at
-        .and_then(|at| words[at].strip_prefix("models--"))
-        .map(|name| name.replacen("--", "/", 1));
-    let revision = at
-        .and_then(|at| (words.get(at + 1)? == "snapshots").then(|| words.get(at + 2).cloned())?);
-    Ok(Base {
-        repo,
-        revision,
-        digest: base_digest(folder)?,
-    })
 }
 
 fn digest(samples: &[Sample]) -> String {

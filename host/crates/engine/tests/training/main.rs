@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod full;
+mod generate;
 mod goldens;
 mod harness;
 mod resume;

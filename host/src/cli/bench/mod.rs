@@ -1,0 +1,37 @@
+//! `codetune bench`: the figures of BENCHMARKS.md, each made by one command.
+
+mod make_model;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::config::Config;
+
+/// Arguments of `codetune bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  codetune bench train --model DIR --batch-size 2 --seq-len 512 --steps 5")]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// A LoRA training step on random tokens
+    Train(train::BenchTrainArgs),
+    /// Make a model of random weights to measure on
+    MakeModel(make_model::MakeModelArgs),
+}
+
+/// Measures what was asked for.
+///
+/// # Errors
+/// An input that cannot be used.
+pub fn run(args: &BenchArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    match &args.what {
+        What::Train(args) => train::run(args, config),
+        What::MakeModel(args) => make_model::run(args, config),
+    }
+}

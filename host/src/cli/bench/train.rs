@@ -1,0 +1,91 @@
+//! `codetune bench train`: how fast a LoRA step is, and what memory it takes.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use engine::bench::{BenchTrain, train};
+
+use super::super::export::Dtype;
+use super::super::usage_error;
+use crate::config::Config;
+
+/// Arguments of `codetune bench train`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  codetune bench make-model --output smol && codetune bench train --model smol --batch-size 2 --seq-len 512 --steps 5"
+)]
+pub struct BenchTrainArgs {
+    /// A Hugging Face folder; it needs no tokenizer
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Sequences in one step
+    #[arg(long, default_value_t = 2)]
+    batch_size: usize,
+    /// Tokens of each
+    #[arg(long, default_value_t = 512)]
+    seq_len: usize,
+    /// Steps; the first is not counted
+    #[arg(long, default_value_t = 5)]
+    steps: usize,
+    /// Type in which the frozen weights are held
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Dtype,
+    /// Where to compute: auto or cpu
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Rank of the adapter
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    lora_r: u32,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// A model or a size that cannot be used.
+pub fn run(args: &BenchTrainArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+    if !matches!(args.device.as_str(), "auto" | "cpu") {
+        return Err(usage_error(format!(
+            "--device: this build runs on the CPU only, not on {:?}",
+            args.device
+        )));
+    }
+    let report = train(&BenchTrain {
+        model: args.model.clone(),
+        batch_size: args.batch_size,
+        seq_len: args.seq_len,
+        steps: args.steps,
+        dtype: args.dtype.into(),
+        lora_r: args.lora_r,
+    })
+    .map_err(|error| usage_error(error.to_string()))?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        println!("tokens/s           {:.1}", report.tokens_per_second);
+        println!(
+            "seconds/step       {:.3} (median of {})",
+            report.seconds_per_step,
+            args.steps - 1
+        );
+        println!(
+            "peak memory        {:.2} GB",
+            report.peak_rss_bytes as f64 / 1e9
+        );
+        println!(
+            "f32 matmul         {:.0} GFLOP/s on {} threads",
+            report.gemm_gflops, report.threads
+        );
+        println!(
+            "of that, in a step {:.0} %",
+            report.model_flops_utilization * 100.0
+        );
+        println!(
+            "trainable          {} of {}",
+            report.trainable_parameters, report.all_parameters
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
