@@ -1,17 +1,15 @@
 //! `codetune mask`: which tokens of a run's data are trained on.
 
 use std::{
-    fs,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::Args;
-use domain::RunConfig;
 use engine::data::{PreviewRow, PreviewToken, preview};
 
-use super::usage_error;
+use super::{run_file, usage_error};
 use crate::config::Config;
 
 /// Arguments of `codetune mask`.
@@ -35,10 +33,8 @@ pub struct MaskArgs {
 
 /// Prints each token of the first rows and whether it is trained on.
 pub fn run(args: &MaskArgs, _config: &Config) -> anyhow::Result<ExitCode> {
-    let text = fs::read_to_string(&args.run)
-        .map_err(|error| usage_error(format!("{}: {error}", args.run.display())))?;
-    let config = RunConfig::from_toml(&text, &args.set)
-        .map_err(|errors| usage_error(format!("{}: {errors}", args.run.display())))?;
+    let config =
+        run_file::read(&args.run, &args.set).map_err(|error| usage_error(error.to_string()))?;
     let model = config.model.path.as_deref().ok_or_else(|| {
         usage_error("model.path: is required here: the folder that holds the tokenizer")
     })?;

@@ -252,6 +252,14 @@ impl Tokenizer {
         added
     }
 
+    /// The text ends with an added token, such as an end of turn.
+    pub fn ends_with_added(&self, text: &str) -> bool {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        added
+            .values()
+            .any(|token| text.ends_with(token.content.as_str()))
+    }
+
     /// The tokenizer works on bytes, so that text can be split anywhere and nothing is unknown.
     pub fn is_byte_level(&self) -> bool {
         self.byte_level

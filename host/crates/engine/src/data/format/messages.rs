@@ -76,12 +76,9 @@ fn checked<'a>(columns: &Columns<'a>) -> Result<&'a [Value]> {
 /// A template may write a line break after the end-of-turn token; the model has stopped by then.
 fn without_blanks_after_the_end(text: &str, turn: Range<usize>, encoder: &Encoder) -> Range<usize> {
     let trimmed = text[turn.clone()].trim_end();
-    let ends_a_turn = encoder.tokenizer().is_some_and(|tokenizer| {
-        tokenizer
-            .added_tokens()
-            .iter()
-            .any(|(_, token)| trimmed.ends_with(token.as_str()))
-    });
+    let ends_a_turn = encoder
+        .tokenizer()
+        .is_some_and(|tokenizer| tokenizer.ends_with_added(trimmed));
     if ends_a_turn {
         turn.start..turn.start + trimmed.len()
     } else {
