@@ -8,7 +8,7 @@ window.Charts = (() => {
     if (value === null || value === undefined || Number.isNaN(value)) return "–";
     if (value === 0) return "0";
     const size = Math.abs(value);
-    if (size < 1e-4 || size >= 1e7) return value.toExponential(2).replace("e+", "e");
+    if (size < 1e-4 || size >= 1e7) return Number(value.toPrecision(3)).toExponential().replace("e+", "e");
     return String(Number(value.toPrecision(4)));
   };
 
@@ -111,8 +111,8 @@ window.Charts = (() => {
     }
 
     height() {
-      const legend = this.box.querySelector(".u-legend");
-      return Math.max(110, this.box.clientHeight - (legend ? legend.offsetHeight : this.options.legend === false ? 0 : 30));
+      const legend = this.box.querySelector(".u-legend")?.offsetHeight ?? (this.options.legend === false ? 0 : 28);
+      return Math.max(110, this.box.clientHeight - legend);
     }
 
     rebuild() {
@@ -131,7 +131,7 @@ window.Charts = (() => {
       this.plot = new uPlot({
         width: this.box.clientWidth,
         height: this.height(),
-        padding: [8, 10, 0, 0],
+        padding: [8, 18, 0, 0],
         cursor: { sync: { key: this.options.sync || "steps" }, drag: { x: true, y: false } },
         legend: { show: this.options.legend !== false },
         scales: {
@@ -147,12 +147,13 @@ window.Charts = (() => {
           },
         },
         axes: [
-          { ...axis, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick : "")) },
+          { ...axis, size: 32, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick : "")) },
           { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : figure(tick))) },
         ],
         series: this.series(),
       }, this.data(), this.box);
-      this.resize();
+      // The legend's height is known only once it is laid out.
+      requestAnimationFrame(() => this.resize());
     }
 
     resize() {

@@ -30,7 +30,10 @@ fn figure(value: f64) -> String {
     if value == 0.0 {
         "0".to_owned()
     } else if !(1e-4..1e7).contains(&size) {
-        format!("{value:.2e}")
+        let text = format!("{value:.2e}");
+        let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+        let digits = digits.trim_end_matches('0').trim_end_matches('.');
+        format!("{digits}e{power}")
     } else {
         let digits = (3 - size.log10().floor() as i32).clamp(0, 8) as usize;
         let text = format!("{value:.digits$}");
@@ -119,7 +122,7 @@ mod tests {
         for (value, text) in [
             (2.345_67, "2.346"),
             (0.000_2, "0.0002"),
-            (1.2e-7, "1.20e-7"),
+            (1.2e-7, "1.2e-7"),
             (0.0, "0"),
             (100.0, "100"),
             (126.4, "126.4"),
