@@ -318,3 +318,43 @@ pub fn see_other(to: impl Into<String>) -> impl Responder {
         .insert_header((header::LOCATION, to.into()))
         .finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+
+    use super::*;
+
+    async fn body(error: AppError) -> (StatusCode, String) {
+        let response = error.error_response();
+        let status = response.status();
+        let bytes = to_bytes(response.into_body()).await.unwrap();
+        (status, String::from_utf8(bytes.into()).unwrap())
+    }
+
+    #[actix_web::test]
+    async fn a_fault_of_ours_says_nothing_of_its_cause() {
+        let cause = anyhow::anyhow!("postgres://user:canary@host").context("no such table: runs");
+        let (status, text) = body(cause.into()).await;
+        assert_eq!(status, 500);
+        assert!(text.contains(OUR_FAULT), "{text}");
+        assert!(
+            !text.contains("canary") && !text.contains("table"),
+            "{text}"
+        );
+    }
+
+    #[actix_web::test]
+    async fn one_wrong_field_is_named_and_many_are_listed() {
+        let (status, text) = body(FieldErrors::one("lora.r", "must be above 0").into()).await;
+        assert_eq!(status, 422);
+        assert!(text.contains(r#""field":"lora.r""#), "{text}");
+        let mut two = FieldErrors::one("a", "x");
+        two.push("b", "y");
+        let (_, text) = body(two.into()).await;
+        assert!(
+            text.contains(r#""fields":[{"field":"a","message":"x"},{"field":"b","message":"y"}]"#),
+            "{text}"
+        );
+    }
+}

@@ -14,7 +14,8 @@ use crate::safety::csrf::CheckedForm;
 use crate::templates::{Page, View};
 
 const LOG_LINES: usize = 400;
-const EVENT_PAGE: i64 = 2000;
+const FIRST_EVENTS: i64 = 200;
+const LAST_EVENTS: i64 = 3000;
 
 #[derive(Serialize)]
 struct RunPage {
@@ -50,23 +51,16 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
     let id = *id;
     let run = runs::find(state, id).await?;
     let toml = run.config.to_toml();
+    let last_event = run.event_seq;
     let (notes, checkpoints, adapters) = state
         .store(move |store| {
-            // Steps are drawn, not listed; everything else that the run said is its log.
-            let mut notes = Vec::new();
-            let mut after = 0;
-            loop {
-                let page = store.events_after(id, after, EVENT_PAGE)?;
-                let is_last = page.len() < EVENT_PAGE as usize;
-                after = page.last().map_or(after, |event| event.seq);
-                notes.extend(
-                    page.into_iter()
-                        .filter(|event| !matches!(event.event, RunEvent::Step { .. })),
-                );
-                if is_last {
-                    break;
-                }
-            }
+            // Steps are drawn, not listed; everything else that the run said is its log. Of a long run the
+            // beginning and the end are read: what a page shows must not grow with the run.
+            let mut notes = store.events_after(id, 0, FIRST_EVENTS)?;
+            let read = notes.last().map_or(0, |event| event.seq);
+            let from = read.max(last_event - LAST_EVENTS);
+            notes.extend(store.events_after(id, from, LAST_EVENTS)?);
+            notes.retain(|event| !matches!(event.event, RunEvent::Step { .. }));
             Ok((notes, store.list_checkpoints(id)?, store.list_adapters()?))
         })
         .await?;
