@@ -187,11 +187,14 @@ impl Decoder {
         let transposed = weight.t()?;
         let rows = normed.dims()[0];
         let chunk = (LOGITS / 4 / self.description.vocab).clamp(16, rows.max(16));
+        // One buffer for all chunks: it is the largest tensor of a step, too large for the allocator to keep.
+        let buffer = ops::unwritten_tensor(&[chunk.min(rows), self.description.vocab])?;
         let mut loss = 0f64;
         for from in (0..rows).step_by(chunk) {
             let len = chunk.min(rows - from);
             let (part, targets) = (normed.narrow(0, from, len)?, targets.narrow(0, from, len)?);
-            let logits = ops::matmul(&part, &transposed)?;
+            let logits = buffer.narrow(0, 0, len)?;
+            ops::matmul_into(&logits, &part, &transposed, 1.0, 0.0)?;
             let statistics = ops::cross_entropy(&logits, &targets)?;
             loss += statistics
                 .to_vec2::<f32>()?

@@ -27,11 +27,22 @@ pub(crate) struct Description {
     /// The head is the embedding.
     pub(crate) tied_head: bool,
     pub(crate) rope_theta: f64,
-    pub(crate) rope_scaling: Option<Llama3Scaling>,
+    pub(crate) rope_scaling: RopeScaling,
     /// Standard deviation of random weights.
     pub(crate) initializer_range: f64,
     /// Ids that end a text.
     pub(crate) eos: Vec<u32>,
+}
+
+/// How the rotary embedding is stretched beyond the positions that a model was first trained on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum RopeScaling {
+    /// Not at all.
+    None,
+    /// All positions by one factor, as in DeepSeek-Coder.
+    Linear(f64),
+    /// By frequency, as in Llama 3.1.
+    Llama3(Llama3Scaling),
 }
 
 /// The frequency-dependent stretching of Llama 3.1's rotary embedding.
@@ -61,7 +72,7 @@ impl Description {
         Self::from_json(&value).map_err(|message| Error::file(&path, message))
     }
 
-    fn from_json(value: &Value) -> Result<Self, String> {
+    pub(super) fn from_json(value: &Value) -> Result<Self, String> {
         let config = Keys(value.as_object().ok_or("must hold a JSON object")?);
         let model_type = config.text("model_type")?.ok_or("has no model_type")?;
         let family = FAMILIES
@@ -126,15 +137,21 @@ impl Description {
 
     /// Parameters of the model without an adapter.
     pub(crate) fn parameters(&self) -> u64 {
-        let (h, i) = (self.hidden as u64, self.intermediate as u64);
-        let q = (self.heads * self.head_dim) as u64;
-        let kv = (self.kv_heads * self.head_dim) as u64;
-        let bias = u64::from(self.qkv_bias) * (q + 2 * kv)
-            + u64::from(self.output_bias) * h
-            + u64::from(self.mlp_bias) * (2 * i + h);
+        // Sizes may be what a broken config says: the product must not overflow before somebody looks at it.
+        let [h, i, q, kv] = [
+            self.hidden,
+            self.intermediate,
+            self.heads * self.head_dim,
+            self.kv_heads * self.head_dim,
+        ]
+        .map(|size| size as u128);
+        let bias = u128::from(self.qkv_bias) * (q + 2 * kv)
+            + u128::from(self.output_bias) * h
+            + u128::from(self.mlp_bias) * (2 * i + h);
         let layer = h * (2 * q + 2 * kv) + 3 * h * i + 2 * h + bias;
         let heads = if self.tied_head { 1 } else { 2 };
-        layer * self.layers as u64 + heads * self.vocab as u64 * h + h
+        let all = layer * self.layers as u128 + heads * self.vocab as u128 * h + h;
+        u64::try_from(all).unwrap_or(u64::MAX)
     }
 }
 
@@ -188,6 +205,11 @@ fn refuse_options(config: &Keys<'_>) -> Result<(), String> {
     if config.number("attention_dropout")?.unwrap_or(0.0) != 0.0 {
         return Err("attention_dropout is not supported; set it to 0".into());
     }
+    if config.flag("rope_interleaved", false)? {
+        return Err(
+            "rope_interleaved is not supported; only the rotary embedding in halves is".into(),
+        );
+    }
     for key in ["partial_rotary_factor", "rotary_pct"] {
         if config.number(key)?.unwrap_or(1.0) != 1.0 {
             return Err(format!(
@@ -198,7 +220,7 @@ fn refuse_options(config: &Keys<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn rope(config: &Keys<'_>, family: &Family) -> Result<(f64, Option<Llama3Scaling>), String> {
+fn rope(config: &Keys<'_>, family: &Family) -> Result<(f64, RopeScaling), String> {
     let empty = Map::new();
     let table = |key: &str| match config.0.get(key) {
         None | Some(Value::Null) => Ok(None),
@@ -227,20 +249,23 @@ fn rope(config: &Keys<'_>, family: &Family) -> Result<(f64, Option<Llama3Scaling
         Some(kind) => Some(kind),
         None => inner.text("type")?,
     };
+    let needed = |name: &str| match inner.number(name)? {
+        Some(number) if number.is_finite() && number > 0.0 => Ok(number),
+        Some(number) => Err(format!("{name} in {key} must be above 0, not {number}")),
+        None => Err(format!("{key} has no {name}")),
+    };
     let scaling = match kind {
-        None | Some("default") => None,
-        Some("llama3") => {
-            let needed = |name: &str| inner.number(name)?.ok_or(format!("{key} has no {name}"));
-            Some(Llama3Scaling {
-                factor: needed("factor")?,
-                low_freq_factor: needed("low_freq_factor")?,
-                high_freq_factor: needed("high_freq_factor")?,
-                original_max_positions: needed("original_max_position_embeddings")?,
-            })
-        }
+        None | Some("default") => RopeScaling::None,
+        Some("linear") => RopeScaling::Linear(needed("factor")?),
+        Some("llama3") => RopeScaling::Llama3(Llama3Scaling {
+            factor: needed("factor")?,
+            low_freq_factor: needed("low_freq_factor")?,
+            high_freq_factor: needed("high_freq_factor")?,
+            original_max_positions: needed("original_max_position_embeddings")?,
+        }),
         Some(other) => {
             return Err(format!(
-                "rope_type {other:?} in {key} is not supported; default and llama3 are"
+                "rope_type {other:?} in {key} is not supported; default, linear and llama3 are"
             ));
         }
     };
@@ -286,8 +311,10 @@ impl<'a> Keys<'a> {
         match self.get(key) {
             None => Ok(None),
             Some(value) => match value.as_u64() {
-                Some(size) if (1..=1 << 32).contains(&size) => Ok(Some(size as usize)),
-                _ => Err(format!("{key} must be a whole number above 0, not {value}")),
+                Some(size) if (1..=1 << 24).contains(&size) => Ok(Some(size as usize)),
+                _ => Err(format!(
+                    "{key} must be a whole number from 1 to 16777216, not {value}"
+                )),
             },
         }
     }

@@ -18,6 +18,9 @@ pub(crate) struct Loading {
     pub(crate) random: Option<u64>,
 }
 
+/// Parameters up to which random weights are drawn: a slip of the pen in `config.json` must not take all memory.
+const LARGEST_RANDOM: u64 = 20_000_000_000;
+
 /// Where the values come from.
 enum Source {
     Files(Weights),
@@ -32,6 +35,13 @@ impl Decoder {
     pub(crate) fn load(folder: &Path, loading: Loading) -> Result<Self> {
         check_folder(folder)?;
         let description = Description::read(folder)?;
+        if loading.random.is_some() && description.parameters() > LARGEST_RANDOM {
+            let message = format!(
+                "describes {} parameters, too many to draw",
+                description.parameters()
+            );
+            return Err(Error::file(folder.join("config.json"), message));
+        }
         let source = match loading.random {
             None => Source::Files(Weights::open_folder(folder)?),
             Some(seed) => Source::Random {
@@ -85,7 +95,7 @@ impl Reader {
     fn read(mut self) -> Result<Decoder> {
         let d = self.description.clone();
         let embedding = self.parameter("model.embed_tokens.weight", &[d.vocab, d.hidden], true)?;
-        let mut blocks = Vec::with_capacity(d.layers);
+        let mut blocks = Vec::new();
         for layer in 0..d.layers {
             blocks.push(self.block(layer, &d)?);
         }

@@ -1,6 +1,7 @@
 use candle_core::{Device, Tensor};
 
 use super::Description;
+use super::description::RopeScaling;
 use crate::Result;
 use crate::ops::RotaryTable;
 
@@ -9,8 +10,10 @@ pub(crate) fn inverse_frequencies(description: &Description) -> Vec<f32> {
     let dim = description.head_dim;
     let plain =
         (0..dim / 2).map(|i| 1.0 / description.rope_theta.powf(2.0 * i as f64 / dim as f64));
-    let Some(scaling) = description.rope_scaling else {
-        return plain.map(|x| x as f32).collect();
+    let scaling = match description.rope_scaling {
+        RopeScaling::None => return plain.map(|x| x as f32).collect(),
+        RopeScaling::Linear(factor) => return plain.map(|x| (x / factor) as f32).collect(),
+        RopeScaling::Llama3(scaling) => scaling,
     };
     // As `_compute_llama3_parameters` of Transformers: long waves are stretched, short ones kept, those between
     // blended.
@@ -52,4 +55,28 @@ pub(crate) fn rotary_table(frequencies: &[f32], from: usize, len: usize) -> Resu
         cos: Tensor::from_vec(cos, (len, half), &Device::Cpu)?,
         sin: Tensor::from_vec(sin, (len, half), &Device::Cpu)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn frequencies(scaling: serde_json::Value) -> Vec<f32> {
+        let config = json!({
+            "model_type": "llama", "hidden_size": 64, "intermediate_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 4, "vocab_size": 8, "rope_theta": 10_000.0, "rope_scaling": scaling,
+        });
+        inverse_frequencies(&Description::from_json(&config).unwrap())
+    }
+
+    #[test]
+    fn linear_scaling_divides_every_frequency() {
+        let plain = frequencies(json!(null));
+        assert_eq!(plain[0], 1.0);
+        let scaled = frequencies(json!({ "type": "linear", "factor": 4.0 }));
+        for (plain, scaled) in plain.iter().zip(scaled) {
+            assert!((plain / 4.0 - scaled).abs() < 1e-9);
+        }
+    }
 }

@@ -1,15 +1,16 @@
 //! Safetensors files, one or sharded, read through a memory map.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use candle_core::{CpuStorage, DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use memmap2::{Mmap, UncheckedAdvice};
 use rayon::prelude::*;
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::{Error, Result};
 
@@ -280,88 +281,67 @@ fn convert<const N: usize, T: Send + Copy + Default>(
     out
 }
 
-/// Little-endian bytes of a tensor as `dtype`, for a safetensors file.
-pub(crate) fn to_bytes(tensor: &Tensor, dtype: DType) -> Result<Vec<u8>> {
-    let (storage, layout) = tensor.storage_and_layout();
+/// Little-endian bytes of a contiguous tensor as `dtype`.
+fn to_bytes(tensor: &Tensor, dtype: DType) -> Result<Vec<u8>> {
+    let values = crate::ops::widen(tensor)?;
+    let (storage, layout) = values.storage_and_layout();
     let candle_core::Storage::Cpu(storage) = &*storage else {
         return Err(Error::Compute("a tensor to save is not on the CPU".into()));
     };
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        return Err(Error::Compute("a tensor to save is not contiguous".into()));
-    };
-    let count = end - start;
-    let narrow = |at: &(dyn Fn(usize) -> f32 + Sync)| -> Vec<u8> {
-        match dtype {
-            DType::BF16 => (0..count)
-                .into_par_iter()
-                .flat_map_iter(|i| bf16::from_f32(at(i)).to_le_bytes())
-                .collect(),
-            DType::F16 => (0..count)
-                .into_par_iter()
-                .flat_map_iter(|i| f16::from_f32(at(i)).to_le_bytes())
-                .collect(),
-            _ => (0..count)
-                .into_par_iter()
-                .flat_map_iter(|i| at(i).to_le_bytes())
-                .collect(),
-        }
-    };
-    match storage {
-        CpuStorage::F32(data) => Ok(narrow(&|i| data[start + i])),
-        CpuStorage::BF16(data) => Ok(narrow(&|i| data[start + i].to_f32())),
-        CpuStorage::F16(data) => Ok(narrow(&|i| data[start + i].to_f32())),
-        _ => Err(Error::Compute("a tensor to save is no float".into())),
-    }
+    let values = crate::ops::storage::floats("save", storage, layout)?;
+    Ok(match dtype {
+        DType::BF16 => pack(values, |x| bf16::from_f32(x).to_le_bytes()),
+        DType::F16 => pack(values, |x| f16::from_f32(x).to_le_bytes()),
+        _ => pack(values, f32::to_le_bytes),
+    })
 }
 
-/// The safetensors word for a type.
-pub(crate) fn stored_dtype(dtype: DType) -> Dtype {
-    match dtype {
-        DType::BF16 => Dtype::BF16,
-        DType::F16 => Dtype::F16,
-        _ => Dtype::F32,
-    }
+fn pack<const N: usize>(values: &[f32], one: impl Fn(f32) -> [u8; N] + Sync) -> Vec<u8> {
+    let mut out = vec![0u8; values.len() * N];
+    const TASK: usize = 1 << 16;
+    out.par_chunks_mut(TASK * N)
+        .zip(values.par_chunks(TASK))
+        .for_each(|(out, values)| {
+            for (out, value) in out.as_chunks_mut::<N>().0.iter_mut().zip(values) {
+                *out = one(*value);
+            }
+        });
+    out
 }
 
-/// Writes tensors to a safetensors file and waits until it is on the disk.
+/// Writes tensors to a safetensors file, one after the other so that a model is not held twice, and waits until it is
+/// on the disk.
 ///
 /// # Errors
 /// The file cannot be written.
 pub(crate) fn write(path: &Path, tensors: Vec<(String, Tensor)>, dtype: DType) -> Result<()> {
-    let mut views = Vec::with_capacity(tensors.len());
+    let word = match dtype {
+        DType::BF16 => "BF16",
+        DType::F16 => "F16",
+        _ => "F32",
+    };
+    let mut header = Map::new();
+    header.insert("__metadata__".into(), json!({ "format": "pt" }));
+    let mut end = 0;
     for (name, tensor) in &tensors {
-        views.push((name.as_str(), Lazy { tensor, dtype }));
+        let start = end;
+        end += tensor.elem_count() * dtype.size_in_bytes();
+        let entry = json!({ "dtype": word, "shape": tensor.dims(), "data_offsets": [start, end] });
+        header.insert(name.clone(), entry);
     }
-    let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path)
-        .map_err(|error| Error::io("write", path)(std::io::Error::other(error.to_string())))?;
-    std::fs::File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(Error::io("write", path))
-}
-
-/// A tensor that becomes bytes when its turn comes, so that a model is not held twice.
-struct Lazy<'a> {
-    tensor: &'a Tensor,
-    dtype: DType,
-}
-
-impl safetensors::View for Lazy<'_> {
-    fn dtype(&self) -> Dtype {
-        stored_dtype(self.dtype)
+    let mut header = Value::Object(header).to_string();
+    // The data begin at a multiple of 8 bytes, so that a reader may map them.
+    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
+    let file = std::fs::File::create(path).map_err(Error::io("write", path))?;
+    let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
+    let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(Error::io("write", path));
+    put(&(header.len() as u64).to_le_bytes())?;
+    put(header.as_bytes())?;
+    for (_, tensor) in &tensors {
+        put(&to_bytes(tensor, dtype)?)?;
     }
-
-    fn shape(&self) -> &[usize] {
-        self.tensor.dims()
-    }
-
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        to_bytes(self.tensor, self.dtype)
-            .expect("weights are contiguous floats on the CPU")
-            .into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.tensor.elem_count() * self.dtype.size_in_bytes()
-    }
+    let written = file
+        .into_inner()
+        .map_err(|error| Error::io("write", path)(error.into_error()))?;
+    written.sync_all().map_err(Error::io("write", path))
 }

@@ -43,7 +43,7 @@ fn matrix<'a>(
 }
 
 fn fits(len: usize, rows: usize, columns: usize, rs: isize, cs: isize) -> bool {
-    rows == 0 || columns == 0 || (rows - 1) * rs as usize + (columns - 1) * cs as usize <= len - 1
+    rows == 0 || columns == 0 || (rows - 1) * rs as usize + (columns - 1) * (cs as usize) < len
 }
 
 impl CustomOp2 for Product {
@@ -58,7 +58,7 @@ impl CustomOp2 for Product {
         b: &CpuStorage,
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (_, m, _, ..) = matrix(a, a_layout)?;
+        let (_, m, ..) = matrix(a, a_layout)?;
         let (_, _, n, ..) = matrix(b, b_layout)?;
         let mut out = unwritten(m * n);
         multiply(

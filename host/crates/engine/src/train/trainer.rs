@@ -38,9 +38,26 @@ pub(super) fn run(
     check_config(config)?;
     let output = PathBuf::from(&config.train.output);
     std::fs::create_dir_all(&output).map_err(Error::io("create", &output))?;
-    let mut trainer = Trainer::start(config, options, output, emit)?;
+    let mut trainer = start(config, options, output, emit)?;
     let reason = trainer.steps(stop, emit)?;
     trainer.finish(reason, emit)
+}
+
+/// Sets a run up. What there is to log about that comes after `started`, which opens a run, or before the error.
+fn start<'a>(
+    config: &'a RunConfig,
+    options: &TrainOptions,
+    output: PathBuf,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Trainer<'a>> {
+    let mut held = Vec::new();
+    let mut started = None;
+    let trainer = Trainer::start(config, options, output, &mut |event| match event {
+        RunEvent::Started { .. } => started = Some(event),
+        other => held.push(other),
+    });
+    started.into_iter().chain(held).for_each(emit);
+    trainer
 }
 
 impl<'a> Trainer<'a> {

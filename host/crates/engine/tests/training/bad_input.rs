@@ -49,8 +49,8 @@ fn options_of_a_model_that_are_not_done_are_refused_by_name() {
         ),
         (
             "rope_scaling",
-            json!({ "type": "linear", "factor": 2.0 }),
-            "linear",
+            json!({ "type": "dynamic", "factor": 2.0 }),
+            "dynamic",
         ),
         ("use_sliding_window", json!(true), "use_sliding_window"),
         ("hidden_act", json!("gelu"), "gelu"),
@@ -247,7 +247,8 @@ fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
         config
     };
     assert_eq!(engine::check_config(&base()), Ok(()));
-    let change: [(&str, fn(&mut RunConfig)); 16] = [
+    type Change = fn(&mut RunConfig);
+    let change: [(&str, Change); 16] = [
         ("model.quantize", |c| c.model.quantize = Some(Quantize::Nf4)),
         ("model.device", |c| c.model.device = "cuda:1".into()),
         ("model.memory_limit", |c| {

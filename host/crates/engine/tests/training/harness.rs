@@ -7,12 +7,12 @@ use engine::{Error, Report, StopFlag, TrainOptions};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-pub fn goldens() -> PathBuf {
+pub(crate) fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures/goldens")
 }
 
 /// Tensors of a safetensors file by name, as f32.
-pub fn tensors(path: &Path) -> Vec<(String, Vec<f32>)> {
+pub(crate) fn tensors(path: &Path) -> Vec<(String, Vec<f32>)> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let mut all: Vec<_> = file
@@ -30,13 +30,13 @@ pub fn tensors(path: &Path) -> Vec<(String, Vec<f32>)> {
     all
 }
 
-pub fn golden(case: &str) -> Value {
+pub(crate) fn golden(case: &str) -> Value {
     let text = std::fs::read_to_string(goldens().join(case).join("golden.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
 /// The batch of a golden case as rows of the `tokenized` format.
-pub fn golden_rows(case: &str) -> Vec<Value> {
+pub(crate) fn golden_rows(case: &str) -> Vec<Value> {
     let bytes = std::fs::read(goldens().join(case).join("golden.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let integers = |name: &str| -> Vec<i64> {
@@ -63,7 +63,7 @@ pub fn golden_rows(case: &str) -> Vec<Value> {
 }
 
 /// Rows of random tokens, every one supervised.
-pub fn random_rows(count: usize, longest: usize, seed: u64) -> Vec<Value> {
+pub(crate) fn random_rows(count: usize, longest: usize, seed: u64) -> Vec<Value> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut next = move || {
         state = state
@@ -80,13 +80,13 @@ pub fn random_rows(count: usize, longest: usize, seed: u64) -> Vec<Value> {
         .collect()
 }
 
-pub fn write_rows(path: &Path, rows: &[Value]) {
+pub(crate) fn write_rows(path: &Path, rows: &[Value]) {
     let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
     std::fs::write(path, lines).unwrap();
 }
 
 /// A config for a golden model, with data and output in `folder`.
-pub fn config(case: &str, folder: &Path, rows: &[Value]) -> RunConfig {
+pub(crate) fn config(case: &str, folder: &Path, rows: &[Value]) -> RunConfig {
     let data = folder.join("data.jsonl");
     write_rows(&data, rows);
     let mut config = RunConfig::default();
@@ -98,13 +98,13 @@ pub fn config(case: &str, folder: &Path, rows: &[Value]) -> RunConfig {
     config
 }
 
-pub struct Run {
-    pub result: Result<Report, Error>,
-    pub events: Vec<RunEvent>,
+pub(crate) struct Run {
+    pub(crate) result: Result<Report, Error>,
+    pub(crate) events: Vec<RunEvent>,
 }
 
 impl Run {
-    pub fn losses(&self) -> Vec<f64> {
+    pub(crate) fn losses(&self) -> Vec<f64> {
         let losses = self.events.iter().filter_map(|event| match event {
             RunEvent::Step { loss, .. } => Some(*loss),
             _ => None,
@@ -112,7 +112,7 @@ impl Run {
         losses.collect()
     }
 
-    pub fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         self.result
             .as_ref()
             .expect_err("the run was to fail")
@@ -120,12 +120,16 @@ impl Run {
     }
 }
 
-pub fn train(config: &RunConfig) -> Run {
+pub(crate) fn train(config: &RunConfig) -> Run {
     train_with(config, false, |_, _| {})
 }
 
 /// Trains; `watch` sees every event and may raise the flag.
-pub fn train_with(config: &RunConfig, resume: bool, watch: impl Fn(&RunEvent, &StopFlag)) -> Run {
+pub(crate) fn train_with(
+    config: &RunConfig,
+    resume: bool,
+    watch: impl Fn(&RunEvent, &StopFlag),
+) -> Run {
     let stop = StopFlag::new();
     let mut events = Vec::new();
     let options = TrainOptions {
