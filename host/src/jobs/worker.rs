@@ -5,7 +5,8 @@ use std::time::Duration;
 use store::Store;
 
 use super::Shutdown;
-use super::training::{self, Outcome};
+use super::training;
+pub use super::training::Outcome;
 use crate::config::Config;
 
 /// How a worker behaves; the default is what a studio wants.

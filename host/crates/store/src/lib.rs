@@ -7,6 +7,7 @@
 //! Start with [`Store::open`], then `runs` (rows), `queue` (leases and fencing), `metrics` (reduced reads).
 
 mod adapters;
+mod backup;
 mod checkpoints;
 mod config;
 #[expect(unreachable_pub, reason = "what the MultiConnection derive generates")]
@@ -32,6 +33,7 @@ use std::time::Duration;
 use diesel::r2d2::{HandleError, Pool, PooledConnection};
 
 pub use adapters::{Adapter, AdapterKind, NewAdapter};
+pub use backup::restore;
 pub use checkpoints::Checkpoint;
 pub use config::{DatabaseConfig, PoolConfig};
 pub use datasets::{Dataset, NewDataset};

@@ -42,6 +42,16 @@ impl Claim {
         self.written.store(seq, Ordering::SeqCst);
     }
 
+    /// The claim of a worker that never heard of the commit of its last `events` events.
+    #[cfg(feature = "testing")]
+    pub fn as_before_last_batch(&self, events: i64) -> Self {
+        Self {
+            run: self.run.clone(),
+            fence: self.fence,
+            written: AtomicI64::new(self.written() - events),
+        }
+    }
+
     pub(crate) fn lost(&self) -> Error {
         Error::LeaseLost(self.run.id)
     }
@@ -74,6 +84,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn claim_run(&self, worker: &str, lease: Duration) -> Result<Option<Claim>, Error> {
+        // Looked at without a lock first: a worker asks several times a second, mostly in vain.
+        if self.read(any_queued)?.is_none() {
+            return Ok(None);
+        }
         self.write(|connection| {
             let Some(id) = next_queued(connection)? else {
                 return Ok(None);
@@ -333,6 +347,14 @@ fn next_queued(connection: &mut AnyConnection) -> Result<Option<String>, Error> 
         AnyConnection::Postgres(inner) => query.for_update().skip_locked().first(inner),
     }
     .optional()?)
+}
+
+fn any_queued(connection: &mut AnyConnection) -> Result<Option<String>, Error> {
+    Ok(runs::table
+        .filter(runs::status.eq(RunStatus::Queued.as_str()))
+        .select(runs::id)
+        .first(connection)
+        .optional()?)
 }
 
 fn expired(connection: &mut AnyConnection) -> Result<Vec<String>, Error> {

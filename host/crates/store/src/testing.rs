@@ -68,6 +68,18 @@ impl TestDatabase {
         }
     }
 
+    /// Runs a statement, for what no part of the program would do.
+    ///
+    /// # Panics
+    /// When the database refuses it.
+    pub fn execute(&self, statement: &str) {
+        let target = crate::url::parse(&self.url).expect("the URL is this value's own");
+        connect(&target, false)
+            .expect("the test database answers")
+            .batch_execute(statement)
+            .expect("the statement is valid");
+    }
+
     /// Opens it, migrated.
     ///
     /// # Panics

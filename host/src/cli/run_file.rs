@@ -1,0 +1,28 @@
+//! Reads a RUN.toml for the commands that run it.
+
+use std::path::{Path, PathBuf};
+
+use domain::{FieldErrors, RunConfig};
+
+/// What is wrong with a RUN.toml, named with its file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {message}", path.display())]
+pub struct RunFileError {
+    path: PathBuf,
+    message: String,
+}
+
+/// Reads and validates a RUN.toml with its overrides, also against what the engine can do.
+pub fn read(path: &Path, overrides: &[String]) -> Result<RunConfig, RunFileError> {
+    let wrong = |message: String| RunFileError {
+        path: path.to_owned(),
+        message,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let check = || -> Result<RunConfig, FieldErrors> {
+        let config = RunConfig::from_toml(&text, overrides)?;
+        engine::check_config(&config)?;
+        Ok(config)
+    };
+    check().map_err(|errors| wrong(errors.to_string()))
+}
