@@ -196,6 +196,12 @@ impl Generator {
     }
 }
 
+/// Pages share one generator between their requests.
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Generator>();
+};
+
 impl GenerateRequest {
     fn check(&self) -> Result<()> {
         let mut errors = domain::FieldErrors::default();

@@ -110,7 +110,10 @@ mod tests {
         assert!(
             two.iter().all(|token| [1, 3].contains(token)) && two.contains(&1) && two.contains(&3)
         );
-        let most = draws(GenerateRequest { top_p: 0.75, ..warm });
+        let most = draws(GenerateRequest {
+            top_p: 0.75,
+            ..warm
+        });
         assert!(most.iter().all(|token| [1, 3].contains(token)), "{most:?}");
     }
 }

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 use safetensors::SafeTensors;
 
 use crate::data::Sample;
-use crate::lora::read_adapter;
+use crate::lora::{Settings, attach, read_adapter};
 use crate::model::{Batch, Decoder, Loading};
 
 const CASES: [&str; 3] = ["llama-tied", "llama3-rope-scaled", "qwen2"];
@@ -161,4 +161,95 @@ fn the_gradient_of_every_adapter_tensor_is_that_of_pytorch() {
             assert_close(&format!("{case} {}", parameter.name), &got, &expected, 2e-5);
         }
     }
+}
+
+#[test]
+fn gradients_are_the_same_bits_on_any_number_of_threads() {
+    let golden = Golden::read("qwen2");
+    let gradients = |threads: usize| -> Vec<Vec<f32>> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let mut decoder = decoder("qwen2");
+            read_adapter(&mut decoder, &folder("qwen2").join("adapter_init"), true).unwrap();
+            let samples: Vec<&Sample> = (0..24).map(|i| &golden.samples[i % 3]).collect();
+            let batch = Batch::new(samples).unwrap();
+            decoder
+                .loss_and_gradient(&batch, 1.0 / batch.supervised as f32, None)
+                .unwrap();
+            decoder
+                .trainable()
+                .iter()
+                .map(|parameter| values(parameter.grad.as_ref().unwrap()))
+                .collect()
+        })
+    };
+    let one = gradients(1);
+    assert!(one == gradients(2));
+    assert!(one == gradients(5));
+}
+
+#[test]
+fn a_base_held_in_half_precision_computes_nearly_the_same() {
+    for dtype in [DType::BF16, DType::F16] {
+        let golden = Golden::read("llama-tied");
+        let loading = Loading {
+            dtype,
+            trainable: false,
+            random: None,
+        };
+        let mut half = Decoder::load(&folder("llama-tied").join("model"), loading).unwrap();
+        let mut whole = decoder("llama-tied");
+        let batch = Batch::new(&golden.samples).unwrap();
+        let loss = |decoder: &mut Decoder| {
+            read_adapter(decoder, &folder("llama-tied").join("adapter_init"), true).unwrap();
+            decoder.loss_and_gradient(&batch, 1.0, None).unwrap() / batch.supervised as f64
+        };
+        let (half_loss, whole_loss) = (loss(&mut half), loss(&mut whole));
+        assert!(
+            (half_loss - whole_loss).abs() < 2e-2,
+            "{dtype:?}: {half_loss}, f32 {whole_loss}"
+        );
+        assert_ne!(half_loss, whole_loss, "{dtype:?}");
+        for (half, whole) in half.trainable().iter().zip(whole.trainable()) {
+            let (got, expected) = (
+                values(half.grad.as_ref().unwrap()),
+                values(whole.grad.as_ref().unwrap()),
+            );
+            assert_close(&format!("{dtype:?} {}", half.name), &got, &expected, 0.1);
+        }
+    }
+}
+
+#[test]
+fn a_fresh_adapter_changes_nothing_yet_and_begins_as_in_peft() {
+    let mut decoder = decoder("qwen2");
+    let settings = Settings::of_run(&domain::LoraConfig::default());
+    attach(&mut decoder, &settings, 7).unwrap();
+    for linear in decoder.linears() {
+        let lora = linear.lora.as_ref().unwrap();
+        let (a, b) = (values(&lora.a.value), values(&lora.b.value));
+        let bound = 1.0 / (linear.weight.value.dims()[1] as f32).sqrt();
+        let largest = a.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+        assert!(
+            largest <= bound && largest > 0.95 * bound,
+            "{}: {largest}, bound {bound}",
+            linear.name
+        );
+        assert!(b.iter().all(|x| *x == 0.0), "{}", linear.name);
+        assert_eq!(lora.scale, 2.0);
+    }
+    let gaussian = domain::LoraConfig {
+        init_lora_weights: domain::InitLoraWeights::Named("gaussian".into()),
+        ..Default::default()
+    };
+    attach(&mut decoder, &Settings::of_run(&gaussian), 7).unwrap();
+    let all: Vec<f32> = decoder
+        .linears()
+        .flat_map(|linear| values(&linear.lora.as_ref().unwrap().a.value))
+        .collect();
+    let deviation = (all.iter().map(|x| f64::from(x * x)).sum::<f64>() / all.len() as f64).sqrt();
+    assert!((deviation - 1.0 / 16.0).abs() < 2e-3, "{deviation}");
 }
