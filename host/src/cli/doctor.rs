@@ -90,7 +90,10 @@ fn plugins_folder(config: &Config) -> Check {
 }
 
 fn processor() -> Check {
-    let mut system = sysinfo::System::new();
+    let mut system = match sysinfo::System::new() {
+        Ok(system) => system,
+        Err(error) => return unreadable("processor", &error),
+    };
     system.refresh_cpu_all();
     let name = system
         .cpus()
@@ -133,7 +136,10 @@ fn vector_units() -> String {
 }
 
 fn memory() -> Check {
-    let mut system = sysinfo::System::new();
+    let mut system = match sysinfo::System::new() {
+        Ok(system) => system,
+        Err(error) => return unreadable("memory", &error),
+    };
     system.refresh_memory();
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     Check {
@@ -144,5 +150,14 @@ fn memory() -> Check {
             gib(system.total_memory()),
             gib(system.available_memory())
         ),
+    }
+}
+
+/// The system does not tell; nothing that the studio needs depends on it.
+fn unreadable(name: &'static str, error: &sysinfo::Error) -> Check {
+    Check {
+        name,
+        ok: true,
+        detail: format!("unknown: {error}"),
     }
 }

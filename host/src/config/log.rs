@@ -72,6 +72,7 @@ impl LogConfig {
                     _ => None,
                 },
             )?,
+            colour: source("NO_COLOR").is_none(),
         })
     }
 }

@@ -76,7 +76,7 @@ pub(super) fn train(
                 message: "there is no checkpoint yet: the run begins anew".into(),
             });
         }
-        let (done, ended) = mpsc::channel();
+        let (done, ended) = mpsc::channel::<()>();
         let run_config = &run_config;
         let stop = &stop;
         let events = recorded.clone();

@@ -38,7 +38,7 @@ impl Default for WorkerOptions {
 
 /// A name that says where the worker is and that no other has.
 pub fn unique_name() -> String {
-    let host = sysinfo::System::host_name().unwrap_or_else(|| "localhost".into());
+    let host = sysinfo::System::host_name().unwrap_or_else(|_| "localhost".into());
     let id = uuid::Uuid::now_v7().simple().to_string();
     format!("{host}-{}-{}", std::process::id(), &id[20..])
 }
