@@ -1,5 +1,6 @@
 //! The command line: one file per command, one arm per command.
 
+mod analyze;
 mod bench;
 mod dataset;
 mod db;
@@ -8,6 +9,7 @@ mod eval;
 mod export;
 mod generate;
 mod mask;
+mod plugin;
 mod run_file;
 mod serve;
 mod submit;
@@ -62,6 +64,10 @@ enum Command {
     Export(export::ExportArgs),
     /// Merge an adapter into its model
     Merge(export::MergeArgs),
+    /// Look at plugins and call them
+    Plugin(plugin::PluginArgs),
+    /// Run an analyzer over files and folders
+    Analyze(analyze::AnalyzeArgs),
     /// Measure speed and memory
     Bench(bench::BenchArgs),
     /// Say what this machine can do and what is missing
@@ -112,6 +118,8 @@ fn run(cli: Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => generate::run(&args, config),
         Command::Export(args) => export::run(&args, config),
         Command::Merge(args) => export::merge(&args, config),
+        Command::Plugin(args) => plugin::run(&args, config),
+        Command::Analyze(args) => analyze::run(&args, config),
         Command::Bench(args) => bench::run(&args, config),
         Command::Doctor(args) => doctor::run(&args, config),
     }

@@ -42,7 +42,7 @@ pub enum Error {
         retry_after_ms: u64,
     },
     /// It asks for something that nobody granted to this version.
-    #[error("the plugin {name} waits for your consent: it asks for {}", list(.capabilities))]
+    #[error("the plugin {name} waits for your consent: it asks for {}; grant it on its page or with `codetune plugin grant {name}`", list(.capabilities))]
     NotGranted {
         /// The plugin.
         name: String,

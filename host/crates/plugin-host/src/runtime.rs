@@ -116,9 +116,10 @@ fn config(callers: Option<usize>) -> Config {
         let callers = u32::try_from(callers).unwrap_or(64);
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(callers)
-            .total_core_instances(callers * 16)
-            .total_memories(callers * 4)
-            .total_tables(callers * 8)
+            // As many as all callers may use at once: only address space is reserved.
+            .total_core_instances(callers * 64)
+            .total_memories(callers * 16)
+            .total_tables(callers * 32)
             .total_stacks(1)
             .max_core_instances_per_component(64)
             .max_memories_per_component(16)

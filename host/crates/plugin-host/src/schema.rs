@@ -13,15 +13,18 @@ const SHOWN: usize = 3;
 /// A schema that is compiled when it is first needed, so that listing plugins costs nothing.
 pub(crate) struct Schema {
     schema: Value,
-    validator: OnceLock<Validator>,
+    validator: OnceLock<Result<Validator, String>>,
 }
 
 impl Schema {
     /// # Errors
     /// One sentence when it is no valid schema.
     pub(crate) fn checked(schema: Value) -> Result<Self, String> {
-        let validator = OnceLock::from(build(&schema)?);
-        Ok(Self { schema, validator })
+        let validator = build(&schema)?;
+        Ok(Self {
+            schema,
+            validator: OnceLock::from(Ok(validator)),
+        })
     }
 
     /// A schema that was checked when it was stored.
@@ -36,16 +39,14 @@ impl Schema {
         &self.schema
     }
 
-    fn validator(&self) -> &Validator {
-        self.validator.get_or_init(|| {
-            build(&self.schema).expect("the schema was checked before it was stored")
-        })
-    }
-
     /// # Errors
     /// Names the fields that do not fit.
     pub(crate) fn check(&self, value: &Value) -> Result<(), String> {
-        let validator = self.validator();
+        let validator = self
+            .validator
+            .get_or_init(|| build(&self.schema))
+            .as_ref()
+            .map_err(|error| format!("the plugin's schema cannot be used: {error}"))?;
         if validator.is_valid(value) {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! `codetune bench`: the figures of BENCHMARKS.md, each made by one command.
 
 mod make_model;
+mod plugins;
 mod train;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ pub struct BenchArgs {
 enum What {
     /// A LoRA training step on random tokens
     Train(train::BenchTrainArgs),
+    /// The plugin host, against wasmtime alone
+    Plugins(plugins::BenchPluginsArgs),
     /// Make a model of random weights to measure on
     MakeModel(make_model::MakeModelArgs),
 }
@@ -32,6 +35,7 @@ enum What {
 pub fn run(args: &BenchArgs, config: &Config) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Train(args) => train::run(args, config),
+        What::Plugins(args) => plugins::run(args, config),
         What::MakeModel(args) => make_model::run(args, config),
     }
 }
