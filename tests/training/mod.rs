@@ -1,5 +1,8 @@
 //! Training as users do it: the program itself, its lines and its exit codes.
 
+mod queue_commands;
+mod worker;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

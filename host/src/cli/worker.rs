@@ -1,6 +1,7 @@
 //! `codetune worker`: takes runs from the queue and trains them.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use domain::RunStatus;
@@ -27,6 +28,9 @@ pub struct WorkerArgs {
     /// End when standard input is closed, which the studio does when it goes
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
+    /// Milliseconds of silence after which others may give up this worker's run
+    #[arg(long, hide = true, default_value_t = 15_000)]
+    lease_ms: u64,
 }
 
 /// Works until it is told to go; with `--once`, exit code 1 says that the run failed.
@@ -43,6 +47,8 @@ pub fn run(args: &WorkerArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let store = Store::open(&config.store_config())?;
     let mut options = WorkerOptions {
         once: args.once,
+        lease: Duration::from_millis(args.lease_ms),
+        beat: Duration::from_millis(args.lease_ms / 5),
         ..WorkerOptions::default()
     };
     if let Some(name) = &args.name {

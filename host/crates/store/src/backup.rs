@@ -127,7 +127,7 @@ fn check_copy(copy: &Path, named: &Path) -> Result<(), Error> {
         id: named.display().to_string(),
         message,
     };
-    let mut connection = open_file(copy)?;
+    let mut connection = open_file(copy).map_err(|error| bad(error.to_string()))?;
     let AnyConnection::Sqlite(inner) = &mut connection else {
         unreachable!("a file is SQLite");
     };

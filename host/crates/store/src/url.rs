@@ -71,9 +71,12 @@ pub fn redact(url: &str) -> String {
         }
         None => rest,
     };
+    if !scheme.is_empty() {
+        return scheme + &hidden;
+    }
     // The `key=value` form of libpq is refused as a URL, but a person may well have written it.
     let words: Vec<String> = hidden.split(' ').map(redact_parameter).collect();
-    scheme + &words.join(" ")
+    words.join(" ")
 }
 
 fn redact_parameter(pair: &str) -> String {
