@@ -11,7 +11,7 @@ use crate::server;
     after_help = "Examples:\n  codetune serve\n  codetune serve --port 8080 --no-worker\n  \
                   CODETUNE_PASSWORD='a long one' codetune serve --host 0.0.0.0"
 )]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// Address to listen on; anything but this machine needs CODETUNE_PASSWORD [default: HOST, else 127.0.0.1]
     #[arg(long)]
     host: Option<String>,
@@ -29,7 +29,7 @@ pub struct ServeArgs {
 ///
 /// # Errors
 /// A refusal to listen, a taken port, a database that cannot be opened.
-pub fn run(args: ServeArgs, config: &Config) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: ServeArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let mut config = config.clone();
     if let Some(host) = args.host {
         config.server.host = host;

@@ -1,19 +1,34 @@
 //! The pages: one file per page, one struct and one template each.
 
+/// `/adapters`
 pub mod adapters;
+/// `/static`
 pub mod assets;
+/// `/compare`
 pub mod compare;
+/// `/`
 pub mod dashboard;
+/// `/datasets`
 pub mod datasets;
+/// `/docs`
 pub mod docs;
+/// `/login`
 pub mod login;
+/// `/try`
 pub mod playground;
+/// `/plugins/{name}`
 pub mod plugin;
+/// `/plugins`
 pub mod plugins;
+/// `/runs/{id}`
 pub mod run;
 pub mod run_form;
+/// A run as pages show it.
 pub mod run_view;
+/// `/runs`
 pub mod runs;
 pub mod schema_form;
+/// `/settings`
 pub mod settings;
+/// `/tokenizers`
 pub mod tokenizers;

@@ -18,6 +18,8 @@ struct PluginPage {
     waits_for: Vec<Capability>,
     plugin: PluginInfo,
     controls: Vec<Control>,
+    input_schema: String,
+    output_schema: String,
     history: Vec<ExecutionBody>,
 }
 
@@ -28,6 +30,8 @@ impl Page for PluginPage {
 #[derive(Serialize)]
 struct ResultFragment {
     execution: Execution,
+    /// The whole answer, with its keys in the plugin's order.
+    output: String,
     /// The scalar parts of the answer, for a table; the rest is shown as JSON.
     facts: Vec<(String, String)>,
     tables: Vec<Table>,
@@ -60,7 +64,16 @@ pub async fn show(view: View, name: Path<String>) -> HtmlResult {
         .copied()
         .filter(|capability| !plugin.granted.contains(capability))
         .collect();
+    let schemas = plugin.metadata.as_ref().map(|metadata| {
+        (
+            pretty(&metadata.input_schema),
+            pretty(&metadata.output_schema),
+        )
+    });
+    let (input_schema, output_schema) = schemas.unwrap_or_default();
     view.page(&PluginPage {
+        input_schema,
+        output_schema,
         waits_for,
         plugin,
         controls,
@@ -78,7 +91,9 @@ pub async fn run(view: View, name: Path<String>, form: CheckedForm) -> HtmlResul
     let input = schema_form::read(&schema, &form)?;
     let execution = plugins::execute(&view.state, &name, input).await?;
     let (mut facts, mut tables) = (Vec::new(), Vec::new());
+    let mut answer = String::new();
     if let domain::ExecutionOutcome::Ok { output } = &execution.outcome {
+        answer = pretty(output);
         for (key, value) in output.as_object().into_iter().flatten() {
             match value {
                 Value::Array(items) if items.iter().any(Value::is_object) => {
@@ -86,7 +101,12 @@ pub async fn run(view: View, name: Path<String>, form: CheckedForm) -> HtmlResul
                 }
                 Value::Array(items) if items.iter().all(|item| !item.is_array()) => {
                     let words: Vec<_> = items.iter().map(plain).collect();
-                    facts.push((key.clone(), words.join(", ")));
+                    let text = if words.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        words.join(", ")
+                    };
+                    facts.push((key.clone(), text));
                 }
                 Value::Object(_) | Value::Array(_) => {}
                 scalar => facts.push((key.clone(), plain(scalar))),
@@ -95,9 +115,14 @@ pub async fn run(view: View, name: Path<String>, form: CheckedForm) -> HtmlResul
     }
     view.page(&ResultFragment {
         execution,
+        output: answer,
         facts,
         tables,
     })
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 fn table(name: &str, items: &[Value]) -> Table {

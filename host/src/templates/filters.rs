@@ -1,6 +1,5 @@
 use chrono::{DateTime, Utc};
-use serde_json::Value as Json;
-use tera::{Kwargs, State, Tera, TeraResult, Value};
+use tera::{Kwargs, State, Tera, TeraResult};
 
 use crate::pages::assets;
 
@@ -18,7 +17,6 @@ pub(super) fn register(tera: &mut Tera) {
     });
     tera.register_filter("date", |value: &str, _: Kwargs, _: &State| date(value));
     tera.register_filter("ago", |value: &str, _: Kwargs, _: &State| ago(value));
-    tera.register_filter("json", |value: Value, _: Kwargs, _: &State| json(&value));
     tera.register_filter("short", |value: &str, _: Kwargs, _: &State| {
         value.chars().take(12).collect::<String>()
     });
@@ -105,12 +103,6 @@ fn ago(text: &str) -> String {
         past @ 3600..86_400 => format!("{} h ago", past / 3600),
         past => format!("{} d ago", past / 86_400),
     }
-}
-
-fn json(value: &Value) -> String {
-    serde_json::to_value(value)
-        .and_then(|value: Json| serde_json::to_string_pretty(&value))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]
