@@ -5,6 +5,7 @@
 
 pub mod deletion;
 mod recorder;
+mod replay;
 pub mod shutdown;
 pub mod spawn;
 mod training;

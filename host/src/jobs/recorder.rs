@@ -75,6 +75,12 @@ impl<'a> Recorder<'a> {
                     on_lost();
                     return;
                 }
+                if batch
+                    .iter()
+                    .any(|event| matches!(event, RunEvent::Checkpoint { .. }))
+                {
+                    self.forget_removed_checkpoints();
+                }
             }
         });
         (Recorded(sender), outcome)
@@ -117,6 +123,29 @@ impl<'a> Recorder<'a> {
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
             }
+        }
+    }
+}
+
+impl Recorder<'_> {
+    /// The engine keeps the newest checkpoints only (`train.save_total_limit`).
+    fn forget_removed_checkpoints(&self) {
+        let id = self.claim.run.id;
+        let forget = || -> Result<(), store::Error> {
+            let gone: Vec<u64> = self
+                .store
+                .list_checkpoints(id)?
+                .iter()
+                .filter(|checkpoint| !checkpoint.path.is_dir())
+                .map(|checkpoint| checkpoint.step)
+                .collect();
+            if gone.is_empty() {
+                return Ok(());
+            }
+            self.store.delete_checkpoints(id, &gone)
+        };
+        if let Err(error) = forget() {
+            tracing::warn!(run = %id, "removed checkpoints are still listed: {error}");
         }
     }
 }

@@ -14,6 +14,7 @@ use store::{AdapterKind, Claim, NewAdapter, Signal, Store};
 
 use super::Shutdown;
 use super::recorder::Recorder;
+use super::replay::replay;
 use super::worker::WorkerOptions;
 use crate::config::Config;
 
@@ -49,7 +50,9 @@ pub(super) fn train(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Outcome> {
     let id = claim.run.id;
-    let folder = config.paths.run(id);
+    // Absolute, because these paths are kept and read by processes that stand elsewhere.
+    let folder = std::path::absolute(config.paths.run(id))
+        .with_context(|| format!("the folder of run {id} has no path"))?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let stop = StopFlag::default();
     let watch = Watch {
@@ -68,7 +71,12 @@ pub(super) fn train(
     let resume = claim.run.resume && has_checkpoint(&folder);
     tracing::info!(run = %id, name = claim.run.name, resume, "run begins");
 
-    let recorder = Recorder::start(store, claim, &super::event_log(&config.paths, id))?;
+    let log = super::event_log(&config.paths, id);
+    if let Err(error) = replay(store, claim, &log) {
+        // The curves keep a hole; the run itself is whole.
+        tracing::warn!(run = %id, "events of the last worker are lost: {error:#}");
+    }
+    let recorder = Recorder::start(store, claim, &log)?;
     let trained = std::thread::scope(|scope| {
         let (recorded, outcome) = recorder.scoped(scope, || watch.lose());
         if claim.run.resume && !resume {

@@ -62,6 +62,39 @@ impl Store {
             .collect()
     }
 
+    /// How many events of a run its workers said, and the last of them. The others are the store's own word on
+    /// an interruption.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn worker_events(&self, id: RunId) -> Result<(usize, Option<RunEvent>), Error> {
+        const OF_STORE: &str = "{\"event\":\"error\",\"code\":\"interrupted\"%";
+        let (count, last): (i64, Option<String>) = self.read(|connection| {
+            let said = || {
+                events::table.filter(
+                    events::run_id
+                        .eq(id.to_string())
+                        .and(events::event.not_like(OF_STORE)),
+                )
+            };
+            let last = said()
+                .order(events::seq.desc())
+                .select(events::event)
+                .first(connection)
+                .optional()?;
+            Ok((said().count().get_result(connection)?, last))
+        })?;
+        let last = last
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|error| Error::Corrupt {
+                what: "event",
+                id: id.to_string(),
+                message: error.to_string(),
+            })?;
+        Ok((usize::try_from(count).unwrap_or(0), last))
+    }
+
     /// Writes what a worker's run said: events, metrics, checkpoints and the run's progress, all or nothing.
     ///
     /// A batch whose commit was not confirmed may be sent again; it is written once.

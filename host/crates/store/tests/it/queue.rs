@@ -120,6 +120,12 @@ fn a_run_without_a_sign_of_life_is_interrupted(database: &TestDatabase) {
         matches!(&events[1].event, RunEvent::Error { code, .. } if code == "interrupted"),
         "{events:?}"
     );
+    let (count, last) = store.worker_events(claim.run.id).unwrap();
+    assert_eq!(
+        (count, last),
+        (1, Some(log("begins"))),
+        "the store's word is none of the worker's"
+    );
 }
 
 fn a_live_lease_is_left_alone(database: &TestDatabase) {
