@@ -50,13 +50,13 @@ def held_out(name: str) -> bool:
 
 
 def functions(text: str):
-    """Top-level functions of a file: the lines before the body, about 1,000 characters of them, and the body."""
+    """Top-level functions of a file: the lines before the body, about 600 characters of them, and the body."""
     lines = text.splitlines(keepends=True)
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef) and node.body[0].lineno > node.lineno:
             first = node.body[0].lineno - 1
             start = node.lineno - 1
-            while start > 0 and sum(map(len, lines[start - 1 : first])) <= 1_000:
+            while start > 0 and sum(map(len, lines[start - 1 : first])) <= 600:
                 start -= 1
             completion = "".join(lines[first : node.end_lineno])
             yield {"prompt": "".join(lines[start:first]), "completion": completion}
