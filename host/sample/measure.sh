@@ -11,6 +11,14 @@ sample=host/sample
 
 echo "held-out source, bits per byte:"
 "$codetune" eval --model "$sample/model" --data "$work/corpus/held-out.jsonl" --json
+echo "the same files by general compressors:"
+python3 - "$work/corpus/held-out.jsonl" <<'EOF'
+import gzip, json, lzma, sys
+files = [json.loads(line)["text"].encode() for line in open(sys.argv[1], encoding="utf-8")]
+size = sum(map(len, files))
+for name, pack in (("gzip -9", lambda text: gzip.compress(text, 9)), ("xz", lzma.compress)):
+    print(name, round(8 * sum(len(pack(text)) for text in files) / size, 2), "bits per byte")
+EOF
 echo "completions of held-out functions that parse (greedy, 128 tokens; then at temperature 0.8):"
 for temperature in 0 0.8; do
     "$codetune" eval --model "$sample/model" --data "$work/corpus/held-out-functions.jsonl" --completions 157 \
