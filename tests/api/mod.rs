@@ -1,4 +1,5 @@
 mod events;
 mod health;
+mod models;
 mod plugins;
 mod runs;

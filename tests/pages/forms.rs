@@ -203,3 +203,20 @@ async fn a_form_without_its_token_changes_nothing() {
     assert_eq!(app.state.store.find_run(id).unwrap().unwrap().name, "r");
     assert_eq!(send(Some(&visitor.cookie), Some(&visitor.token)).await, 303);
 }
+
+#[actix_web::test]
+async fn the_sample_starts_with_one_click_and_each_has_its_own_name() {
+    let app = TestApp::new();
+    let visitor = app.visitor().await;
+    assert!(app.get("/").await.body.contains("Start the sample run"));
+    for name in ["Sample LoRA run", "Sample LoRA run 2"] {
+        let answer = app.post_form(&visitor, "/runs/sample", &[]).await;
+        assert_eq!(answer.status, 303, "{}", answer.body);
+        let page = app.get(answer.header("location")).await;
+        assert!(page.body.contains(&format!("<title>{name} ·")), "{name}");
+    }
+    let runs = app.state.store.list_runs(&Default::default()).unwrap();
+    let model = runs[0].config.model.path.as_deref().unwrap();
+    // The worker may have been started in another folder.
+    assert!(std::path::Path::new(model).is_absolute(), "{model}");
+}

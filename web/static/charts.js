@@ -111,8 +111,13 @@ window.Charts = (() => {
     }
 
     height() {
-      const legend = this.box.querySelector(".u-legend")?.offsetHeight ?? (this.options.legend === false ? 0 : 28);
+      const legend = this.box.querySelector(".u-legend")?.offsetHeight ?? (this.hasLegend() ? 28 : 0);
       return Math.max(110, this.box.clientHeight - legend);
+    }
+
+    // On a phone it would leave no room for the curve; the page names the colours beside it.
+    hasLegend() {
+      return this.options.legend !== false && this.box.clientWidth >= 560;
     }
 
     rebuild() {
@@ -133,7 +138,7 @@ window.Charts = (() => {
         height: this.height(),
         padding: [8, 18, 0, 0],
         cursor: { sync: { key: this.options.sync || "steps" }, drag: { x: true, y: false } },
-        legend: { show: this.options.legend !== false },
+        legend: { show: this.hasLegend() },
         scales: {
           x: { time: false },
           y: {

@@ -1,5 +1,5 @@
 use actix_web::web::{Data, Json, Path, Query};
-use domain::{Capability, Execution, ExecutionOutcome, FieldErrors, PluginInfo};
+use domain::{Capability, Execution, FieldErrors, PluginInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::ExecutionFilter;
@@ -237,9 +237,4 @@ pub async fn executions(
     find(&state, &name).await?;
     let limit = query.limit.unwrap_or(50).clamp(1, 500);
     Ok(Json(history(&state, &name, limit).await?))
-}
-
-/// The call went well.
-pub fn is_ok(execution: &Execution) -> bool {
-    matches!(execution.outcome, ExecutionOutcome::Ok { .. })
 }

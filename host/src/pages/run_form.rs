@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, Responder};
 use domain::{FIELDS, Field, FieldErrors, FieldKind, RunConfig, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use store::RunFilter;
 
 use crate::api::submit;
 use crate::config::PathsConfig;
@@ -36,6 +37,8 @@ const FIRST: &[&str] = &[
 
 /// What the studio chooses, so that a page cannot name a folder to write to.
 const CHOSEN: &str = "train.output";
+
+const SAMPLE_NAME: &str = "Sample LoRA run";
 
 #[derive(Serialize)]
 struct RunFormPage {
@@ -220,7 +223,21 @@ pub async fn preview(view: View, form: CheckedForm) -> HtmlResult {
 /// `POST /runs/sample`: one click from the dashboard.
 pub async fn start_sample(view: View, _: CheckedForm) -> Result<HttpResponse, AppError> {
     let config = submit::sample(&view.state.config.paths)?;
-    let run = submit::submit(&view.state, Some("Sample LoRA run"), config).await?;
+    let before = view
+        .state
+        .store(|store| {
+            store.count_runs(&RunFilter {
+                search: Some(SAMPLE_NAME.to_owned()),
+                ..RunFilter::default()
+            })
+        })
+        .await?;
+    // Two curves of one name could not be told apart.
+    let name = match before {
+        0 => SAMPLE_NAME.to_owned(),
+        more => format!("{SAMPLE_NAME} {}", more + 1),
+    };
+    let run = submit::submit(&view.state, Some(&name), config).await?;
     Ok(HttpResponse::SeeOther()
         .insert_header((header::LOCATION, format!("/runs/{}", run.id)))
         .finish())

@@ -1,0 +1,98 @@
+//! Talking to the sample model that ships with the studio.
+
+use actix_web::http::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, TestApp};
+
+async fn generate(app: &TestApp, more: Value) -> Answer {
+    let mut body = json!({ "model": "sample", "prompt": "# Task: Count the even votes.\n", "max_new_tokens": 8 });
+    for (key, value) in more.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    app.json(Method::POST, "/api/v1/generate", body).await
+}
+
+#[actix_web::test]
+async fn the_sample_model_writes_the_same_text_twice_at_temperature_0() {
+    let app = TestApp::new();
+    let models = app.get("/api/v1/models").await.json();
+    assert_eq!(models["models"][0]["id"], "sample");
+    assert!(
+        !models.to_string().contains("host/sample"),
+        "an id, no path"
+    );
+    let first = generate(&app, json!({})).await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    let (first, second) = (first.json(), generate(&app, json!({})).await.json());
+    assert_eq!(first["text"], second["text"]);
+    assert_eq!(first["new_tokens"], 8);
+}
+
+#[actix_web::test]
+async fn what_cannot_be_generated_is_refused_by_field() {
+    let app = TestApp::new();
+    for (more, field) in [
+        (json!({ "max_new_tokens": 0 }), "max_new_tokens"),
+        (json!({ "max_new_tokens": 100_000 }), "max_new_tokens"),
+        (json!({ "temperature": -1 }), "temperature"),
+        (json!({ "top_p": 0 }), "top_p"),
+        (json!({ "top_k": 0 }), "top_k"),
+        (json!({ "prompt": "" }), "prompt"),
+        (json!({ "stop": [""] }), "stop"),
+    ] {
+        let answer = generate(&app, more.clone()).await;
+        assert_eq!(answer.status, 422, "{more}: {}", answer.body);
+        assert_eq!(answer.json()["error"]["field"], field, "{more}");
+    }
+    for model in ["none", "../../etc", "/etc", ""] {
+        assert_eq!(
+            generate(&app, json!({ "model": model })).await.status,
+            404,
+            "{model}"
+        );
+    }
+    assert_eq!(
+        generate(&app, json!({ "adapter": "none" })).await.status,
+        404
+    );
+}
+
+#[actix_web::test]
+async fn the_page_answers_with_a_fragment_and_shows_text_as_text() {
+    let app = TestApp::new();
+    let visitor = app.visitor().await;
+    let prompt = "<script>alert(1)</script>";
+    let fields = [
+        ("model", "sample"),
+        ("prompt", prompt),
+        ("max_new_tokens", "4"),
+    ];
+    let answer = app.post_form(&visitor, "/try", &fields).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(!answer.body.contains(prompt) && answer.body.contains("&lt;script&gt;"));
+    let fields = [
+        ("model", "sample"),
+        ("prompt", "x"),
+        ("temperature", "warm"),
+    ];
+    let answer = app.post_form(&visitor, "/try", &fields).await;
+    assert_eq!(answer.status, 422);
+    assert!(answer.body.contains("temperature"), "{}", answer.body);
+}
+
+#[actix_web::test]
+async fn a_text_is_split_into_tokens_that_join_to_the_text() {
+    let app = TestApp::new();
+    let text = "def add(a, b):\n    return a + b\n";
+    let body = json!({ "model": "sample", "text": text });
+    let answer = app.json(Method::POST, "/api/v1/tokenize", body).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let joined: String = answer.json()["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|token| token["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(joined, text);
+}
