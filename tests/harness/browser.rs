@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// A running studio; stopped when dropped.
-pub struct Server {
+pub(crate) struct Server {
     pub url: String,
     child: Child,
     _stdin: Option<ChildStdin>,
@@ -14,7 +14,7 @@ pub struct Server {
 
 impl Server {
     /// Starts `codetune serve` on a free port with a data folder of its own.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_codetune"))
             .args(["serve", "--port", "0"])
@@ -46,7 +46,7 @@ impl Server {
     }
 
     /// The database of this studio, for putting things into it.
-    pub fn store(&self) -> store::Store {
+    pub(crate) fn store(&self) -> store::Store {
         let config = super::config(self._folder.path(), &[]);
         store::Store::open(&config.store_config()).unwrap()
     }
@@ -63,7 +63,7 @@ impl Drop for Server {
 }
 
 /// What a page looks like after its scripts have run.
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The document.
     pub dom: String,
     /// What the browser complained about: errors, refused scripts and styles.
@@ -71,7 +71,7 @@ pub struct Loaded {
 }
 
 /// Loads a page in headless Chromium and lets its scripts run for `budget_ms` of virtual time.
-pub fn load(url: &str, budget_ms: u32, size: &str, shot: Option<&Path>) -> Loaded {
+pub(crate) fn load(url: &str, budget_ms: u32, size: &str, shot: Option<&Path>) -> Loaded {
     let profile = tempfile::tempdir().unwrap();
     let mut command = Command::new("chromium");
     command

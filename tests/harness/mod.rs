@@ -1,6 +1,6 @@
 //! A studio for one test: its own data folder and database, and requests as a browser on this machine sends them.
 
-pub mod browser;
+pub(crate) mod browser;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,27 +17,27 @@ use serde_json::{Value, json};
 use store::NewRun;
 
 /// The name under which the studio of a test answers.
-pub const HOST: &str = "127.0.0.1:7860";
+pub(crate) const HOST: &str = "127.0.0.1:7860";
 
-pub struct TestApp {
+pub(crate) struct TestApp {
     pub state: Data<AppState>,
     /// Kept, because it is deleted when dropped.
     _folder: tempfile::TempDir,
 }
 
 /// What came back.
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
@@ -45,13 +45,13 @@ impl Answer {
 }
 
 /// What a visitor's browser holds after the first page.
-pub struct Visitor {
+pub(crate) struct Visitor {
     pub cookie: String,
     pub token: String,
 }
 
 /// Settings for a studio in that folder; pairs add to the environment.
-pub fn config(folder: &Path, more: &[(&str, &str)]) -> Config {
+pub(crate) fn config(folder: &Path, more: &[(&str, &str)]) -> Config {
     let mut variables = HashMap::from([
         (
             "CODETUNE_DATA_DIR",
@@ -70,11 +70,11 @@ pub fn config(folder: &Path, more: &[(&str, &str)]) -> Config {
 }
 
 impl TestApp {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&[])
     }
 
-    pub fn with(variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("plugins")).unwrap();
         let config = config(folder.path(), variables);
@@ -86,12 +86,12 @@ impl TestApp {
     }
 
     /// With the plugins that ship with the studio.
-    pub fn with_shipped_plugins() -> Self {
+    pub(crate) fn with_shipped_plugins() -> Self {
         let plugins = root().join("plugins").display().to_string();
         Self::with(&[("CODETUNE_PLUGINS_DIR", &plugins)])
     }
 
-    pub async fn send(&self, request: TestRequest) -> Answer {
+    pub(crate) async fn send(&self, request: TestRequest) -> Answer {
         let app = test::init_service(server::app(self.state.clone())).await;
         let response = test::call_service(&app, request.to_request()).await;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -103,16 +103,16 @@ impl TestApp {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(request(Method::GET, path)).await
     }
 
-    pub async fn json(&self, method: Method, path: &str, body: Value) -> Answer {
+    pub(crate) async fn json(&self, method: Method, path: &str, body: Value) -> Answer {
         self.send(request(method, path).set_json(body)).await
     }
 
     /// Opens a page as a browser does and keeps what its forms need.
-    pub async fn visitor(&self) -> Visitor {
+    pub(crate) async fn visitor(&self) -> Visitor {
         let answer = self.get("/runs/new").await;
         let cookie = answer
             .header("set-cookie")
@@ -128,7 +128,7 @@ impl TestApp {
         }
     }
 
-    pub async fn post_form(
+    pub(crate) async fn post_form(
         &self,
         visitor: &Visitor,
         path: &str,
@@ -141,7 +141,7 @@ impl TestApp {
     }
 
     /// A run in the store, without a worker.
-    pub fn run(&self, name: &str) -> RunId {
+    pub(crate) fn run(&self, name: &str) -> RunId {
         let id = RunId::new();
         self.state
             .store
@@ -155,7 +155,7 @@ impl TestApp {
     }
 
     /// The same, taken by a worker that said `events` and ended with `status`.
-    pub fn ended_run(&self, name: &str, events: &[RunEvent], status: RunStatus) -> RunId {
+    pub(crate) fn ended_run(&self, name: &str, events: &[RunEvent], status: RunStatus) -> RunId {
         let id = self.run(name);
         let claim = self
             .state
@@ -170,26 +170,26 @@ impl TestApp {
     }
 }
 
-pub fn request(method: Method, path: &str) -> TestRequest {
+pub(crate) fn request(method: Method, path: &str) -> TestRequest {
     TestRequest::default()
         .method(method)
         .uri(path)
         .insert_header(("host", HOST))
 }
 
-pub fn with_cookie(request: TestRequest, visitor: &Visitor) -> TestRequest {
+pub(crate) fn with_cookie(request: TestRequest, visitor: &Visitor) -> TestRequest {
     request.cookie(Cookie::parse(visitor.cookie.clone()).unwrap())
 }
 
 /// The repository's folder.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap()
         .to_owned()
 }
 
-pub fn run_config() -> RunConfig {
+pub(crate) fn run_config() -> RunConfig {
     RunConfig::from_json(json!({
         "model": { "path": "models/a" },
         "data": { "path": "data/b.jsonl" },
@@ -198,7 +198,7 @@ pub fn run_config() -> RunConfig {
     .unwrap()
 }
 
-pub fn started(total_steps: u64) -> RunEvent {
+pub(crate) fn started(total_steps: u64) -> RunEvent {
     RunEvent::Started {
         run: "r".into(),
         trainable_parameters: 10,
@@ -208,7 +208,7 @@ pub fn started(total_steps: u64) -> RunEvent {
     }
 }
 
-pub fn step(step: u64, loss: f64) -> RunEvent {
+pub(crate) fn step(step: u64, loss: f64) -> RunEvent {
     RunEvent::Step {
         step,
         epoch: step as f64 / 10.0,
