@@ -7,7 +7,7 @@ use domain::{ExecutionOutcome, PluginLimits};
 use serde::Serialize;
 use serde_json::{Value, json};
 use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, Linker};
-use wasmtime::{Config, Engine, PoolingAllocationConfig, Store};
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig, Store};
 
 use crate::call::{Terms, call};
 use crate::kind::tool::Tool;
@@ -197,9 +197,11 @@ impl Bare {
             .total_core_instances(128)
             .total_memories(32)
             .total_tables(64);
-        pool.linear_memory_keep_resident(1 << 20)
-            .table_keep_resident(64 << 10)
-            .max_unused_warm_slots(8);
+        pool.table_keep_resident(64 << 10).max_unused_warm_slots(8);
+        if PoolingAllocationConfig::is_pagemap_scan_available() {
+            pool.pagemap_scan(Enabled::Yes)
+                .linear_memory_keep_resident(1 << 20);
+        }
         config
             .allocation_strategy(pool)
             .concurrency_support(false)
