@@ -64,7 +64,7 @@ impl Store {
         );
         let row: Row = self.write(|connection| {
             let updated = diesel::update(datasets::table.filter(datasets::path.eq(&path)))
-                .set(values.clone())
+                .set(values)
                 .execute(connection)?;
             if updated == 0 {
                 diesel::insert_into(datasets::table)

@@ -70,7 +70,7 @@ impl Store {
             if steps <= max_points {
                 return Ok(series
                     .points(connection)?
-                    .iter()
+                    .into_iter()
                     .map(Row::to_point)
                     .collect());
             }
@@ -101,7 +101,7 @@ impl Store {
                 .collect();
             rows.sort_by_key(|row| row.step);
             rows.dedup_by_key(|row| row.step);
-            Ok(rows.iter().map(Row::to_point).collect())
+            Ok(rows.into_iter().map(Row::to_point).collect())
         })
     }
 
@@ -162,7 +162,7 @@ struct Row {
 }
 
 impl Row {
-    fn to_point(&self) -> MetricPoint {
+    fn to_point(self) -> MetricPoint {
         MetricPoint {
             step: to_u64(self.step),
             epoch: self.epoch,

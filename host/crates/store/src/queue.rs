@@ -281,7 +281,7 @@ impl Store {
     /// When the database fails.
     pub fn interrupt_expired(&self) -> Result<Vec<RunId>, Error> {
         // Asked without a transaction first: nearly always there is nothing to do, and nothing to lock.
-        if self.read(|connection| expired(connection))?.is_empty() {
+        if self.read(expired)?.is_empty() {
             return Ok(Vec::new());
         }
         self.write(|connection| {

@@ -332,7 +332,8 @@ fn an_answer_outside_the_memory_or_not_utf_8_is_a_trap() {
 
 #[test]
 fn metadata_that_cannot_be_shown_is_refused() {
-    let cases: [(fn(&mut Component), &str); 3] = [
+    type Change = fn(&mut Component);
+    let cases: [(Change, &str); 3] = [
         (|c| c.version = "one".to_owned(), "metadata.version \"one\""),
         (
             |c| c.output_schema = r#"{"type":"nonsense"}"#.to_owned(),
