@@ -261,7 +261,7 @@ fn write(generator: &Generator, request: &GenerateRequest) -> Result<GenerationB
         text: generation.text,
         prompt_tokens: generation.prompt_tokens,
         new_tokens: generation.new_tokens,
-        finish_reason: serde_json::to_value(&generation.finish_reason)
+        finish_reason: serde_json::to_value(generation.finish_reason)
             .ok()
             .and_then(|value| value.as_str().map(str::to_owned))
             .unwrap_or_default(),

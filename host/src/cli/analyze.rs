@@ -28,7 +28,7 @@ const MAX_FILE: u64 = 16 << 20;
     after_help = "Examples:\n  codetune analyze src\n  codetune analyze . --plugin source-stats --json\n  \
     codetune analyze /usr/lib/python3 --plugin code-analyzer --extension py --json"
 )]
-pub struct AnalyzeArgs {
+pub(crate) struct AnalyzeArgs {
     /// Files, and folders to walk (hidden ones and links are left out)
     #[arg(required = true)]
     paths: Vec<PathBuf>,
@@ -50,7 +50,7 @@ pub struct AnalyzeArgs {
 ///
 /// # Errors
 /// A path that is not there, a plugin that cannot be called.
-pub fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let mut files = Vec::new();
     for path in &args.paths {

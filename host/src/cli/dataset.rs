@@ -15,7 +15,7 @@ use crate::config::Config;
 /// Arguments of `codetune dataset`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  codetune dataset inspect data.jsonl --model DIR --json")]
-pub struct DatasetArgs {
+pub(crate) struct DatasetArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -43,7 +43,7 @@ struct InspectArgs {
 }
 
 /// Runs a subcommand.
-pub fn run(args: &DatasetArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &DatasetArgs, _config: &Config) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Inspect(args) => inspect_path(args),
     }

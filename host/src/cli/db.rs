@@ -17,7 +17,7 @@ use crate::config::Config;
     after_help = "Examples:\n  codetune db status --json\n  codetune db backup studio-backup.db\n  \
     DATABASE_URL=postgres://studio@db/studio codetune db migrate"
 )]
-pub struct DbArgs {
+pub(crate) struct DbArgs {
     #[command(subcommand)]
     command: DbCommand,
 }
@@ -67,7 +67,7 @@ enum DbCommand {
 }
 
 /// Runs one of the sub-commands.
-pub fn run(args: &DbArgs, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &DbArgs, config: &Config) -> anyhow::Result<ExitCode> {
     match &args.command {
         DbCommand::Migrate { json } => migrate(config, *json),
         DbCommand::Revert { count, yes, json } => revert(config, *count, *yes, *json),

@@ -8,7 +8,7 @@ use crate::config::Config;
 /// Arguments of `codetune doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  codetune doctor --json")]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -28,7 +28,7 @@ struct Check {
 }
 
 /// Checks the folders, the processor and the memory; exit code 1 when something needed is missing.
-pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         checks: vec![

@@ -25,7 +25,7 @@ use crate::config::Config;
     codetune eval --model host/sample/model --data host/sample/data/held-out.jsonl --json\n  \
     codetune eval --model DIR --adapter DIR --data held-out.jsonl --completions 50 > completions.jsonl\n\n\
     Text is measured whole, in windows of --max-seq-length tokens; rows of other formats as they are trained on.")]
-pub struct EvalArgs {
+pub(crate) struct EvalArgs {
     /// The model's folder
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -59,7 +59,7 @@ pub struct EvalArgs {
 }
 
 /// Measures the model, or lets it write.
-pub fn run(args: &EvalArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &EvalArgs, _config: &Config) -> anyhow::Result<ExitCode> {
     let data = DataConfig {
         path: Some(args.data.display().to_string()),
         max_seq_length: args.max_seq_length,

@@ -13,7 +13,7 @@ use crate::config::Config;
 #[command(
     after_help = "Example:\n  codetune export --model models/tiny --adapter runs/one/adapter --format safetensors --output merged"
 )]
-pub struct ExportArgs {
+pub(crate) struct ExportArgs {
     /// The Hugging Face folder that the adapter was trained on
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -36,7 +36,7 @@ pub struct ExportArgs {
 #[command(
     after_help = "Example:\n  codetune merge --model models/tiny --adapter runs/one/adapter --output merged"
 )]
-pub struct MergeArgs {
+pub(crate) struct MergeArgs {
     /// The Hugging Face folder that the adapter was trained on
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -84,7 +84,7 @@ impl From<Dtype> for ModelDtype {
 ///
 /// # Errors
 /// A folder that cannot be used, or a format that is not done yet.
-pub fn run(args: &ExportArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &ExportArgs, _config: &Config) -> anyhow::Result<ExitCode> {
     match args.format {
         Format::Safetensors => {
             return merge_into(&args.model, &args.adapter, &args.output, args.dtype);
@@ -111,7 +111,7 @@ pub fn run(args: &ExportArgs, _config: &Config) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// A folder that cannot be used.
-pub fn merge(args: &MergeArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn merge(args: &MergeArgs, _config: &Config) -> anyhow::Result<ExitCode> {
     merge_into(&args.model, &args.adapter, &args.output, args.dtype)
 }
 

@@ -19,7 +19,7 @@ use crate::config::Config;
     after_help = "Examples:\n  codetune generate --model models/tiny --prompt 'def add(a, b):'\n  \
     codetune generate --model models/tiny --adapter runs/one/adapter --prompt @prompt.txt --temperature 0.8 --json"
 )]
-pub struct GenerateArgs {
+pub(crate) struct GenerateArgs {
     /// A Hugging Face folder
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -56,7 +56,7 @@ pub struct GenerateArgs {
 ///
 /// # Errors
 /// A folder or a setting that cannot be used.
-pub fn run(args: &GenerateArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &GenerateArgs, _config: &Config) -> anyhow::Result<ExitCode> {
     let prompt = match args.prompt.strip_prefix('@') {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| usage_error(format!("--prompt: {path}: {error}")))?,

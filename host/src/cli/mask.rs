@@ -17,7 +17,7 @@ use crate::config::Config;
 #[command(after_help = "Examples:\n  codetune mask RUN.toml\n  \
     codetune mask RUN.toml --rows 10 --json\n\n\
     On a terminal the trained tokens are green; elsewhere each token has a line, with + where it is trained.")]
-pub struct MaskArgs {
+pub(crate) struct MaskArgs {
     /// The run's RUN.toml
     run: PathBuf,
     /// Rows to show
@@ -32,7 +32,7 @@ pub struct MaskArgs {
 }
 
 /// Prints each token of the first rows and whether it is trained on.
-pub fn run(args: &MaskArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &MaskArgs, _config: &Config) -> anyhow::Result<ExitCode> {
     let config =
         run_file::read(&args.run, &args.set).map_err(|error| usage_error(error.to_string()))?;
     let model = config.model.path.as_deref().ok_or_else(|| {
@@ -52,7 +52,7 @@ pub fn run(args: &MaskArgs, _config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 fn shown(row: &PreviewRow, colour: bool) -> String {
-    let mut text = format!("{}", row.file);
+    let mut text = row.file.to_string();
     if let Some(place) = &row.place {
         text += &format!(", {place}");
     }

@@ -88,7 +88,7 @@ pub fn usage_error(message: impl Into<String>) -> anyhow::Error {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = Config::load().map_err(Into::into).and_then(|config| {
-        let _log = telemetry::start(&config.log)?;
+        telemetry::start(&config.log)?;
         run(cli, &config)
     });
     match result {

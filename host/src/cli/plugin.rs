@@ -19,7 +19,7 @@ use crate::config::Config;
     after_help = "Examples:\n  codetune plugin list\n  codetune plugin run code-analyzer \
     --input '{\"code\": \"def f(): pass\"}' --json\n  codetune plugin check target/wasm32-wasip1/release/mine.wasm"
 )]
-pub struct PluginArgs {
+pub(crate) struct PluginArgs {
     #[command(subcommand)]
     command: PluginCommand,
 }
@@ -77,7 +77,7 @@ enum PluginCommand {
 ///
 /// # Errors
 /// An unknown name, an input that cannot be read, a database or plugin folder that cannot be opened.
-pub fn run(args: &PluginArgs, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &PluginArgs, config: &Config) -> anyhow::Result<ExitCode> {
     match &args.command {
         PluginCommand::List { json } => list(*json, config),
         PluginCommand::Run { name, input, json } => call(name, input, *json, config),

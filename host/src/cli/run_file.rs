@@ -7,13 +7,13 @@ use domain::{FieldErrors, RunConfig};
 /// What is wrong with a RUN.toml, named with its file.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {message}", path.display())]
-pub struct RunFileError {
+pub(crate) struct RunFileError {
     path: PathBuf,
     message: String,
 }
 
 /// Reads and validates a RUN.toml with its overrides, also against what the engine can do.
-pub fn read(path: &Path, overrides: &[String]) -> Result<RunConfig, RunFileError> {
+pub(crate) fn read(path: &Path, overrides: &[String]) -> Result<RunConfig, RunFileError> {
     let wrong = |message: String| RunFileError {
         path: path.to_owned(),
         message,

@@ -17,7 +17,7 @@ use crate::config::Config;
 #[command(after_help = "Examples:\n  codetune submit RUN.toml\n  \
     codetune submit RUN.toml --name \"lower rate\" --set train.learning_rate=1e-4 --json\n\n\
     The run writes into the studio's data folder, whatever train.output says.")]
-pub struct SubmitArgs {
+pub(crate) struct SubmitArgs {
     /// The run's RUN.toml
     run: PathBuf,
     /// What to call it [default: the file's name]
@@ -32,7 +32,7 @@ pub struct SubmitArgs {
 }
 
 /// Queues the run and prints its id.
-pub fn run(args: &SubmitArgs, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &SubmitArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let id = RunId::new();
     let mut overrides = args.set.clone();
     overrides.push(format!("train.output={}", config.paths.run(id).display()));

@@ -23,7 +23,7 @@ use crate::config::Config;
 #[command(
     after_help = "Example:\n  codetune tokenizer train --input src --vocab-size 4096 --output DIR"
 )]
-pub struct TokenizerArgs {
+pub(crate) struct TokenizerArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -103,7 +103,7 @@ struct EncodeArgs {
 }
 
 /// Runs a subcommand.
-pub fn run(args: &TokenizerArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &TokenizerArgs, _config: &Config) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Train(args) => train(args),
         Command::Inspect(args) => inspect(args),

@@ -18,7 +18,7 @@ use crate::jobs::{Shutdown, shutdown};
     DATABASE_URL=postgres://studio@db/studio codetune worker\n\n\
     Ctrl-C ends the step, saves, and puts the run back into the queue."
 )]
-pub struct WorkerArgs {
+pub(crate) struct WorkerArgs {
     /// End after one run, or at once when none waits
     #[arg(long)]
     once: bool,
@@ -34,7 +34,7 @@ pub struct WorkerArgs {
 }
 
 /// Works until it is told to go; with `--once`, exit code 1 says that the run failed.
-pub fn run(args: &WorkerArgs, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &WorkerArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let stop = Shutdown::default();
     shutdown::on_signals({
         let stop = stop.clone();

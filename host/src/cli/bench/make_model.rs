@@ -11,7 +11,7 @@ use crate::config::Config;
 /// Arguments of `codetune bench make-model`. The defaults are the shape of SmolLM2-135M.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  codetune bench make-model --output smol")]
-pub struct MakeModelArgs {
+pub(crate) struct MakeModelArgs {
     /// A folder that holds no model yet
     #[arg(long, value_name = "DIR", alias = "out")]
     output: PathBuf,
@@ -51,7 +51,7 @@ pub struct MakeModelArgs {
 ///
 /// # Errors
 /// Sizes that do not fit together, or a folder that cannot be used.
-pub fn run(args: &MakeModelArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &MakeModelArgs, _config: &Config) -> anyhow::Result<ExitCode> {
     let shape = Shape {
         hidden_size: args.hidden_size,
         intermediate_size: args.intermediate_size,

@@ -13,7 +13,7 @@ use crate::config::Config;
 /// Arguments of `codetune bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  codetune bench train --model DIR --batch-size 2 --seq-len 512 --steps 5")]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     #[command(subcommand)]
     what: What,
 }
@@ -32,7 +32,7 @@ enum What {
 ///
 /// # Errors
 /// An input that cannot be used.
-pub fn run(args: &BenchArgs, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &BenchArgs, config: &Config) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Train(args) => train::run(args, config),
         What::Plugins(args) => plugins::run(args, config),

@@ -13,7 +13,7 @@ use crate::config::Config;
 /// Arguments of `codetune bench plugins`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  codetune bench plugins --json")]
-pub struct BenchPluginsArgs {
+pub(crate) struct BenchPluginsArgs {
     /// Calls to take the median of
     #[arg(long, default_value_t = 2000)]
     calls: usize,
@@ -29,7 +29,7 @@ const PLUGIN: &str = "source-stats";
 ///
 /// # Errors
 /// When the shipped plugins are not there or cannot be called.
-pub fn run(args: &BenchPluginsArgs, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &BenchPluginsArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let shipped = HostConfig {
         plugins_dir: config.paths.plugins.clone(),

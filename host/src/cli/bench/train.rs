@@ -14,7 +14,7 @@ use crate::config::Config;
 #[command(
     after_help = "Example:\n  codetune bench make-model --output smol && codetune bench train --model smol --batch-size 2 --seq-len 512 --steps 5"
 )]
-pub struct BenchTrainArgs {
+pub(crate) struct BenchTrainArgs {
     /// A Hugging Face folder; it needs no tokenizer
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -45,7 +45,7 @@ pub struct BenchTrainArgs {
 ///
 /// # Errors
 /// A model or a size that cannot be used.
-pub fn run(args: &BenchTrainArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &BenchTrainArgs, _config: &Config) -> anyhow::Result<ExitCode> {
     if !matches!(args.device.as_str(), "auto" | "cpu") {
         return Err(usage_error(format!(
             "--device: this build runs on the CPU only, not on {:?}",

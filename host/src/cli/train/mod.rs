@@ -21,7 +21,7 @@ use crate::jobs::shutdown;
     codetune train RUN.toml --set train.learning_rate=1e-4 --json\n  \
     codetune train RUN.toml --resume\n\n\
     Ctrl-C ends the step, saves, and ends the run; a second Ctrl-C ends it at once.")]
-pub struct TrainArgs {
+pub(crate) struct TrainArgs {
     /// The run's RUN.toml
     run: PathBuf,
     /// Go on from the last good checkpoint in train.output
@@ -36,7 +36,7 @@ pub struct TrainArgs {
 }
 
 /// Trains, and tells of it as it goes: exit code 2 for a config or data that cannot be used, 1 for a fault.
-pub fn run(args: &TrainArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &TrainArgs, _config: &Config) -> anyhow::Result<ExitCode> {
     let mut output: Box<dyn Listener> = if args.json {
         Box::new(Lines)
     } else {

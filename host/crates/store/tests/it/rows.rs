@@ -63,7 +63,10 @@ fn a_dataset_keeps_its_id_when_it_is_noted_again(database: &TestDatabase) {
     new.samples = Some(120);
     let second = store.record_dataset(&new).unwrap();
     assert_eq!((second.id, second.samples), (first.id, Some(120)));
-    assert_eq!(store.list_datasets().unwrap(), [second.clone()]);
+    assert_eq!(
+        store.list_datasets().unwrap(),
+        std::slice::from_ref(&second)
+    );
     assert_eq!(store.find_dataset(first.id).unwrap(), Some(second));
     assert_eq!(store.find_dataset(Uuid::now_v7()).unwrap(), None);
     store.delete_dataset(first.id).unwrap();
