@@ -12,7 +12,9 @@ use crate::config::Config;
 
 /// Arguments of `codetune bench`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  codetune bench train --model DIR --batch-size 2 --seq-len 512 --steps 5")]
+#[command(
+    after_help = "Example:\n  codetune bench train --model DIR --batch-size 2 --seq-len 512 --steps 5"
+)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     what: What,
