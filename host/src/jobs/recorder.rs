@@ -4,9 +4,10 @@
 //! away makes the batches wait, and the file has them meanwhile.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
@@ -21,22 +22,50 @@ const BATCH: usize = 1000;
 /// How long the last events wait for a database that is away; the file has them in any case.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Writes one run's events.
+/// Writes one run's events into the database.
 pub(super) struct Recorder<'a> {
     store: &'a Store,
     claim: &'a Claim,
+    copy: Arc<EventFile>,
+}
+
+/// The file beside the checkpoints.
+struct EventFile {
     path: PathBuf,
-    file: BufWriter<File>,
+    /// `None` once the run was taken away: the file may be another worker's now.
+    file: Mutex<Option<File>>,
 }
 
 /// Where events are sent to; the recorder ends when all of these are gone.
 #[derive(Clone)]
-pub(super) struct Recorded(Sender<RunEvent>);
+pub(super) struct Recorded {
+    copy: Arc<EventFile>,
+    sender: Sender<RunEvent>,
+}
 
 impl Recorded {
-    /// Never blocks. An event after the lease was lost goes nowhere.
+    /// Never waits for the database. An event after the lease was lost goes nowhere.
     pub(super) fn send(&self, event: RunEvent) {
-        let _ = self.0.send(event);
+        // The file first: what a killed worker leaves there is taken up by the next one.
+        self.copy.write(&event);
+        let _ = self.sender.send(event);
+    }
+}
+
+impl EventFile {
+    /// A full disk must not end a run that the database can still follow.
+    fn write(&self, event: &RunEvent) {
+        let mut file = self.file.lock().expect("no holder panics");
+        let Some(file) = file.as_mut() else { return };
+        let mut line = serde_json::to_vec(event).expect("an event serializes");
+        line.push(b'\n');
+        if let Err(error) = file.write_all(&line) {
+            tracing::warn!("{}: cannot write: {error}", self.path.display());
+        }
+    }
+
+    fn close(&self) {
+        *self.file.lock().expect("no holder panics") = None;
     }
 }
 
@@ -48,17 +77,16 @@ impl<'a> Recorder<'a> {
             .append(true)
             .open(path)
             .with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self {
-            store,
-            claim,
+        let copy = Arc::new(EventFile {
             path: path.to_owned(),
-            file: BufWriter::new(file),
-        })
+            file: Mutex::new(Some(file)),
+        });
+        Ok(Self { store, claim, copy })
     }
 
     /// Records on a thread of its own. The receiver that comes back is disconnected when everything is written.
     pub(super) fn scoped<'scope>(
-        mut self,
+        self,
         scope: &'scope Scope<'scope, '_>,
         on_lost: impl FnOnce() + Send + 'scope,
     ) -> (Recorded, Receiver<()>)
@@ -67,11 +95,12 @@ impl<'a> Recorder<'a> {
     {
         let (sender, events) = mpsc::channel();
         let (done, outcome) = mpsc::channel();
+        let copy = self.copy.clone();
         scope.spawn(move || {
             let _done: Sender<()> = done;
             while let Some(batch) = next_batch(&events) {
-                self.write_file(&batch);
                 if !self.write_store(&batch) {
+                    self.copy.close();
                     on_lost();
                     return;
                 }
@@ -83,21 +112,7 @@ impl<'a> Recorder<'a> {
                 }
             }
         });
-        (Recorded(sender), outcome)
-    }
-
-    /// A full disk must not end a run that the database can still follow.
-    fn write_file(&mut self, batch: &[RunEvent]) {
-        let mut write = || -> std::io::Result<()> {
-            for event in batch {
-                serde_json::to_writer(&mut self.file, event)?;
-                self.file.write_all(b"\n")?;
-            }
-            self.file.flush()
-        };
-        if let Err(error) = write() {
-            tracing::warn!("{}: cannot write: {error}", self.path.display());
-        }
+        (Recorded { copy, sender }, outcome)
     }
 
     /// False when the lease is lost.
@@ -115,7 +130,7 @@ impl<'a> Recorder<'a> {
                             run = %self.claim.run.id,
                             events = batch.len(),
                             "the database is away for too long; the events are only in {}",
-                            self.path.display()
+                            self.copy.path.display()
                         );
                         return true;
                     }
