@@ -1,7 +1,10 @@
 //! The plugin `code-analyzer`: functions, classes, imports, cyclomatic complexity and syntax errors of Python, JavaScript,
 //! TypeScript and Rust. What counts as what stands at the head of each language's file.
 
-#![cfg_attr(not(target_family = "wasm"), allow(dead_code, unused_imports, unused_macros))]
+#![cfg_attr(
+    not(target_family = "wasm"),
+    allow(dead_code, unused_imports, unused_macros)
+)]
 
 mod analysis;
 mod javascript;

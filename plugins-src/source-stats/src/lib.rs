@@ -1,7 +1,10 @@
 //! The plugin `source-stats`: size, line lengths, alphanumeric fraction, comment ratio and language of any text.
 //! These are the numbers that the filters of StarCoder, The Stack and OpenCoder look at.
 
-#![cfg_attr(not(target_family = "wasm"), allow(dead_code, unused_imports, unused_macros))]
+#![cfg_attr(
+    not(target_family = "wasm"),
+    allow(dead_code, unused_imports, unused_macros)
+)]
 
 mod comments;
 mod plugin;

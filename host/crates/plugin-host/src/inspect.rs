@@ -1,7 +1,7 @@
 //! A look at a component before anything compiles it: is it one, what does it import and export, is it of a sane size.
 
 use domain::{Capability, PluginKind, PluginManifest};
-use wasmparser::{Parser, Payload};
+use wasmparser::{FunctionBody, Operator, Parser, Payload};
 use wasmtime::Engine;
 
 use crate::outcome::bytes;
@@ -13,6 +13,8 @@ pub(crate) const MAX_COMPONENT: u64 = 64 << 20;
 const MAX_FUNCTIONS: u32 = 200_000;
 /// One function's code; compile time grows faster than it.
 const MAX_FUNCTION: usize = 1 << 20;
+/// Blocks in blocks; compile time grows with the square of it (100,000 take 20 s). A `switch` of n cases takes n.
+const MAX_NESTING: u32 = 10_000;
 /// The contract that this host knows.
 const PACKAGE: &str = "codetune:plugin";
 const VERSION: &str = "0.1.0";
@@ -93,6 +95,13 @@ pub(crate) fn inspect(component: &[u8]) -> Result<Shape, String> {
                     bytes(MAX_FUNCTION as u64)
                 ));
             }
+            Payload::CodeSectionEntry(body) => {
+                if nesting(&body).map_err(broken)? > MAX_NESTING {
+                    return Err(format!(
+                        "nests more than {MAX_NESTING} blocks in one function"
+                    ));
+                }
+            }
             _ => {}
         }
     }
@@ -112,6 +121,26 @@ pub(crate) fn inspect(component: &[u8]) -> Result<Shape, String> {
         ));
     }
     Ok(Shape { kinds, imports })
+}
+
+/// How deep the blocks of a function lie in each other.
+fn nesting(body: &FunctionBody<'_>) -> Result<u32, wasmparser::BinaryReaderError> {
+    let (mut depth, mut deepest) = (0_u32, 0);
+    let mut operators = body.get_operators_reader()?;
+    while !operators.eof() {
+        match operators.read()? {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. } => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            Operator::End => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(deepest)
 }
 
 /// Whether everything that is imported exists here and was asked for.

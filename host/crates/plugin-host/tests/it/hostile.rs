@@ -147,14 +147,15 @@ fn a_huge_function_is_refused_before_it_is_compiled() {
 }
 
 #[test]
-fn deep_nesting_for_the_compiler_does_not_take_the_host_down() {
-    let (depth, end) = (100_000, 100_000);
-    let mut component = Component::new("hostile");
-    component.module = format!("(func {} {})", "block ".repeat(depth), "end ".repeat(end));
-    let folder = Folder::new();
-    folder.install(&Component::new("good"), "");
-    folder.install(&component, "");
-    goes_on(&folder.open());
+fn deep_nesting_for_the_compiler_is_refused_and_what_a_large_switch_needs_is_not() {
+    let nested = |depth| {
+        let mut component = Component::new("hostile");
+        component.module = format!("(func {} {})", "block ".repeat(depth), "end ".repeat(depth));
+        component
+    };
+    assert!(refusal(&nested(100_000).bytes()).contains("nests more than 10000 blocks"));
+    let (_folder, host) = with(&nested(2000), "");
+    assert_eq!(answer(&host, "hostile"), json!({"ok": true}));
 }
 
 #[test]
