@@ -95,13 +95,7 @@ pub(crate) fn inspect(component: &[u8]) -> Result<Shape, String> {
                     bytes(MAX_FUNCTION as u64)
                 ));
             }
-            Payload::CodeSectionEntry(body) => {
-                if nesting(&body).map_err(broken)? > MAX_NESTING {
-                    return Err(format!(
-                        "nests more than {MAX_NESTING} blocks in one function"
-                    ));
-                }
-            }
+            Payload::CodeSectionEntry(body) => check_nesting(&body).map_err(broken)??,
             _ => {}
         }
     }
@@ -123,9 +117,11 @@ pub(crate) fn inspect(component: &[u8]) -> Result<Shape, String> {
     Ok(Shape { kinds, imports })
 }
 
-/// How deep the blocks of a function lie in each other.
-fn nesting(body: &FunctionBody<'_>) -> Result<u32, wasmparser::BinaryReaderError> {
-    let (mut depth, mut deepest) = (0_u32, 0);
+/// Walks a function's blocks; the outer error is a broken file, the inner one too deep a nesting.
+fn check_nesting(
+    body: &FunctionBody<'_>,
+) -> Result<Result<(), String>, wasmparser::BinaryReaderError> {
+    let mut depth = 0_u32;
     let mut operators = body.get_operators_reader()?;
     while !operators.eof() {
         match operators.read()? {
@@ -134,13 +130,16 @@ fn nesting(body: &FunctionBody<'_>) -> Result<u32, wasmparser::BinaryReaderError
             | Operator::If { .. }
             | Operator::TryTable { .. } => {
                 depth += 1;
-                deepest = deepest.max(depth);
+                if depth > MAX_NESTING {
+                    let fault = format!("nests more than {MAX_NESTING} blocks in one function");
+                    return Ok(Err(fault));
+                }
             }
             Operator::End => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    Ok(deepest)
+    Ok(Ok(()))
 }
 
 /// Whether everything that is imported exists here and was asked for.
