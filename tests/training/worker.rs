@@ -149,6 +149,15 @@ fn steps(events: &[RunEvent]) -> Vec<(u64, f64)> {
         .collect()
 }
 
+/// The steps of each turn that a worker had at a run.
+fn turns(events: &[RunEvent]) -> Vec<Vec<(u64, f64)>> {
+    events
+        .split(|event| matches!(event, RunEvent::Started { .. }))
+        .skip(1)
+        .map(steps)
+        .collect()
+}
+
 const ENDLESS: &str = "max_steps = 1000000\nsave_steps = 10";
 
 fn a_killed_workers_run_is_interrupted_and_goes_on_at_its_checkpoint(database: TestDatabase) {
@@ -166,19 +175,27 @@ fn a_killed_workers_run_is_interrupted_and_goes_on_at_its_checkpoint(database: T
     let run = studio.find(id);
     assert_eq!(run.status, RunStatus::Interrupted);
     assert!(run.error.is_some());
-    let before = steps(&studio.events(id));
 
     studio.store.requeue_run(id).unwrap();
     let _worker = studio.worker(&[]);
-    let resumed = studio.wait(id, "resumed", |run| {
-        run.status == RunStatus::Running && run.event_seq > before.len() as i64 + 60
+    let resumed = studio.wait(id, "resumed", |_| {
+        turns(&studio.events(id))
+            .get(1)
+            .is_some_and(|turn| turn.len() > 20)
     });
     assert!(resumed.resume);
     studio.store.request_stop(id).unwrap();
     studio.wait_for(id, RunStatus::Stopped);
 
-    let all = steps(&studio.events(id));
-    let (first, again) = all.split_at(before.len());
+    let turns = turns(&studio.events(id));
+    let [first, again] = &turns[..] else {
+        panic!("{} turns", turns.len());
+    };
+    assert_eq!(
+        first.len() as u64,
+        first.last().unwrap().0,
+        "no hole before the kill"
+    );
     let from = again[0].0;
     assert!(from > 1, "the run began anew");
     assert_eq!(
