@@ -29,14 +29,21 @@ use crate::{error, routes};
 pub const MAX_BODY_BYTES: usize = 4 << 20;
 /// Live streams never end by themselves; a stop does not wait for them longer.
 const STOP_TIME_S: u64 = 2;
+/// Compiled plugins load in a few milliseconds; new ones take seconds, and join when they are ready.
+const PLUGIN_PATIENCE: Duration = Duration::from_millis(150);
 /// Pages are rendered on these; everything slow has threads of its own.
 const WEB_THREADS: usize = 2;
 
-/// Opens everything that the pages need, for a server that listens on `bound`.
+/// Opens everything that the pages need, for a server that listens on `bound`. Plugins that are not compiled yet are
+/// waited for no longer than `patience`, so that the first page does not wait for a compiler.
 ///
 /// # Errors
 /// A database that cannot be opened, a plugin host that cannot start, a data folder that cannot be written.
-pub fn open(config: Config, bound: SocketAddr) -> anyhow::Result<Data<AppState>> {
+pub fn open(
+    config: Config,
+    bound: SocketAddr,
+    patience: Duration,
+) -> anyhow::Result<Data<AppState>> {
     let data = &config.paths.data;
     let keys = Keys::load(data).with_context(|| {
         format!(
@@ -46,10 +53,11 @@ pub fn open(config: Config, bound: SocketAddr) -> anyhow::Result<Data<AppState>>
     })?;
     let (store, plugin_host) = std::thread::scope(|scope| {
         let plugins = scope.spawn(|| {
-            PluginHost::open(HostConfig {
+            let folders = HostConfig {
                 plugins_dir: config.paths.plugins.clone(),
                 cache_dir: config.paths.plugin_cache(),
-            })
+            };
+            PluginHost::open_within(folders, patience)
         });
         let store = Store::open(&config.store_config()).context("cannot open the database");
         let plugins = plugins.join().expect("opening plugins does not panic");
@@ -121,7 +129,7 @@ pub async fn serve(config: Config, with_worker: bool) -> anyhow::Result<()> {
         format!("cannot listen on {address}; is another studio running? PORT sets another port")
     })?;
     let bound = listener.local_addr()?;
-    let state = open(config.clone(), bound)?;
+    let state = open(config.clone(), bound, PLUGIN_PATIENCE)?;
     if let Some(fallback) = state.store.fallback() {
         tracing::warn!("working on the fallback database: {}", fallback.reason);
     }

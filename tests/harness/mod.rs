@@ -78,7 +78,7 @@ impl TestApp {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("plugins")).unwrap();
         let config = config(folder.path(), variables);
-        let state = server::open(config, HOST.parse().unwrap()).unwrap();
+        let state = server::open(config, HOST.parse().unwrap(), std::time::Duration::MAX).unwrap();
         Self {
             state,
             _folder: folder,

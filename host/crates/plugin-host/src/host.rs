@@ -1,6 +1,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -66,9 +66,36 @@ impl PluginHost {
     /// # Errors
     /// When the engine cannot start, or a folder cannot be read or made.
     pub fn open(config: HostConfig) -> Result<Self, Error> {
+        let host = Self::without_plugins(config)?;
+        host.reload()?;
+        Ok(host)
+    }
+
+    /// The same, but waits for the plugins no longer than `patience`: what has to be compiled first joins when it is
+    /// ready, as after any other change of the folder.
+    ///
+    /// # Errors
+    /// When the engine cannot start, or a folder turns out within `patience` to be unreadable; later it is logged.
+    pub fn open_within(config: HostConfig, patience: Duration) -> Result<Self, Error> {
+        let host = Self::without_plugins(config)?;
+        let (done, loaded) = mpsc::sync_channel(1);
+        let loader = host.clone();
+        // Nobody joins it: it ends by itself, and a host that goes away has no use for it.
+        std::thread::spawn(move || {
+            if let Err(mpsc::SendError(Err(error))) = done.send(loader.reload()) {
+                tracing::error!("the plugins could not be loaded: {error}");
+            }
+        });
+        match loaded.recv_timeout(patience) {
+            Ok(result) => result.map(|_| host),
+            Err(_) => Ok(host),
+        }
+    }
+
+    fn without_plugins(config: HostConfig) -> Result<Self, Error> {
         let runtime = Runtime::new()?;
         let cache = CompileCache::open(&config.cache_dir, &runtime.engine)?;
-        let host = Self {
+        Ok(Self {
             inner: Arc::new(Inner {
                 config,
                 runtime,
@@ -79,9 +106,7 @@ impl PluginHost {
                 generation: Mutex::new(0),
                 swapped: Condvar::new(),
             }),
-        };
-        host.reload()?;
-        Ok(host)
+        })
     }
 
     /// Everything that is shown of every plugin, by name. Runs no plugin.

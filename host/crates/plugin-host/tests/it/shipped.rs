@@ -282,3 +282,17 @@ fn what_is_built_from_source_answers_like_what_is_shipped() {
         assert_eq!(output, run("source-stats", input).unwrap(), "{triple}");
     }
 }
+
+#[test]
+fn a_host_that_does_not_wait_for_the_compiler_gets_the_plugins_when_they_are_ready() {
+    let cache = tempfile::tempdir().unwrap();
+    let config = HostConfig {
+        plugins_dir: plugins(),
+        cache_dir: cache.path().to_owned(),
+    };
+    let host = PluginHost::open_within(config, std::time::Duration::ZERO).unwrap();
+    host.wait_past(0, std::time::Duration::from_secs(120))
+        .expect("the plugins are compiled in the end");
+    assert!(host.get("source-stats").is_some());
+    assert!(host.get("code-analyzer").is_some());
+}
