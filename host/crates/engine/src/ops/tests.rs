@@ -304,3 +304,28 @@ fn dropout_drops_its_share_and_the_same_seed_drops_the_same() {
     assert!((7200..7800).contains(&dropped), "{dropped}");
     assert!(y.iter().all(|y| *y == 0.0 || (*y - 4.0 / 3.0).abs() < 1e-6));
 }
+
+/// candle-nn's fused ops have no backward, so we cannot train with them; forward they are the reference.
+#[test]
+fn norm_and_gate_are_forward_what_candle_computes() {
+    let close = |ours: &Tensor, theirs: &Tensor| {
+        for (ours, theirs) in values(ours).into_iter().zip(values(theirs)) {
+            assert!(
+                (ours - theirs).abs() <= 1e-5 * theirs.abs().max(1.0),
+                "{ours} {theirs}"
+            );
+        }
+    };
+    let (x, w) = (random(31, &[7, 70]), random(32, &[70]));
+    close(
+        &rms_norm(&x, &w, 1e-5).unwrap(),
+        &candle_nn::ops::rms_norm(&x, &w, 1e-5).unwrap(),
+    );
+    let gate_up = random(33, &[7, 2 * 35]);
+    let (gate, up) = (
+        gate_up.narrow(1, 0, 35).unwrap(),
+        gate_up.narrow(1, 35, 35).unwrap(),
+    );
+    let theirs = (candle_nn::ops::silu(&gate).unwrap() * up).unwrap();
+    close(&swiglu(&gate_up).unwrap(), &theirs);
+}
