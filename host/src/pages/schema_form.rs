@@ -160,15 +160,6 @@ mod tests {
 
     use super::*;
 
-    fn form(pairs: &[(&str, &str)]) -> CheckedForm {
-        CheckedForm(
-            pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
-    }
-
     #[test]
     fn a_form_reads_back_into_what_the_schema_describes() {
         let schema = json!({
@@ -189,7 +180,7 @@ mod tests {
         assert_eq!(kinds, ["area", "choice", "number", "flag", "json"]);
         let input = read(
             &schema,
-            &form(&[
+            &CheckedForm::filled(&[
                 ("in.code", "a\r\nb"),
                 ("in.language", ""),
                 ("in.depth", "3"),
@@ -200,7 +191,11 @@ mod tests {
             input.unwrap(),
             json!({ "code": "a\nb", "depth": 3, "strict": false, "extra": [1] })
         );
-        let errors = read(&schema, &form(&[("in.depth", "NaN"), ("in.extra", "[")])).unwrap_err();
+        let errors = read(
+            &schema,
+            &CheckedForm::filled(&[("in.depth", "NaN"), ("in.extra", "[")]),
+        )
+        .unwrap_err();
         let fields: Vec<_> = errors.0.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(fields, ["depth", "extra"]);
     }
@@ -210,7 +205,7 @@ mod tests {
         let schema = json!({ "type": "array" });
         assert_eq!(controls(&schema)[0].name, WHOLE);
         assert_eq!(
-            read(&schema, &form(&[(WHOLE, "[1, 2]")])).unwrap(),
+            read(&schema, &CheckedForm::filled(&[(WHOLE, "[1, 2]")])).unwrap(),
             json!([1, 2])
         );
     }

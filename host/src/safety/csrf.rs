@@ -63,6 +63,17 @@ impl CheckedForm {
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
     }
+
+    /// A form that a test filled in.
+    #[cfg(test)]
+    pub(crate) fn filled(pairs: &[(&str, &str)]) -> Self {
+        Self(
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        )
+    }
 }
 
 impl FromRequest for CheckedForm {

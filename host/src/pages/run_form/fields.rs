@@ -119,15 +119,6 @@ fn text(value: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn form(pairs: &[(&str, &str)]) -> CheckedForm {
-        CheckedForm(
-            pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
-    }
-
     #[test]
     fn the_default_form_reads_back_as_nothing_but_defaults() {
         let read = read(&CheckedForm(texts(&Value::Null))).unwrap();
@@ -147,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused_at_its_field() {
-        let wrong = form(&[
+        let wrong = CheckedForm::filled(&[
             ("train.learning_rate", "NaN"),
             ("train.weight_decay", "inf"),
             ("train.epochs", "2.5"),
