@@ -73,6 +73,18 @@ impl Store {
 
 /// See [`Store::migrate`].
 pub(crate) fn migrate(connection: &mut AnyConnection) -> Result<Vec<String>, Error> {
+    // Even asking what is applied makes PostgreSQL's table of migrations, which two may not do at once.
+    if let AnyConnection::Postgres(inner) = connection {
+        inner.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
+    }
+    let result = migrate_alone(connection);
+    if let AnyConnection::Postgres(inner) = connection {
+        inner.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})"))?;
+    }
+    result
+}
+
+fn migrate_alone(connection: &mut AnyConnection) -> Result<Vec<String>, Error> {
     let known = known(connection)?;
     if let Some(version) = applied(connection)?
         .into_iter()
@@ -95,12 +107,7 @@ pub(crate) fn migrate(connection: &mut AnyConnection) -> Result<Vec<String>, Err
             }
             result?
         }
-        AnyConnection::Postgres(inner) => {
-            inner.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
-            let result = run_pending(inner, POSTGRES);
-            inner.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})"))?;
-            result?
-        }
+        AnyConnection::Postgres(inner) => run_pending(inner, POSTGRES)?,
     };
     if !names.is_empty() {
         let took_ms = (Utc::now() - begun).num_milliseconds();
