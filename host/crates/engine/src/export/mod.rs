@@ -28,8 +28,9 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path, dtype: Option<ModelDty
     read_adapter(&mut decoder, adapter, false)?;
     for linear in decoder.linears() {
         if let Some(lora) = &linear.lora {
+            // Loaded in f32, so that this is the weight itself and no copy.
             ops::matmul_into(
-                &linear.weight.value,
+                &linear.weight.dense()?,
                 &lora.b.value,
                 &lora.a.value,
                 lora.scale,

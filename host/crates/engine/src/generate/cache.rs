@@ -39,8 +39,9 @@ impl Cache {
         }
         let x = last.expect("there is always a token to take in");
         let row = x.narrow(0, x.dims()[0] - 1, 1)?;
-        let normed = ops::rms_norm(&row, &decoder.norm.f32()?, decoder.description.norm_eps)?;
-        let logits = ops::matmul(&normed, &decoder.head_weight().f32()?.t()?)?;
+        let normed = ops::rms_norm(&row, &decoder.norm.value, decoder.description.norm_eps)?;
+        let logits = ops::unwritten_tensor(&[1, decoder.description.vocab])?;
+        decoder.head_weight().product(&logits, &normed, 1.0, 0.0)?;
         Ok(logits.flatten_all()?.to_vec1()?)
     }
 
@@ -60,7 +61,7 @@ impl Cache {
             pass,
         };
         let ids = Tensor::from_vec(tokens.to_vec(), new, &Device::Cpu)?;
-        let mut x = ops::gather(&decoder.embedding.value, &ids)?;
+        let mut x = decoder.embedding.gather(&ids)?;
         for (block, (keys, values)) in decoder.blocks.iter().zip(&self.layers) {
             let (qkv, _) = block.project(&x, &setting)?;
             let attended = attend(&qkv, keys, values, self.len, &heads)?;

@@ -27,7 +27,7 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
         .filter(|linear| chosen.contains(&linear.name))
     {
         let rank = settings.rank(&linear.name);
-        let (out, input) = linear.weight.value.dims2()?;
+        let (out, input) = linear.weight.shape();
         let (name_a, name_b) = names(&linear.name);
         // PEFT: Kaiming-uniform with a = sqrt(5) is uniform within 1 / sqrt(inputs); `gaussian` has deviation 1 / r.
         let mut generator = named_generator(seed, &name_a);
@@ -88,7 +88,7 @@ fn read_tensors(
             linear.lora = None;
             continue;
         }
-        let (out, input) = linear.weight.value.dims2()?;
+        let (out, input) = linear.weight.shape();
         let rank = settings.rank(&linear.name);
         let fits = weights.shape(&name_a) == Some(&[rank, input])
             && weights.shape(&name_b) == Some(&[out, rank]);

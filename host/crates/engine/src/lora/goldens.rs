@@ -231,7 +231,7 @@ fn a_fresh_adapter_changes_nothing_yet_and_begins_as_in_peft() {
     for linear in decoder.linears() {
         let lora = linear.lora.as_ref().unwrap();
         let (a, b) = (values(&lora.a.value), values(&lora.b.value));
-        let bound = 1.0 / (linear.weight.value.dims()[1] as f32).sqrt();
+        let bound = 1.0 / (linear.weight.shape().1 as f32).sqrt();
         let largest = a.iter().fold(0f32, |largest, x| largest.max(x.abs()));
         assert!(
             largest <= bound && largest > 0.95 * bound,

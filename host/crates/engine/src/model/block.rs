@@ -48,7 +48,7 @@ impl Block {
         setting: &Setting<'_>,
     ) -> Result<(Tensor, [Option<Tensor>; 3])> {
         let (heads, pass) = (setting.heads, setting.pass);
-        let normed = ops::rms_norm(x, &self.input_norm.f32()?, self.eps)?;
+        let normed = ops::rms_norm(x, &self.input_norm.value, self.eps)?;
         let qkv = ops::unwritten_tensor(&[x.dims()[0], heads.qkv_width()])?;
         let [q, k, v] = thirds(&qkv, heads)?;
         let low = [
@@ -77,8 +77,8 @@ impl Block {
     ) -> Result<(Tensor, Tensor, Tensor, [Option<Tensor>; 4])> {
         let middle = ops::copy(x)?;
         let low_o = self.o.forward(attended, &middle, true, pass)?;
-        let normed = ops::rms_norm(&middle, &self.post_norm.f32()?, self.eps)?;
-        let width = self.gate.weight.value.dims()[0];
+        let normed = ops::rms_norm(&middle, &self.post_norm.value, self.eps)?;
+        let width = self.gate.weight.outputs();
         let gate_up = ops::unwritten_tensor(&[x.dims()[0], 2 * width])?;
         let low_gate = self
             .gate
@@ -133,7 +133,7 @@ impl Block {
         } = saved;
         let [low_q, low_k, low_v, low_o, low_gate, low_up, low_down] = &low;
         let rows = x.dims()[0];
-        let width = self.gate.weight.value.dims()[0];
+        let width = self.gate.weight.outputs();
 
         let product = ops::swiglu(&gate_up)?;
         let d_product = ops::unwritten_tensor(&[rows, width])?;
@@ -152,8 +152,8 @@ impl Block {
             gate_up.narrow(1, 0, width)?,
             gate_up.narrow(1, width, width)?,
         );
-        let weight = self.post_norm.f32()?;
-        let normed = ops::rms_norm(&middle, &weight, self.eps)?;
+        let weight = &self.post_norm.value;
+        let normed = ops::rms_norm(&middle, weight, self.eps)?;
         let d_normed = ops::unwritten_tensor(x.dims())?;
         self.gate.backward(
             &normed,
@@ -166,7 +166,7 @@ impl Block {
         self.up
             .backward(&normed, low_up.as_ref(), &d_up, Some(&d_normed), true, pass)?;
         drop((normed, d_gate, d_up, gate_up));
-        ops::rms_norm_backward(dx, &middle, &weight, &d_normed, self.eps)?;
+        ops::rms_norm_backward(dx, &middle, weight, &d_normed, self.eps)?;
         if let Some(grad) = &self.post_norm.grad {
             ops::rms_norm_weight_gradient(grad, &middle, &d_normed, self.eps)?;
         }
@@ -194,8 +194,8 @@ impl Block {
             true,
         )?;
         let [dq, dk, dv] = thirds(&d_qkv, heads)?;
-        let weight = self.input_norm.f32()?;
-        let normed = ops::rms_norm(&x, &weight, self.eps)?;
+        let weight = &self.input_norm.value;
+        let normed = ops::rms_norm(&x, weight, self.eps)?;
         let needed = (below || self.input_norm.grad.is_some()).then_some(&d_normed);
         self.q
             .backward(&normed, low_q.as_ref(), &dq, needed, false, pass)?;
@@ -204,7 +204,7 @@ impl Block {
         self.v
             .backward(&normed, low_v.as_ref(), &dv, needed, true, pass)?;
         if let Some(d_normed) = needed {
-            ops::rms_norm_backward(dx, &x, &weight, d_normed, self.eps)?;
+            ops::rms_norm_backward(dx, &x, weight, d_normed, self.eps)?;
             if let Some(grad) = &self.input_norm.grad {
                 ops::rms_norm_weight_gradient(grad, &x, d_normed, self.eps)?;
             }

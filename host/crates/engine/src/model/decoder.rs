@@ -2,7 +2,7 @@ use candle_core::Tensor;
 
 use super::block::{Saved, Setting};
 use super::rope::{inverse_frequencies, rotary_table};
-use super::{Batch, Block, Description, Linear, Parameter, Pass};
+use super::{Batch, Block, Description, Linear, Matrix, Parameter, Pass};
 use crate::Result;
 use crate::ops::{self, Heads};
 
@@ -11,12 +11,53 @@ use crate::ops::{self, Heads};
 pub(crate) struct Decoder {
     pub(crate) description: Description,
     /// [V, H].
-    pub(crate) embedding: Parameter,
+    pub(crate) embedding: Matrix,
     pub(crate) blocks: Vec<Block>,
     pub(crate) norm: Parameter,
     /// [V, H]; `None` where the head is the embedding.
-    pub(crate) head: Option<Parameter>,
+    pub(crate) head: Option<Matrix>,
     frequencies: Vec<f32>,
+}
+
+/// One tensor of the base.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Stored<'a> {
+    Vector(&'a Parameter),
+    Matrix(&'a Matrix),
+}
+
+impl<'a> Stored<'a> {
+    /// Its name in the checkpoint.
+    pub(crate) fn name(&self) -> &'a str {
+        match self {
+            Self::Vector(vector) => &vector.name,
+            Self::Matrix(matrix) => matrix.name(),
+        }
+    }
+
+    /// Number of its elements.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Vector(vector) => vector.len(),
+            Self::Matrix(matrix) => matrix.len(),
+        }
+    }
+
+    /// Its values in f32; a copy where they are held otherwise.
+    pub(crate) fn dense(&self) -> Result<Tensor> {
+        match self {
+            Self::Vector(vector) => Ok(vector.value.clone()),
+            Self::Matrix(matrix) => matrix.dense(),
+        }
+    }
+
+    /// The parameter that it is, where it is held in f32.
+    pub(crate) fn parameter(&self) -> Option<&'a Parameter> {
+        match self {
+            Self::Vector(vector) => Some(vector),
+            Self::Matrix(matrix) => matrix.parameter(),
+        }
+    }
 }
 
 /// Bytes of logits that are held at a time. More rows at once make a better matrix product; the whole of them would
@@ -26,10 +67,10 @@ const LOGITS: usize = 64 << 20;
 impl Decoder {
     pub(crate) fn new(
         description: Description,
-        embedding: Parameter,
+        embedding: Matrix,
         blocks: Vec<Block>,
         norm: Parameter,
-        head: Option<Parameter>,
+        head: Option<Matrix>,
     ) -> Self {
         let frequencies = inverse_frequencies(&description);
         Self {
@@ -59,7 +100,7 @@ impl Decoder {
     }
 
     /// The weight of the head: [V, H].
-    pub(crate) fn head_weight(&self) -> &Parameter {
+    pub(crate) fn head_weight(&self) -> &Matrix {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
@@ -73,7 +114,7 @@ impl Decoder {
             positions: &batch.positions,
             pass,
         };
-        let mut x = ops::gather(&self.embedding.value, &batch.ids)?;
+        let mut x = self.embedding.gather(&batch.ids)?;
         for block in &self.blocks {
             x = block.forward(x, &setting)?.0;
         }
@@ -90,8 +131,10 @@ impl Decoder {
                 dropout: None,
             },
         )?;
-        let normed = ops::rms_norm(&x, &self.norm.f32()?, self.description.norm_eps)?;
-        Ok(ops::matmul(&normed, &self.head_weight().f32()?.t()?)?)
+        let normed = ops::rms_norm(&x, &self.norm.value, self.description.norm_eps)?;
+        let logits = ops::unwritten_tensor(&[batch.tokens, self.description.vocab])?;
+        self.head_weight().product(&logits, &normed, 1.0, 0.0)?;
+        Ok(logits)
     }
 
     /// Sum of the losses of a batch's supervised tokens.
@@ -105,7 +148,7 @@ impl Decoder {
         )?;
         let normed = ops::rms_norm(
             &ops::gather(&x, &batch.rows)?,
-            &self.norm.f32()?,
+            &self.norm.value,
             self.description.norm_eps,
         )?;
         self.head_loss(&normed, &batch.targets, None)
@@ -134,7 +177,7 @@ impl Decoder {
         };
         let lowest = self.lowest_trainable();
 
-        let mut x = ops::gather(&self.embedding.value, &batch.ids)?;
+        let mut x = self.embedding.gather(&batch.ids)?;
         let mut saved: Vec<Saved> = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
             let (out, keep) = block.forward(x, &setting)?;
@@ -145,10 +188,10 @@ impl Decoder {
         }
 
         let eps = self.description.norm_eps;
-        let weight = self.norm.f32()?;
+        let weight = &self.norm.value;
         let chosen = ops::gather(&x, &batch.rows)?;
         drop(x);
-        let normed = ops::rms_norm(&chosen, &weight, eps)?;
+        let normed = ops::rms_norm(&chosen, weight, eps)?;
         let d_normed = ops::unwritten_tensor(normed.dims())?;
         let loss = self.head_loss(&normed, &batch.targets, Some((&d_normed, scale)))?;
         drop(normed);
@@ -156,7 +199,7 @@ impl Decoder {
             ops::rms_norm_weight_gradient(grad, &chosen, &d_normed, eps)?;
         }
         let d_chosen = Tensor::zeros_like(&chosen)?;
-        ops::rms_norm_backward(&d_chosen, &chosen, &weight, &d_normed, eps)?;
+        ops::rms_norm_backward(&d_chosen, &chosen, weight, &d_normed, eps)?;
         let shape = (batch.tokens, self.description.hidden);
         let dx = Tensor::zeros(shape, candle_core::DType::F32, d_chosen.device())?;
         ops::scatter_add(&dx, &batch.rows, &d_chosen)?;
@@ -166,10 +209,10 @@ impl Decoder {
             let keep = saved
                 .pop()
                 .expect("one for each layer from the lowest that trains");
-            let below = index > lowest || self.embedding.grad.is_some();
+            let below = index > lowest || self.embedding.grad().is_some();
             block.backward(&dx, keep, &setting, below)?;
         }
-        if let Some(grad) = &self.embedding.grad {
+        if let Some(grad) = self.embedding.grad() {
             ops::scatter_add(grad, &batch.ids, &dx)?;
         }
         Ok(loss)
@@ -183,8 +226,6 @@ impl Decoder {
         gradient: Option<(&Tensor, f32)>,
     ) -> Result<f64> {
         let head = self.head_weight();
-        let weight = head.f32()?;
-        let transposed = weight.t()?;
         let rows = normed.dims()[0];
         let chunk = (LOGITS / 4 / self.description.vocab).clamp(16, rows.max(16));
         // One buffer for all chunks: it is the largest tensor of a step, too large for the allocator to keep.
@@ -194,7 +235,7 @@ impl Decoder {
             let len = chunk.min(rows - from);
             let (part, targets) = (normed.narrow(0, from, len)?, targets.narrow(0, from, len)?);
             let logits = buffer.narrow(0, 0, len)?;
-            ops::matmul_into(&logits, &part, &transposed, 1.0, 0.0)?;
+            head.product(&logits, &part, 1.0, 0.0)?;
             let statistics = ops::cross_entropy(&logits, &targets)?;
             loss += statistics
                 .to_vec2::<f32>()?
@@ -203,8 +244,8 @@ impl Decoder {
                 .sum::<f64>();
             if let Some((d_normed, scale)) = gradient {
                 ops::cross_entropy_gradient(&logits, &statistics, &targets, scale)?;
-                ops::matmul_into(&d_normed.narrow(0, from, len)?, &logits, &weight, 1.0, 0.0)?;
-                if let Some(grad) = &head.grad {
+                head.product_back(&d_normed.narrow(0, from, len)?, &logits, 1.0, 0.0)?;
+                if let Some(grad) = head.grad() {
                     ops::matmul_into(grad, &logits.t()?, &part, 1.0, 1.0)?;
                 }
             }
@@ -214,14 +255,14 @@ impl Decoder {
 
     /// Index of the lowest layer that holds something that trains: below it no gradient is needed.
     fn lowest_trainable(&self) -> usize {
-        if self.embedding.grad.is_some() {
+        if self.embedding.grad().is_some() {
             return 0;
         }
         let trains = |block: &Block| {
             block
                 .linears()
                 .iter()
-                .any(|linear| linear.lora.is_some() || linear.weight.grad.is_some())
+                .any(|linear| linear.lora.is_some() || linear.weight.grad().is_some())
         };
         self.blocks
             .iter()
@@ -239,19 +280,19 @@ impl Decoder {
         self.blocks.iter_mut().flat_map(|block| block.linears_mut())
     }
 
-    /// Every parameter of the base, by its name in the checkpoint.
-    pub(crate) fn base_parameters(&self) -> Vec<&Parameter> {
-        let mut all = vec![&self.embedding];
+    /// Every tensor of the base, in the order of the layers.
+    pub(crate) fn base(&self) -> Vec<Stored<'_>> {
+        let mut all = vec![Stored::Matrix(&self.embedding)];
         for block in &self.blocks {
-            all.push(&block.input_norm);
+            all.push(Stored::Vector(&block.input_norm));
             for linear in block.linears() {
-                all.push(&linear.weight);
-                all.extend(linear.bias.as_ref());
+                all.push(Stored::Matrix(&linear.weight));
+                all.extend(linear.bias.as_ref().map(Stored::Vector));
             }
-            all.push(&block.post_norm);
+            all.push(Stored::Vector(&block.post_norm));
         }
-        all.push(&self.norm);
-        all.extend(self.head.as_ref());
+        all.push(Stored::Vector(&self.norm));
+        all.extend(self.head.as_ref().map(Stored::Matrix));
         all
     }
 
@@ -265,7 +306,7 @@ impl Decoder {
 
     /// What the optimizer changes.
     pub(crate) fn trainable(&self) -> Vec<&Parameter> {
-        let mut all = self.base_parameters();
+        let mut all: Vec<&Parameter> = self.base().iter().filter_map(Stored::parameter).collect();
         all.extend(self.adapter_parameters());
         all.retain(|parameter| parameter.grad.is_some());
         all

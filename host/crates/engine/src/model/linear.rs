@@ -1,6 +1,6 @@
 use candle_core::Tensor;
 
-use super::Parameter;
+use super::{Matrix, Parameter};
 use crate::Result;
 use crate::ops;
 
@@ -10,7 +10,7 @@ pub(crate) struct Linear {
     /// The module's path, as PEFT matches it: `model.layers.0.self_attn.q_proj`.
     pub(crate) name: String,
     /// [out, in].
-    pub(crate) weight: Parameter,
+    pub(crate) weight: Matrix,
     /// [out].
     pub(crate) bias: Option<Parameter>,
     pub(crate) lora: Option<Lora>,
@@ -47,15 +47,9 @@ impl Linear {
         add: bool,
         pass: Pass,
     ) -> Result<Option<Tensor>> {
-        ops::matmul_into(
-            y,
-            x,
-            &self.weight.f32()?.t()?,
-            1.0,
-            f32::from(u8::from(add)),
-        )?;
+        self.weight.product(y, x, 1.0, f32::from(u8::from(add)))?;
         if let Some(bias) = &self.bias {
-            ops::add_bias(y, &bias.f32()?)?;
+            ops::add_bias(y, &bias.value)?;
         }
         let Some(lora) = self.lora.as_ref().filter(|_| pass.adapter) else {
             return Ok(None);
@@ -79,14 +73,15 @@ impl Linear {
         add: bool,
         pass: Pass,
     ) -> Result<()> {
-        if let Some(grad) = &self.weight.grad {
+        if let Some(grad) = self.weight.grad() {
             ops::matmul_into(grad, &dy.t()?, x, 1.0, 1.0)?;
         }
         if let Some(grad) = self.bias.as_ref().and_then(|bias| bias.grad.as_ref()) {
             ops::add_row_sum(grad, dy)?;
         }
         if let Some(dx) = dx {
-            ops::matmul_into(dx, dy, &self.weight.f32()?, 1.0, f32::from(u8::from(add)))?;
+            self.weight
+                .product_back(dx, dy, 1.0, f32::from(u8::from(add)))?;
         }
         let (Some(lora), Some(low)) = (&self.lora, low) else {
             return Ok(());

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Block, Decoder, Description, Linear, Parameter, Weights};
+use super::{Block, Decoder, Description, Linear, Matrix, Parameter, Weights};
 use crate::{Error, Result};
 
 /// How a model is read.
@@ -94,15 +94,15 @@ struct Reader {
 impl Reader {
     fn read(mut self) -> Result<Decoder> {
         let d = self.description.clone();
-        let embedding = self.parameter("model.embed_tokens.weight", &[d.vocab, d.hidden], true)?;
+        let embedding = self.matrix("model.embed_tokens.weight", &[d.vocab, d.hidden])?;
         let mut blocks = Vec::new();
         for layer in 0..d.layers {
             blocks.push(self.block(layer, &d)?);
         }
-        let norm = self.parameter("model.norm.weight", &[d.hidden], false)?;
+        let norm = self.vector("model.norm.weight", d.hidden)?;
         let head = match d.tied_head {
             true => None,
-            false => Some(self.parameter("lm_head.weight", &[d.vocab, d.hidden], true)?),
+            false => Some(self.matrix("lm_head.weight", &[d.vocab, d.hidden])?),
         };
         if let Source::Files(weights) = self.source {
             weights.finish(|name| {
@@ -118,9 +118,9 @@ impl Reader {
         let mut linear = |name: &str, out: usize, input: usize, bias: bool| {
             let name = format!("{prefix}.{name}");
             Ok::<_, Error>(Linear {
-                weight: self.parameter(&format!("{name}.weight"), &[out, input], true)?,
+                weight: self.matrix(&format!("{name}.weight"), &[out, input])?,
                 bias: bias
-                    .then(|| self.parameter(&format!("{name}.bias"), &[out], false))
+                    .then(|| self.vector(&format!("{name}.bias"), out))
                     .transpose()?,
                 lora: None,
                 name,
@@ -134,23 +134,19 @@ impl Reader {
             gate: linear("mlp.gate_proj", d.intermediate, d.hidden, d.mlp_bias)?,
             up: linear("mlp.up_proj", d.intermediate, d.hidden, d.mlp_bias)?,
             down: linear("mlp.down_proj", d.hidden, d.intermediate, d.mlp_bias)?,
-            input_norm: self.parameter(
-                &format!("{prefix}.input_layernorm.weight"),
-                &[d.hidden],
-                false,
-            )?,
-            post_norm: self.parameter(
+            input_norm: self.vector(&format!("{prefix}.input_layernorm.weight"), d.hidden)?,
+            post_norm: self.vector(
                 &format!("{prefix}.post_attention_layernorm.weight"),
-                &[d.hidden],
-                false,
+                d.hidden,
             )?,
             eps: d.norm_eps,
         })
     }
 
-    /// Vectors (norms, biases) are small and stay in f32; matrices are held as asked.
-    fn parameter(&mut self, name: &str, shape: &[usize], matrix: bool) -> Result<Parameter> {
-        let dtype = if self.loading.trainable || !matrix {
+    /// A matrix, held as asked.
+    fn matrix(&mut self, name: &str, shape: &[usize]) -> Result<Matrix> {
+        let trainable = self.loading.trainable;
+        let dtype = if trainable {
             DType::F32
         } else {
             self.loading.dtype
@@ -159,18 +155,25 @@ impl Reader {
             Source::Files(weights) => weights.take(name, shape, dtype)?,
             Source::Random { seed, deviation } => {
                 let count = shape.iter().product();
-                let values = match (matrix, name.ends_with(".bias")) {
-                    (true, _) => normal(&mut named_generator(*seed, name), count, *deviation),
-                    (false, true) => vec![0.0; count],
-                    (false, false) => vec![1.0; count],
-                };
+                let values = normal(&mut named_generator(*seed, name), count, *deviation);
                 Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?
             }
         };
-        if self.loading.trainable {
-            Parameter::trainable(name.to_owned(), &value)
-        } else {
-            Ok(Parameter::frozen(name.to_owned(), value))
+        Matrix::new(name.to_owned(), value, trainable)
+    }
+
+    /// A norm's weight or a bias: small, and always held in f32.
+    fn vector(&mut self, name: &str, len: usize) -> Result<Parameter> {
+        let value = match &mut self.source {
+            Source::Files(weights) => weights.take(name, &[len], DType::F32)?,
+            Source::Random { .. } => {
+                let value = f32::from(u8::from(!name.ends_with(".bias")));
+                Tensor::from_vec(vec![value; len], len, &Device::Cpu)?
+            }
+        };
+        match self.loading.trainable {
+            true => Parameter::trainable(name.to_owned(), &value),
+            false => Ok(Parameter::frozen(name.to_owned(), value)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! One decoder, described by data read from `config.json`, with a hand-written forward and backward.
 //!
 //! `description` says what a model is, `family` which kinds work, `weights` reads safetensors, `load` puts them
-//! together; `linear`, `block` and `decoder` compute. Everything is f32; frozen matrices may be held in f16 or bf16
-//! and are widened when they are used. No autograd graph is ever built: a backward pass calls the ops in reverse, never
+//! together; `matrix`, `linear`, `block` and `decoder` compute. Everything is f32; frozen matrices may be held
+//! otherwise and are widened a few rows at a time when they are used. No autograd graph is ever built: a backward pass calls the ops in reverse, never
 //! computes the gradient of a frozen weight, and keeps only what it needs.
 
 mod batch;
@@ -12,16 +12,18 @@ mod description;
 mod family;
 mod linear;
 mod load;
+mod matrix;
 mod parameter;
 mod rope;
 pub(crate) mod weights;
 
 pub(crate) use batch::Batch;
 pub(crate) use block::{Block, Setting, thirds};
-pub(crate) use decoder::Decoder;
+pub(crate) use decoder::{Decoder, Stored};
 pub(crate) use description::Description;
 pub(crate) use linear::{Linear, Lora, Pass};
 pub(crate) use load::{Loading, check_folder, named_generator, normal, uniform};
+pub(crate) use matrix::Matrix;
 pub(crate) use parameter::Parameter;
 pub(crate) use rope::rotary_table;
 pub(crate) use weights::Weights;

@@ -3,7 +3,7 @@ use candle_core::{DType, Tensor};
 use crate::Result;
 use crate::ops;
 
-/// One named tensor of a model or an adapter.
+/// One named tensor of a model or an adapter, in f32. A frozen [`Matrix`](super::Matrix) may be held otherwise.
 #[derive(Debug, Clone)]
 pub(crate) struct Parameter {
     /// Its name in the checkpoint.
@@ -34,11 +34,6 @@ impl Parameter {
             value,
             grad: Some(grad),
         })
-    }
-
-    /// The values in f32.
-    pub(crate) fn f32(&self) -> Result<Tensor> {
-        Ok(ops::widen(&self.value)?)
     }
 
     pub(crate) fn len(&self) -> u64 {

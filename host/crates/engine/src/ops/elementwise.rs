@@ -256,16 +256,25 @@ pub(crate) fn squared_norm(x: &Tensor) -> Result<f64> {
 
 struct Widen;
 
-impl CustomOp1 for Widen {
+impl InplaceOp2 for Widen {
     fn name(&self) -> &'static str {
         "widen"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        y: &mut CpuStorage,
+        y_layout: &Layout,
+        x: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<()> {
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("widen: needs a contiguous tensor")
         };
-        let mut out = unwritten(end - start);
+        let out = floats_mut("widen", y, y_layout)?;
+        if out.len() != end - start {
+            bail!("widen: {} values into {}", end - start, out.len());
+        }
         const TASK: usize = 1 << 16;
         match x {
             CpuStorage::BF16(x) => {
@@ -281,7 +290,7 @@ impl CustomOp1 for Widen {
             }
             _ => bail!("widen: needs f16 or bf16"),
         }
-        Ok((CpuStorage::F32(out), layout.shape().clone()))
+        Ok(())
     }
 }
 
@@ -293,13 +302,19 @@ vectorized! {
     }
 }
 
+/// `y = x` for an f32 `y` and an `x` in f16 or bf16.
+pub(crate) fn widen_into(y: &Tensor, x: &Tensor) -> Result<()> {
+    y.inplace_op2(x, &Widen)
+}
+
 /// The tensor in f32; itself, without a copy, where it is that already.
 pub(crate) fn widen(x: &Tensor) -> Result<Tensor> {
     if x.dtype() == candle_core::DType::F32 {
-        Ok(x.clone())
-    } else {
-        x.apply_op1_no_bwd(&Widen)
+        return Ok(x.clone());
     }
+    let y = super::unwritten_tensor(x.dims())?;
+    widen_into(&y, x)?;
+    Ok(y)
 }
 
 struct Assign;

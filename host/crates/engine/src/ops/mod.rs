@@ -20,7 +20,8 @@ mod tests;
 pub(crate) use attention::{Heads, Span, attention, attention_backward, attention_cached};
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient};
 pub(crate) use elementwise::{
-    add, add_bias, add_row_sum, assign, copy, dropout, seed_of, squared_norm, widen, zero,
+    add, add_bias, add_row_sum, assign, copy, dropout, seed_of, squared_norm, widen, widen_into,
+    zero,
 };
 pub(crate) use embedding::{gather, scatter_add};
 pub(crate) use matmul::{matmul, matmul_into};

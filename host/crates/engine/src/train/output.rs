@@ -66,9 +66,10 @@ pub(super) fn write_weights(
         table.insert(key.to_owned(), json!(word));
     }
     write_json(&folder.join("config.json"), &config)?;
-    let parameters = decoder.base_parameters().into_iter();
-    let tensors = parameters
-        .map(|parameter| (parameter.name.clone(), parameter.value.clone()))
-        .collect();
+    let tensors = decoder
+        .base()
+        .iter()
+        .map(|stored| Ok((stored.name().to_owned(), stored.dense()?)))
+        .collect::<Result<_>>()?;
     weights::write(&folder.join("model.safetensors"), tensors, dtype)
 }

@@ -10,7 +10,7 @@ use super::setup::{Setup, dtype, log, set_up};
 use super::{Report, StopFlag, TrainOptions, check_config};
 use crate::data::Sample;
 use crate::lora::write_adapter;
-use crate::model::Batch;
+use crate::model::{Batch, Stored};
 use crate::optim::{AdamW, AdamWSettings, Schedule, clip_factor, gradient_norm};
 use crate::{Error, Result, files, ops};
 
@@ -138,7 +138,7 @@ impl<'a> Trainer<'a> {
         emit(RunEvent::Started {
             run: options.run.clone(),
             trainable_parameters: parameters(setup.decoder.trainable()),
-            all_parameters: parameters(setup.decoder.base_parameters())
+            all_parameters: setup.decoder.base().iter().map(Stored::len).sum::<u64>()
                 + parameters(setup.decoder.adapter_parameters()),
             supervised_tokens_per_epoch: setup
                 .train
