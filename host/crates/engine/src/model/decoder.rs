@@ -91,6 +91,8 @@ impl Decoder {
             kv_heads: d.kv_heads,
             head_dim: d.head_dim,
             scale: 1.0 / (d.head_dim as f32).sqrt(),
+            softcap: None,
+            window: None,
             spans,
         }
     }

@@ -106,14 +106,21 @@ fn plain_attention(qkv: &Tensor, heads: &Heads) -> Vec<f64> {
                 let k_at = (heads.heads + head / group) * dim;
                 let v_at = k_at + heads.kv_heads * dim;
                 let row = |at: usize| &all[span.start + at];
-                let scores: Vec<f64> = (0..=i)
+                let first = heads
+                    .window
+                    .map_or(0, |window| (i + 1).saturating_sub(window));
+                let scores: Vec<f64> = (first..=i)
                     .map(|j| {
                         let dot: f64 = (0..dim)
                             .map(|d| {
                                 f64::from(row(i)[head * dim + d]) * f64::from(row(j)[k_at + d])
                             })
                             .sum();
-                        (dot * f64::from(heads.scale)).exp()
+                        let score = dot * f64::from(heads.scale);
+                        let capped = heads.softcap.map_or(score, |cap| {
+                            f64::from(cap) * (score / f64::from(cap)).tanh()
+                        });
+                        capped.exp()
                     })
                     .collect();
                 let total: f64 = scores.iter().sum();
@@ -121,7 +128,7 @@ fn plain_attention(qkv: &Tensor, heads: &Heads) -> Vec<f64> {
                     let sum: f64 = scores
                         .iter()
                         .enumerate()
-                        .map(|(j, s)| s * f64::from(row(j)[v_at + d]))
+                        .map(|(j, s)| s * f64::from(row(first + j)[v_at + d]))
                         .sum();
                     sum / total
                 }));
@@ -131,71 +138,79 @@ fn plain_attention(qkv: &Tensor, heads: &Heads) -> Vec<f64> {
     out
 }
 
-fn heads() -> Heads {
+/// Full attention, a window within a block, one over blocks, a soft cap, and both together.
+fn kinds_of_heads() -> Vec<Heads> {
     let span = |start, len| Span { start, len };
-    Heads {
+    [
+        (None, None),
+        (Some(7), None),
+        (Some(100), None),
+        (None, Some(1.5)),
+        (Some(65), Some(0.8)),
+        (Some(1), None),
+    ]
+    .into_iter()
+    .map(|(window, softcap)| Heads {
         heads: 4,
         kv_heads: 2,
         head_dim: 6,
         scale: 0.7,
+        softcap,
+        window,
         spans: [span(0, 70), span(70, 1), span(71, 133)].into(),
-    }
+    })
+    .collect()
 }
 
 #[test]
 fn attention_of_packed_sequences_is_plain_attention_of_each() {
-    let heads = heads();
-    let qkv = random(1, &[204, heads.qkv_width()]);
-    let expected = plain_attention(&qkv, &heads);
-    for (got, expected) in values(&attention(&qkv, &heads).unwrap())
-        .iter()
-        .zip(&expected)
-    {
-        assert!(
-            (f64::from(*got) - expected).abs() < 1e-5,
-            "{got} {expected}"
-        );
-    }
-    // The same for the last rows of one sequence over cached keys.
-    let one = Heads {
-        spans: [Span { start: 0, len: 133 }].into(),
-        ..heads
-    };
-    let tail = qkv.narrow(0, 71, 133).unwrap();
-    let block = |column: usize, width: usize, from: usize| {
-        tail.narrow(1, column, width)
-            .unwrap()
-            .narrow(0, from, 133 - from)
-            .unwrap()
-            .contiguous()
-            .unwrap()
-    };
-    let (q, k, v) = (block(0, 24, 30), block(24, 12, 0), block(36, 12, 0));
-    let cached = values(&attention_cached(&q, &k, &v, &one).unwrap());
-    for (got, expected) in cached.iter().zip(&expected[(71 + 30) * 24..]) {
-        assert!(
-            (f64::from(*got) - expected).abs() < 1e-5,
-            "{got} {expected}"
-        );
+    for heads in kinds_of_heads() {
+        let qkv = random(1, &[204, heads.qkv_width()]);
+        let expected = plain_attention(&qkv, &heads);
+        let close = |got: &Tensor, expected: &[f64]| {
+            for (got, expected) in values(got).iter().zip(expected) {
+                let error = (f64::from(*got) - expected).abs();
+                assert!(error < 1e-5, "{heads:?}: {got} {expected}");
+            }
+        };
+        close(&attention(&qkv, &heads).unwrap(), &expected);
+        // The same for the last rows of one sequence over cached keys.
+        let one = Heads {
+            spans: [Span { start: 0, len: 133 }].into(),
+            ..heads.clone()
+        };
+        let tail = qkv.narrow(0, 71, 133).unwrap();
+        let block = |column: usize, width: usize, from: usize| {
+            tail.narrow(1, column, width)
+                .unwrap()
+                .narrow(0, from, 133 - from)
+                .unwrap()
+                .contiguous()
+                .unwrap()
+        };
+        let (q, k, v) = (block(0, 24, 30), block(24, 12, 0), block(36, 12, 0));
+        let cached = attention_cached(&q, &k, &v, &one).unwrap();
+        close(&cached, &expected[(71 + 30) * 24..]);
     }
 }
 
 #[test]
 fn attention_backward_is_the_slope_of_its_forward() {
-    let heads = heads();
-    let (qkv, dy) = (
-        random(1, &[204, heads.qkv_width()]),
-        random(2, &[204, heads.q_width()]),
-    );
-    let gradient = attention_backward(&qkv, &dy, &heads).unwrap();
-    let dy: Vec<f64> = values(&dy).into_iter().map(f64::from).collect();
-    assert_gradient("qkv", &qkv, &gradient, |qkv| {
-        plain_attention(qkv, &heads)
-            .iter()
-            .zip(&dy)
-            .map(|(y, w)| y * w)
-            .sum()
-    });
+    for heads in kinds_of_heads() {
+        let (qkv, dy) = (
+            random(1, &[204, heads.qkv_width()]),
+            random(2, &[204, heads.q_width()]),
+        );
+        let gradient = attention_backward(&qkv, &dy, &heads).unwrap();
+        let dy: Vec<f64> = values(&dy).into_iter().map(f64::from).collect();
+        assert_gradient(&format!("{heads:?}"), &qkv, &gradient, |qkv| {
+            plain_attention(qkv, &heads)
+                .iter()
+                .zip(&dy)
+                .map(|(y, w)| y * w)
+                .sum()
+        });
+    }
 }
 
 #[test]

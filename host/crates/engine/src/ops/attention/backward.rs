@@ -3,23 +3,43 @@ use rayon::prelude::*;
 
 use super::super::simd::{dot, vectorized};
 use super::super::storage::{Shared, floats, unwritten};
-use super::forward::exponentials;
-use super::{BLOCK, Heads, Matrix, product};
+use super::forward::{exponentials, soft_cap};
+use super::{BLOCK, Heads, Mask, Matrix, product};
 
 vectorized! {
     /// Turns exponentials into probabilities and `d_p` into the gradient of the scaled scores.
-    fn score_gradient(p: &mut [f32], d_p: &mut [f32], width: usize, seen: usize, sums: &[f32], scale: f32) {
-        for (i, ((p, d_p), sum)) in p.chunks_exact_mut(width).zip(d_p.chunks_exact_mut(width)).zip(sums).enumerate() {
-            let visible = (seen + i).min(width);
+    fn score_gradient(p: &mut [f32], d_p: &mut [f32], mask: Mask, sums: &[f32], scale: f32) {
+        let rows = p.chunks_exact_mut(mask.width).zip(d_p.chunks_exact_mut(mask.width));
+        for (i, ((p, d_p), sum)) in rows.zip(sums).enumerate() {
+            let (first, end) = mask.visible(i);
+            d_p[..first].fill(0.0);
+            d_p[end..].fill(0.0);
+            let (p, d_p) = (&mut p[first..end], &mut d_p[first..end]);
             let inverse = 1.0 / sum;
-            let (p, _) = p.split_at_mut(visible);
-            let (d_p, hidden) = d_p.split_at_mut(visible);
             let mean = dot(p, d_p) * inverse;
-            for j in 0..visible {
+            for j in 0..p.len() {
                 p[j] *= inverse;
                 d_p[j] = p[j] * (d_p[j] - mean) * scale;
             }
-            hidden.fill(0.0);
+        }
+    }
+}
+
+vectorized! {
+    /// Slope of the soft cap at capped scores: `1 - tanh²`.
+    fn cap_slopes(slopes: &mut [f32], capped: &[f32], cap: f32) {
+        let inverse = 1.0 / cap;
+        for (slope, capped) in slopes.iter_mut().zip(capped) {
+            let t = capped * inverse;
+            *slope = 1.0 - t * t;
+        }
+    }
+}
+
+vectorized! {
+    fn times(x: &mut [f32], factors: &[f32]) {
+        for (x, factor) in x.iter_mut().zip(factors) {
+            *x *= factor;
         }
     }
 }
@@ -32,6 +52,8 @@ struct Backward {
 struct Scratch {
     p: Vec<f32>,
     d_p: Vec<f32>,
+    /// Slopes of the soft cap, where there is one.
+    slopes: Vec<f32>,
 }
 
 impl Backward {
@@ -55,7 +77,6 @@ impl Backward {
         let v_column = k_column + heads.kv_heads * dim;
         let at =
             |row: usize, column: usize| Matrix::rows(qkv[row * width + column..].as_ptr(), width);
-        let (k, v) = (at(start, k_column), at(start, v_column));
         let d_k = d_qkv.at(start * width + k_column);
         let d_v = d_qkv.at(start * width + v_column);
         for row in 0..len {
@@ -68,7 +89,12 @@ impl Backward {
         for head in kv_head * group..(kv_head + 1) * group {
             for from in (0..len).step_by(BLOCK) {
                 let queries = BLOCK.min(len - from);
-                let keys = from + queries;
+                let mask = Mask::new(heads, from, queries);
+                let keys = mask.width;
+                let first = start + heads.first_key(from);
+                let (k, v) = (at(first, k_column), at(first, v_column));
+                let d_k = d_qkv.at(first * width + k_column);
+                let d_v = d_qkv.at(first * width + v_column);
                 let needed = queries * keys;
                 if scratch.p.len() < needed {
                     scratch.p.resize(needed, 0.0);
@@ -107,8 +133,16 @@ impl Backward {
                         1.0,
                     );
                 }
-                exponentials(p, keys, from + 1, sums);
-                score_gradient(p, d_p, keys, from + 1, sums, heads.scale);
+                if let Some(cap) = heads.softcap {
+                    soft_cap(p, cap);
+                    scratch.slopes.resize(needed.max(scratch.slopes.len()), 0.0);
+                    cap_slopes(&mut scratch.slopes[..needed], p, cap);
+                }
+                exponentials(p, mask, sums);
+                score_gradient(p, d_p, mask, sums, heads.scale);
+                if heads.softcap.is_some() {
+                    times(d_p, &scratch.slopes[..needed]);
+                }
                 let p = Matrix::rows(p.as_ptr(), keys);
                 let d_s = Matrix::rows(d_p.as_ptr(), keys);
                 let d_q = d_qkv.at((start + from) * width + head * dim);

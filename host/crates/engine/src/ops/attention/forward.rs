@@ -1,34 +1,58 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::super::simd::{exp_in_place, max, vectorized};
+use super::super::simd::{exp_in_place, max, tanh, vectorized};
 use super::super::storage::{Shared, floats, unwritten};
-use super::{BLOCK, Heads, Matrix, product};
+use super::{BLOCK, Heads, Mask, Matrix, product};
 
 vectorized! {
-    /// Causal softmax without the division: row `i` sees `seen + i` keys; the rest becomes 0. Row sums in `sums`.
-    pub(super) fn exponentials(scores: &mut [f32], width: usize, seen: usize, sums: &mut [f32]) {
-        for (i, (row, sum)) in scores.chunks_exact_mut(width).zip(sums.iter_mut()).enumerate() {
-            let (visible, hidden) = row.split_at_mut((seen + i).min(width));
-            let top = max(visible);
-            *sum = exp_in_place(visible, top);
-            hidden.fill(0.0);
+    /// `cap · tanh(score / cap)` in place.
+    pub(super) fn soft_cap(scores: &mut [f32], cap: f32) {
+        let inverse = 1.0 / cap;
+        for score in scores {
+            *score = cap * tanh(*score * inverse);
         }
     }
 }
 
-/// One block of queries of one head against keys 0..`keys`.
+vectorized! {
+    /// Softmax of what each row sees, without the division; the rest becomes 0. Row sums in `sums`.
+    pub(super) fn exponentials(scores: &mut [f32], mask: Mask, sums: &mut [f32]) {
+        for (i, (row, sum)) in scores.chunks_exact_mut(mask.width).zip(sums.iter_mut()).enumerate() {
+            let (first, end) = mask.visible(i);
+            row[..first].fill(0.0);
+            row[end..].fill(0.0);
+            let visible = &mut row[first..end];
+            let top = max(visible);
+            *sum = exp_in_place(visible, top);
+        }
+    }
+}
+
+/// One block of queries of one head against the keys that they see.
 struct Block {
     queries: usize,
-    /// Keys that the first query sees; each later one sees one more.
-    seen: usize,
+    mask: Mask,
     head_dim: usize,
     scale: f32,
+    softcap: Option<f32>,
 }
 
 impl Block {
+    fn new(heads: &Heads, position: usize, queries: usize) -> Self {
+        Self {
+            queries,
+            mask: Mask::new(heads, position, queries),
+            head_dim: heads.head_dim,
+            scale: heads.scale,
+            softcap: heads.softcap,
+        }
+    }
+
+    /// `k` and `v` begin at the block's first key.
+    ///
     /// # Safety
-    /// The matrices reach over `queries`, or `seen + queries - 1`, rows of live memory; no other task writes to `o`.
+    /// The matrices reach over `queries`, or `mask.width`, rows of live memory; no other task writes to `o`.
     unsafe fn run(
         &self,
         q: Matrix,
@@ -38,7 +62,7 @@ impl Block {
         o_row: usize,
         scores: &mut Vec<f32>,
     ) {
-        let keys = self.seen + self.queries - 1;
+        let keys = self.mask.width;
         let needed = self.queries * keys;
         if scores.len() < needed {
             scores.resize(needed, 0.0);
@@ -59,7 +83,10 @@ impl Block {
                 self.scale,
             );
         }
-        exponentials(scores, keys, self.seen, &mut sums[..self.queries]);
+        if let Some(cap) = self.softcap {
+            soft_cap(scores, cap);
+        }
+        exponentials(scores, self.mask, &mut sums[..self.queries]);
         // SAFETY: as above.
         unsafe {
             product(
@@ -128,19 +155,15 @@ impl CustomOp1 for Packed {
             .par_iter()
             .with_max_len(1)
             .for_each_init(Vec::new, |scores, &(start, from, head)| {
-                let block = Block {
-                    queries: BLOCK.min(lens[&start] - from),
-                    seen: from + 1,
-                    head_dim: dim,
-                    scale: heads.scale,
-                };
+                let block = Block::new(heads, from, BLOCK.min(lens[&start] - from));
+                let keys = start + heads.first_key(from);
                 let kv_head = head / group;
                 let at = |row: usize, column: usize| {
                     Matrix::rows(qkv[row * width + column..].as_ptr(), width)
                 };
                 let q = at(start + from, head * dim);
-                let k = at(start, q_width + kv_head * dim);
-                let v = at(start, q_width + (heads.kv_heads + kv_head) * dim);
+                let k = at(keys, q_width + kv_head * dim);
+                let v = at(keys, q_width + (heads.kv_heads + kv_head) * dim);
                 // SAFETY: rows start..start+from+queries lie in `qkv` (checked above); each task owns its rows and head.
                 unsafe {
                     block.run(
@@ -201,16 +224,13 @@ impl CustomOp3 for Cached {
         tasks
             .par_iter()
             .for_each_init(Vec::new, |scores, &(from, head)| {
-                let block = Block {
-                    queries: BLOCK.min(new - from),
-                    seen: all - new + from + 1,
-                    head_dim: dim,
-                    scale: heads.scale,
-                };
+                let position = all - new + from;
+                let block = Block::new(heads, position, BLOCK.min(new - from));
+                let first = heads.first_key(position) * kv_width;
                 let kv_head = head / group;
                 let q = Matrix::rows(q[from * q_width + head * dim..].as_ptr(), q_width);
-                let k = Matrix::rows(k[kv_head * dim..].as_ptr(), kv_width);
-                let v = Matrix::rows(v[kv_head * dim..].as_ptr(), kv_width);
+                let k = Matrix::rows(k[first + kv_head * dim..].as_ptr(), kv_width);
+                let v = Matrix::rows(v[first + kv_head * dim..].as_ptr(), kv_width);
                 // SAFETY: shapes were checked above; each task owns its rows and head.
                 unsafe {
                     block.run(
@@ -227,7 +247,7 @@ impl CustomOp3 for Cached {
     }
 }
 
-/// Causal attention of every span: [T, (heads + 2·kv_heads)·D] to [T, heads·D].
+/// Causal attention of every span, within the window where there is one: [T, (heads + 2·kv_heads)·D] to [T, heads·D].
 pub(crate) fn attention(qkv: &Tensor, heads: &Heads) -> Result<Tensor> {
     qkv.apply_op1_no_bwd(&Packed {
         heads: heads.clone(),

@@ -24,7 +24,12 @@ pub(crate) struct Heads {
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
+    /// Factor of the products of queries and keys.
     pub(crate) scale: f32,
+    /// Scores become `cap · tanh(score / cap)` before the softmax (Gemma 2).
+    pub(crate) softcap: Option<f32>,
+    /// Keys that a query sees, its own included; `None` for all before it.
+    pub(crate) window: Option<usize>,
     pub(crate) spans: Arc<[Span]>,
 }
 
@@ -38,10 +43,48 @@ impl Heads {
     pub(crate) fn q_width(&self) -> usize {
         self.heads * self.head_dim
     }
+
+    /// First key that the query at `position` of its sequence sees.
+    fn first_key(&self, position: usize) -> usize {
+        match self.window {
+            Some(window) => (position + 1).saturating_sub(window),
+            None => 0,
+        }
+    }
 }
 
 /// Queries that one task takes at a time.
 const BLOCK: usize = 64;
+
+/// What the rows of one block of scores see. Columns are keys from the block's first one on.
+#[derive(Clone, Copy)]
+struct Mask {
+    /// Keys of the block.
+    width: usize,
+    /// Columns that the first query sees, hidden ones before them counted; each later query sees one more.
+    seen: usize,
+    /// Columns that a query sees at most, its own the last.
+    window: usize,
+}
+
+impl Mask {
+    /// Mask of the queries from `position` on against keys from [`Heads::first_key`] on.
+    fn new(heads: &Heads, position: usize, queries: usize) -> Self {
+        let first = heads.first_key(position);
+        Self {
+            width: position + queries - first,
+            seen: position + 1 - first,
+            window: heads.window.unwrap_or(usize::MAX),
+        }
+    }
+
+    /// First column that row `i` sees, and the one behind its last.
+    #[inline(always)]
+    fn visible(&self, i: usize) -> (usize, usize) {
+        let end = self.seen + i;
+        (end.saturating_sub(self.window), end)
+    }
+}
 
 /// A strided matrix in memory that outlives the call.
 #[derive(Clone, Copy)]
