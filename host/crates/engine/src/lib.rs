@@ -14,6 +14,7 @@ mod evaluate;
 pub mod export;
 mod files;
 pub mod generate;
+mod gguf;
 mod lora;
 mod memory;
 mod model;
