@@ -16,7 +16,37 @@ pub(crate) struct Decoder {
     pub(crate) norm: Parameter,
     /// [V, H]; `None` where the head is the embedding.
     pub(crate) head: Option<Matrix>,
+    /// Noise on the embeddings of a training pass (NEFTune, arXiv 2310.05914); 0 for none.
+    pub(crate) neftune_noise_alpha: f64,
     frequencies: Vec<f32>,
+}
+
+/// What the gradient of each supervised token's loss counts for.
+pub(crate) enum Weigh<'a> {
+    /// The same for all.
+    Evenly(f32),
+    /// Told once the losses are known: one weight for each, in the batch's order of rows.
+    ByLosses(&'a mut dyn FnMut(&[f32]) -> Result<Vec<f32>>),
+}
+
+/// How well one supervised token was predicted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct TokenLoss {
+    /// In nats.
+    pub(crate) loss: f32,
+    /// No other token was likelier: greedy decoding would have written it.
+    pub(crate) likeliest: bool,
+}
+
+/// Some rows behind the final norm, and their logits.
+struct HeadChunk<'a> {
+    from: usize,
+    /// [n, H].
+    normed: Tensor,
+    /// [n].
+    targets: Tensor,
+    /// [n, V].
+    logits: &'a Tensor,
 }
 
 /// One tensor of the base.
@@ -79,6 +109,7 @@ impl Decoder {
             blocks,
             norm,
             head,
+            neftune_noise_alpha: 0.0,
             frequencies,
         }
     }
@@ -141,6 +172,12 @@ impl Decoder {
 
     /// Sum of the losses of a batch's supervised tokens.
     pub(crate) fn loss(&self, batch: &Batch, adapter: bool) -> Result<f64> {
+        let tokens = self.token_losses(batch, adapter)?;
+        Ok(tokens.iter().map(|token| f64::from(token.loss)).sum())
+    }
+
+    /// The loss of each supervised token, in the batch's order of rows.
+    pub(crate) fn token_losses(&self, batch: &Batch, adapter: bool) -> Result<Vec<TokenLoss>> {
         let x = self.hidden(
             batch,
             Pass {
@@ -153,7 +190,7 @@ impl Decoder {
             &self.norm.value,
             self.description.norm_eps,
         )?;
-        self.head_loss(&normed, &batch.targets, None)
+        self.head_losses(&normed, &batch.targets)
     }
 
     /// Sum of the losses of a batch's supervised tokens; adds `scale` times its gradient to all that trains.
@@ -163,6 +200,19 @@ impl Decoder {
         &self,
         batch: &Batch,
         scale: f32,
+        dropout: Option<u64>,
+    ) -> Result<f64> {
+        self.weighted_loss_and_gradient(batch, &mut Weigh::Evenly(scale), dropout)
+    }
+
+    /// Sum of the losses of a batch's supervised tokens; adds the gradient of their weighted sum to all that trains.
+    ///
+    /// A loss that is some function of the tokens' losses (of a sequence's probability, say) is trained with its
+    /// derivatives as weights.
+    pub(crate) fn weighted_loss_and_gradient(
+        &self,
+        batch: &Batch,
+        weigh: &mut Weigh<'_>,
         dropout: Option<u64>,
     ) -> Result<f64> {
         let pass = Pass {
@@ -180,6 +230,9 @@ impl Decoder {
         let lowest = self.lowest_trainable();
 
         let mut x = self.embedding.gather(&batch.ids)?;
+        if let Some(seed) = dropout.filter(|_| self.neftune_noise_alpha > 0.0) {
+            ops::add_noise(&x, &batch.spans, self.neftune_noise_alpha, seed)?;
+        }
         let mut saved: Vec<Saved> = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
             let (out, keep) = block.forward(x, &setting)?;
@@ -195,7 +248,7 @@ impl Decoder {
         drop(x);
         let normed = ops::rms_norm(&chosen, weight, eps)?;
         let d_normed = ops::unwritten_tensor(normed.dims())?;
-        let loss = self.head_loss(&normed, &batch.targets, Some((&d_normed, scale)))?;
+        let loss = self.head_gradient(&normed, &batch.targets, &d_normed, weigh)?;
         drop(normed);
         if let Some(grad) = &self.norm.grad {
             ops::rms_norm_weight_gradient(grad, &chosen, &d_normed, eps)?;
@@ -220,38 +273,83 @@ impl Decoder {
         Ok(loss)
     }
 
-    /// Loss of rows behind the final norm, by chunks of logits; with a gradient, fills `d_normed` and adds the head's.
-    fn head_loss(
+    /// Visits rows behind the final norm with their logits, a chunk at a time.
+    fn head_chunks(
         &self,
         normed: &Tensor,
         targets: &Tensor,
-        gradient: Option<(&Tensor, f32)>,
-    ) -> Result<f64> {
-        let head = self.head_weight();
+        visit: &mut dyn FnMut(HeadChunk<'_>) -> Result<()>,
+    ) -> Result<()> {
         let rows = normed.dims()[0];
         let chunk = (LOGITS / 4 / self.description.vocab).clamp(16, rows.max(16));
         // One buffer for all chunks: it is the largest tensor of a step, too large for the allocator to keep.
         let buffer = ops::unwritten_tensor(&[chunk.min(rows), self.description.vocab])?;
-        let mut loss = 0f64;
         for from in (0..rows).step_by(chunk) {
             let len = chunk.min(rows - from);
-            let (part, targets) = (normed.narrow(0, from, len)?, targets.narrow(0, from, len)?);
+            let (normed, targets) = (normed.narrow(0, from, len)?, targets.narrow(0, from, len)?);
             let logits = buffer.narrow(0, 0, len)?;
-            head.product(&logits, &part, 1.0, 0.0)?;
-            let statistics = ops::cross_entropy(&logits, &targets)?;
-            loss += statistics
-                .to_vec2::<f32>()?
-                .iter()
-                .map(|row| f64::from(row[0]))
-                .sum::<f64>();
-            if let Some((d_normed, scale)) = gradient {
-                ops::cross_entropy_gradient(&logits, &statistics, &targets, scale)?;
-                head.product_back(&d_normed.narrow(0, from, len)?, &logits, 1.0, 0.0)?;
-                if let Some(grad) = head.grad() {
-                    ops::matmul_into(grad, &logits.t()?, &part, 1.0, 1.0)?;
-                }
-            }
+            self.head_weight().product(&logits, &normed, 1.0, 0.0)?;
+            visit(HeadChunk {
+                from,
+                normed,
+                targets,
+                logits: &logits,
+            })?;
         }
+        Ok(())
+    }
+
+    /// Losses of rows behind the final norm.
+    fn head_losses(&self, normed: &Tensor, targets: &Tensor) -> Result<Vec<TokenLoss>> {
+        let mut losses = Vec::with_capacity(normed.dims()[0]);
+        self.head_chunks(normed, targets, &mut |chunk| {
+            let statistics = ops::cross_entropy(chunk.logits, &chunk.targets)?.to_vec2::<f32>()?;
+            let likeliest = ops::is_largest(chunk.logits, &chunk.targets)?.to_vec1::<f32>()?;
+            losses.extend(
+                statistics
+                    .iter()
+                    .zip(likeliest)
+                    .map(|(row, likeliest)| TokenLoss {
+                        loss: row[0],
+                        likeliest: likeliest == 1.0,
+                    }),
+            );
+            Ok(())
+        })?;
+        Ok(losses)
+    }
+
+    /// Summed loss of rows behind the final norm; fills `d_normed` and adds the head's gradient.
+    fn head_gradient(
+        &self,
+        normed: &Tensor,
+        targets: &Tensor,
+        d_normed: &Tensor,
+        weigh: &mut Weigh<'_>,
+    ) -> Result<f64> {
+        let head = self.head_weight();
+        // Weights by losses need all losses first; the logits are computed again rather than kept.
+        let weights = match weigh {
+            Weigh::Evenly(scale) => vec![*scale; normed.dims()[0]],
+            Weigh::ByLosses(weigh) => {
+                let losses = self.head_losses(normed, targets)?;
+                weigh(&losses.iter().map(|token| token.loss).collect::<Vec<_>>())?
+            }
+        };
+        let mut loss = 0f64;
+        self.head_chunks(normed, targets, &mut |chunk| {
+            let statistics = ops::cross_entropy(chunk.logits, &chunk.targets)?;
+            let losses = statistics.to_vec2::<f32>()?;
+            loss += losses.iter().map(|row| f64::from(row[0])).sum::<f64>();
+            let weights = &weights[chunk.from..chunk.from + losses.len()];
+            ops::cross_entropy_gradient(chunk.logits, &statistics, &chunk.targets, weights)?;
+            let d_normed = d_normed.narrow(0, chunk.from, losses.len())?;
+            head.product_back(&d_normed, chunk.logits, 1.0, 0.0)?;
+            if let Some(grad) = head.grad() {
+                ops::matmul_into(grad, &chunk.logits.t()?, &chunk.normed, 1.0, 1.0)?;
+            }
+            Ok(())
+        })?;
         Ok(loss)
     }
 

@@ -8,9 +8,11 @@ use super::storage::{floats, floats_mut, ids, unwritten};
 
 struct Statistics;
 
-struct Gradient {
-    scale: f32,
+struct Gradient<'a> {
+    weights: &'a [f32],
 }
+
+struct IsLargest;
 
 vectorized! {
     /// (loss, log of the sum of exponentials) of one row.
@@ -18,6 +20,12 @@ vectorized! {
         let top = max(row);
         let log_sum = top + sum_of_exp(row, top).ln();
         (log_sum - row[target], log_sum)
+    }
+}
+
+vectorized! {
+    fn row_max(row: &[f32]) -> f32 {
+        max(row)
     }
 }
 
@@ -63,7 +71,7 @@ impl CustomOp2 for Statistics {
     }
 }
 
-impl InplaceOp3 for Gradient {
+impl InplaceOp3 for Gradient<'_> {
     fn name(&self) -> &'static str {
         "cross-entropy-gradient"
     }
@@ -82,15 +90,21 @@ impl InplaceOp3 for Gradient {
         let logits = floats_mut(name, logits, logits_layout)?;
         let statistics = floats(name, statistics, statistics_layout)?;
         let targets = ids(name, targets, targets_layout)?;
-        if targets.len() != rows || statistics.len() != 2 * rows {
-            bail!("{name}: {rows} rows, {} targets", targets.len());
+        let weights = self.weights;
+        if targets.len() != rows || statistics.len() != 2 * rows || weights.len() != rows {
+            bail!(
+                "{name}: {rows} rows, {} targets, {} weights",
+                targets.len(),
+                weights.len()
+            );
         }
         logits
             .par_chunks_mut(width)
             .zip(statistics.par_chunks(2))
             .zip(targets)
-            .for_each(|((row, statistics), &target)| {
-                row_gradient(row, target as usize, statistics[1], self.scale);
+            .zip(weights)
+            .for_each(|(((row, statistics), &target), &weight)| {
+                row_gradient(row, target as usize, statistics[1], weight);
             });
         Ok(())
     }
@@ -101,12 +115,49 @@ pub(crate) fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor>
     logits.apply_op2_no_bwd(targets, &Statistics)
 }
 
-/// Overwrites `logits` with `scale` times the gradient of the summed loss.
+/// Overwrites each row of `logits` with the gradient of its loss times its weight; `weights` has one for each row.
 pub(crate) fn cross_entropy_gradient(
     logits: &Tensor,
     statistics: &Tensor,
     targets: &Tensor,
-    scale: f32,
+    weights: &[f32],
 ) -> Result<()> {
-    logits.inplace_op3(statistics, targets, &Gradient { scale })
+    logits.inplace_op3(statistics, targets, &Gradient { weights })
+}
+
+impl CustomOp2 for IsLargest {
+    fn name(&self) -> &'static str {
+        "is-largest"
+    }
+
+    fn cpu_fwd(
+        &self,
+        logits: &CpuStorage,
+        logits_layout: &Layout,
+        targets: &CpuStorage,
+        targets_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (rows, width) = logits_layout.shape().dims2()?;
+        let logits = floats("is-largest", logits, logits_layout)?;
+        let targets = ids("is-largest", targets, targets_layout)?;
+        if targets.len() != rows || targets.iter().any(|&target| target as usize >= width) {
+            bail!(
+                "is-largest: {rows} rows of {width}, {} targets",
+                targets.len()
+            );
+        }
+        let mut out = unwritten(rows);
+        out.par_iter_mut()
+            .zip(logits.par_chunks(width))
+            .zip(targets)
+            .for_each(|((out, row), &target)| {
+                *out = f32::from(u8::from(row[target as usize] >= row_max(row)));
+            });
+        Ok((CpuStorage::F32(out), Shape::from(rows)))
+    }
+}
+
+/// 1 for each row whose target has the largest logit, else 0: [N].
+pub(crate) fn is_largest(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    logits.apply_op2_no_bwd(targets, &IsLargest)
 }

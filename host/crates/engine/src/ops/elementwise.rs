@@ -128,7 +128,7 @@ pub(crate) fn add_row_sum(sum: &Tensor, x: &Tensor) -> Result<()> {
 
 /// A value that depends on nothing but the seed and the index: the finalizer of SplitMix64.
 #[inline(always)]
-fn mix(seed: u64, index: u64) -> u64 {
+pub(super) fn mix(seed: u64, index: u64) -> u64 {
     let mut x = seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

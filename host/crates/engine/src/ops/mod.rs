@@ -8,6 +8,7 @@ mod cross_entropy;
 mod elementwise;
 mod embedding;
 mod matmul;
+mod noise;
 mod rms_norm;
 mod rotary;
 pub(crate) mod simd;
@@ -18,13 +19,14 @@ mod swiglu;
 mod tests;
 
 pub(crate) use attention::{Heads, Span, attention, attention_backward, attention_cached};
-pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient};
+pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient, is_largest};
 pub(crate) use elementwise::{
     add, add_bias, add_row_sum, assign, copy, dropout, seed_of, squared_norm, widen, widen_into,
     zero,
 };
 pub(crate) use embedding::{gather, scatter_add};
 pub(crate) use matmul::{matmul, matmul_into};
+pub(crate) use noise::add_noise;
 pub(crate) use rms_norm::{rms_norm, rms_norm_backward, rms_norm_weight_gradient};
 pub(crate) use rotary::{RotaryTable, rotary};
 pub(crate) use storage::unwritten_tensor;

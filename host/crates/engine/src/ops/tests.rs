@@ -214,15 +214,17 @@ fn attention_backward_is_the_slope_of_its_forward() {
 }
 
 #[test]
-fn cross_entropy_gradient_is_the_slope_of_its_loss() {
+fn cross_entropy_gradient_is_the_slope_of_its_weighted_loss() {
     let logits = random(1, &[3, 130]);
     let targets = Tensor::new(&[7u32, 129, 0], &Device::Cpu).unwrap();
-    let loss = |logits: &Tensor| {
+    let loss = |logits: &Tensor, weights: [f64; 3]| {
         let rows: Vec<Vec<f32>> = logits.to_vec2().unwrap();
         rows.iter()
             .zip([7, 129, 0])
-            .map(|(row, target): (_, usize)| {
-                row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln() - f64::from(row[target])
+            .zip(weights)
+            .map(|((row, target), weight): ((_, usize), f64)| {
+                let log_sum = row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
+                weight * (log_sum - f64::from(row[target]))
             })
             .sum::<f64>()
     };
@@ -233,10 +235,26 @@ fn cross_entropy_gradient_is_the_slope_of_its_loss() {
         .iter()
         .map(|row| f64::from(row[0]))
         .sum();
-    assert!((sum - loss(&logits)).abs() < 1e-5);
+    assert!((sum - loss(&logits, [1.0; 3])).abs() < 1e-5);
     let gradient = copy(&logits).unwrap();
-    cross_entropy_gradient(&gradient, &statistics, &targets, 0.5).unwrap();
-    assert_gradient("logits", &logits, &gradient, |logits| 0.5 * loss(logits));
+    cross_entropy_gradient(&gradient, &statistics, &targets, &[0.5, -2.0, 0.0]).unwrap();
+    assert_gradient("logits", &logits, &gradient, |logits| {
+        loss(logits, [0.5, -2.0, 0.0])
+    });
+}
+
+#[test]
+fn a_target_counts_as_likeliest_when_no_logit_is_above_its_own() {
+    let logits = Tensor::new(&[[1f32, 3.0, 2.0], [4.0, 1.0, 4.0]], &Device::Cpu).unwrap();
+    let likeliest = |targets: [u32; 2]| {
+        let targets = Tensor::new(&targets, &Device::Cpu).unwrap();
+        is_largest(&logits, &targets)
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap()
+    };
+    assert_eq!(likeliest([1, 0]), [1.0, 1.0]);
+    assert_eq!(likeliest([2, 1]), [0.0, 0.0]);
 }
 
 #[test]
