@@ -3,15 +3,29 @@
 //! Templates come from model folders, which are downloads: they run without a loader, with a budget of
 //! instructions and a cap on what they write.
 
+mod clock;
+mod filters;
+mod methods;
 mod python;
 mod turns;
 
+#[cfg(test)]
+mod tests;
+
 use std::{io, sync::Arc};
 
-use minijinja::{Environment, ErrorKind, Value, syntax::SyntaxConfig};
-use serde_json::Value as Json;
+use chrono::NaiveDateTime;
+use minijinja::{
+    Environment, ErrorKind, State, Value,
+    syntax::SyntaxConfig,
+    value::{Kwargs, ValueKind},
+};
+use serde_json::{Map, Value as Json};
 
-use crate::{Error, Result, tokenizer::SpecialTokens};
+use crate::{
+    Error, Result,
+    tokenizer::{SpecialTokens, Tokenizer},
+};
 
 pub use turns::Turns;
 
@@ -19,23 +33,48 @@ pub use turns::Turns;
 const FUEL: u64 = 5_000_000;
 /// Bytes that a template may write beyond a multiple of the size of its input.
 const OUTPUT_BYTES: usize = 1 << 20;
-/// The filter that stands in for `{% generation %}` blocks.
+/// The function whose call block stands in for a `{% generation %}` block.
 const TRAINED: &str = "__trained";
+/// The template for conversations without tools, or for all where there is one only.
+const DEFAULT: &str = "default";
+/// The template for conversations with tools, where a model has one of its own.
+const TOOL_USE: &str = "tool_use";
+/// Put behind the final message that is to be gone on with, to find it again: as in Transformers, with a blank that
+/// tells whether the template trims.
+const CONTINUED: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
 /// A chat template, ready to render.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     marks_generation: bool,
     special: Vec<(&'static str, String)>,
+    /// Names that templates read are looked up here, as Transformers does.
+    sources: Vec<String>,
+    now: Option<NaiveDateTime>,
 }
 
 /// A conversation: what a template gets to see.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Conversation<'a> {
     /// `{"role", "content", …}` objects.
     pub messages: &'a [Json],
     /// Tools in the form of the row; `None` where the row has none.
     pub tools: Option<&'a Json>,
+    /// `{"title", "text"}` objects to answer from.
+    pub documents: Option<&'a Json>,
+    /// Further variables of the template (`chat_template_kwargs`), such as `enable_thinking`.
+    pub variables: Option<&'a Map<String, Json>>,
+}
+
+/// How a conversation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending<'a> {
+    /// As its last message ends.
+    Closed,
+    /// With an open turn of the assistant: Transformers' `add_generation_prompt`.
+    Prompt,
+    /// In the middle of the last message's field of this name (`content`): Transformers' `continue_final_message`.
+    Continue(&'a str),
 }
 
 impl ChatTemplate {
@@ -44,7 +83,6 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Input`] with the line of a syntax error.
     pub fn new(source: &str, special: &SpecialTokens) -> Result<Self> {
-        let (source, marks_generation) = without_generation_tags(source);
         let mut environment = Environment::new();
         environment.set_syntax(
             SyntaxConfig::builder()
@@ -53,30 +91,66 @@ impl ChatTemplate {
                 .build()
                 .map_err(|error| Error::Input(format!("chat template: {error}")))?,
         );
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(methods::call);
+        environment.set_formatter(|out, state, value| match value.kind() {
+            ValueKind::Number | ValueKind::Seq | ValueKind::Map => {
+                Ok(out.write_str(&python::text(value))?)
+            }
+            _ => minijinja::escape_formatter(out, state, value),
+        });
         environment.add_function("raise_exception", |message: String| {
             Err::<Value, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
-        environment.add_function("strftime_now", python::strftime_now);
-        environment.add_filter("tojson", python::tojson);
-        environment
-            .add_template_owned("chat_template", source)
-            .map_err(|error| told(&error))?;
-        let named = [
-            ("bos_token", &special.bos),
-            ("eos_token", &special.eos),
-            ("pad_token", &special.pad),
-            ("unk_token", &special.unk),
-        ];
-        Ok(Self {
+        filters::install(&mut environment);
+        let mut template = Self {
             environment,
-            marks_generation,
-            special: named
-                .into_iter()
-                .filter_map(|(name, token)| Some((name, token.clone()?)))
-                .collect(),
-        })
+            marks_generation: false,
+            special: special.named(),
+            sources: Vec::new(),
+            now: None,
+        };
+        template.add(DEFAULT, source)?;
+        Ok(template)
+    }
+
+    /// The template of a tokenizer's folder, with the one for tools where it has one.
+    ///
+    /// # Errors
+    /// The folder holds none, or one with a syntax error.
+    pub fn of(tokenizer: &Tokenizer) -> Result<Self> {
+        let source = tokenizer.chat_template().ok_or_else(|| {
+            let names: Vec<&str> = tokenizer.chat_templates().map(|(name, _)| name).collect();
+            Error::Input(match names.is_empty() {
+                true => {
+                    "the tokenizer has no chat template (chat_template.jinja, or chat_template in \
+                         tokenizer_config.json); use the instruct variant of the model"
+                        .to_owned()
+                }
+                false => format!(
+                    "the tokenizer has chat templates ({}), but none that is called default",
+                    names.join(", ")
+                ),
+            })
+        })?;
+        let mut template = Self::new(source, tokenizer.special_tokens())?;
+        for (name, source) in tokenizer.chat_templates() {
+            if name == TOOL_USE {
+                template.add(TOOL_USE, source)?;
+            }
+        }
+        Ok(template)
+    }
+
+    fn add(&mut self, name: &'static str, source: &str) -> Result<()> {
+        // As Jinja reads a template, whatever its line ends.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        let (compiled, marks) = without_generation_tags(&source);
+        self.environment
+            .add_template_owned(name, compiled)
+            .map_err(|error| told(&error))?;
+        self.marks_generation |= marks;
+        self.sources.push(source);
+        Ok(())
     }
 
     /// The conversation as text; `add_generation_prompt` opens the assistant's turn.
@@ -89,12 +163,87 @@ impl ChatTemplate {
         conversation: Conversation<'_>,
         add_generation_prompt: bool,
     ) -> Result<String> {
-        self.render_marked(conversation, add_generation_prompt, None)
+        let messages = normalized(conversation.messages);
+        self.render_marked(&messages, conversation, add_generation_prompt, None)
     }
 
-    /// The same, with what `{% generation %}` encloses between the two characters of `marks`.
+    /// The conversation as text, with an ending: what `apply_chat_template(tokenize=False)` gives.
+    ///
+    /// # Errors
+    /// As [`Self::render`], and where the field to go on with is missing or the template drops it.
+    pub fn render_ending(
+        &self,
+        conversation: Conversation<'_>,
+        ending: Ending<'_>,
+    ) -> Result<String> {
+        match ending {
+            Ending::Closed => self.render(conversation, false),
+            Ending::Prompt => self.render(conversation, true),
+            Ending::Continue(field) => self.continued(conversation, field),
+        }
+    }
+
+    fn continued(&self, conversation: Conversation<'_>, field: &str) -> Result<String> {
+        let fault = |what: &str| Error::Input(format!("continue_final_message: {what}"));
+        let mut messages = normalized(conversation.messages);
+        let last = messages
+            .last_mut()
+            .ok_or_else(|| fault("the conversation is empty"))?;
+        let text = last
+            .get(field)
+            .cloned()
+            .ok_or_else(|| fault(&format!("the final message has no {field:?}")))?;
+        let fields: Vec<&str> = match python::REASONING.contains(&field) {
+            true => python::REASONING
+                .into_iter()
+                .filter(|name| last.get(name) == Some(&text))
+                .collect(),
+            false => vec![field],
+        };
+        if !fields
+            .iter()
+            .any(|field| self.sources.iter().any(|source| source.contains(field)))
+        {
+            return Err(fault(&format!("the chat template does not read {field:?}")));
+        }
+        let begun = match &text {
+            Json::Array(parts) => parts.iter().rev().find_map(|part| part["text"].as_str()),
+            other => other.as_str(),
+        }
+        .ok_or_else(|| fault("the final message holds no text to go on with"))?
+        .to_owned();
+        for field in fields {
+            let tagged = Json::from(begun.clone() + CONTINUED);
+            match &mut last[field] {
+                Json::Array(parts) => {
+                    if let Some(part) = parts.iter_mut().rev().find(|part| part["text"].is_string())
+                    {
+                        part["text"] = tagged;
+                    }
+                }
+                other => *other = tagged,
+            }
+        }
+        let mut rendered = self.render_marked(&messages, conversation, false, None)?;
+        let found = rendered
+            .rfind(CONTINUED.trim_end())
+            .filter(|_| rendered.contains(methods::stripped(&begun, None, true, true)))
+            .ok_or_else(|| {
+                fault("the final message does not stand in the rendered chat: the template drops a part of it")
+            })?;
+        // Where the tag's blank is gone the template trims, so it would have trimmed the message too.
+        let trims = !rendered[found..].starts_with(CONTINUED);
+        rendered.truncate(found);
+        if trims {
+            rendered.truncate(methods::stripped(&rendered, None, false, true).len());
+        }
+        Ok(rendered)
+    }
+
+    /// The messages as text, with what `{% generation %}` encloses between the two characters of `marks`.
     fn render_marked(
         &self,
+        messages: &[Json],
         conversation: Conversation<'_>,
         add_generation_prompt: bool,
         marks: Option<(char, char)>,
@@ -102,29 +251,48 @@ impl ChatTemplate {
         let mut environment = self.environment.clone();
         let size = size_of(conversation);
         environment.set_fuel(Some(FUEL + 64 * size as u64));
-        environment.add_filter(TRAINED, move |text: String| match marks {
-            Some((open, close)) => format!("{open}{text}{close}"),
-            None => text,
+        environment.add_function(TRAINED, move |state: &mut State<'_, '_>, kwargs: Kwargs| {
+            let body: Value = kwargs.get("caller")?;
+            let text = body.call(state, &[])?.to_string();
+            Ok::<_, minijinja::Error>(match marks {
+                Some((open, close)) => format!("{open}{text}{close}"),
+                None => text,
+            })
+        });
+        let now = self
+            .now
+            .unwrap_or_else(|| chrono::Local::now().naive_local());
+        environment.add_function("strftime_now", move |format: &str| {
+            clock::strftime(now, format)
         });
         let mut context: Vec<(&str, Value)> = vec![
-            (
-                "messages",
-                conversation.messages.iter().map(python::value).collect(),
-            ),
+            ("messages", messages.iter().map(python::value).collect()),
             ("add_generation_prompt", add_generation_prompt.into()),
             // Transformers passes these always, and templates ask `is none` of them.
             ("tools", conversation.tools.map(python::value).into()),
-            ("documents", Value::from(())),
+            (
+                "documents",
+                conversation.documents.map(python::value).into(),
+            ),
         ];
         for (name, token) in &self.special {
             context.push((name, token.as_str().into()));
         }
+        for (name, value) in conversation.variables.into_iter().flatten() {
+            context.retain(|(other, _)| other != name);
+            context.push((name, python::value(value)));
+        }
+        let has_tool_use = environment.get_template(TOOL_USE).is_ok();
+        let name = match conversation.tools {
+            Some(tools) if has_tool_use && !tools.is_null() => TOOL_USE,
+            _ => DEFAULT,
+        };
         let mut output = Capped {
             bytes: Vec::new(),
             left: OUTPUT_BYTES + 16 * size,
         };
         environment
-            .get_template("chat_template")
+            .get_template(name)
             .and_then(|template| {
                 template
                     .render_captured_to(Value::from_pairs(context), &mut output)
@@ -136,8 +304,12 @@ impl ChatTemplate {
     }
 }
 
-/// Replaces Transformers' `{% generation %}` by a filter block, which minijinja has and which treats the blanks
-/// around it in the same way; tells whether there was one.
+fn normalized(messages: &[Json]) -> Vec<Json> {
+    messages.iter().map(python::message).collect()
+}
+
+/// Replaces Transformers' `{% generation %}` by a call block, which is what Transformers makes of it too: it has its own
+/// scope and treats the blanks around it in the same way. Tells whether there was one.
 fn without_generation_tags(source: &str) -> (String, bool) {
     let tag = |name: &str| {
         regex::Regex::new(&format!(r"\{{%([-+]?)\s*{name}\s*([-+]?)%\}}"))
@@ -145,8 +317,8 @@ fn without_generation_tags(source: &str) -> (String, bool) {
     };
     let (opening, closing) = (tag("generation"), tag("endgeneration"));
     let marks = opening.is_match(source);
-    let opened = opening.replace_all(source, format!("{{%$1 filter {TRAINED} $2%}}"));
-    let closed = closing.replace_all(&opened, "{%$1 endfilter $2%}");
+    let opened = opening.replace_all(source, format!("{{%$1 call {TRAINED}() $2%}}"));
+    let closed = closing.replace_all(&opened, "{%$1 endcall $2%}");
     (closed.into_owned(), marks)
 }
 
@@ -156,10 +328,15 @@ fn size_of(conversation: Conversation<'_>) -> usize {
         .iter()
         .map(|message| message.to_string().len())
         .sum();
+    let others = [conversation.tools, conversation.documents];
+    let variables = conversation.variables.into_iter().flatten();
     messages
-        + conversation
-            .tools
-            .map_or(0, |tools| tools.to_string().len())
+        + others
+            .into_iter()
+            .flatten()
+            .chain(variables.map(|(_, value)| value))
+            .map(|json| json.to_string().len())
+            .sum::<usize>()
 }
 
 fn told(error: &minijinja::Error) -> Error {

@@ -33,7 +33,12 @@ impl ChatTemplate {
 
     fn marked_turns(&self, conversation: Conversation<'_>) -> Result<Turns> {
         let marks = unused_marks(conversation)?;
-        let marked = self.render_marked(conversation, false, Some(marks))?;
+        let marked = self.render_marked(
+            &super::normalized(conversation.messages),
+            conversation,
+            false,
+            Some(marks),
+        )?;
         let (mut text, mut assistant, mut open) = (String::new(), Vec::new(), None);
         for character in marked.chars() {
             if character == marks.0 {
@@ -145,7 +150,9 @@ fn unused_marks(conversation: Conversation<'_>) -> Result<(char, char)> {
         .messages
         .iter()
         .chain(conversation.tools)
+        .chain(conversation.documents)
         .map(Json::to_string)
+        .chain(conversation.variables.map(|map| format!("{map:?}")))
         .collect();
     let mut free = ('\u{FDD0}'..='\u{FDEF}').filter(|mark| !text.contains(*mark));
     free.next().zip(free.next()).ok_or_else(|| {

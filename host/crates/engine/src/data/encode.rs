@@ -152,18 +152,17 @@ impl Encoder {
 }
 
 fn template(config: &DataConfig, tokenizer: &Tokenizer, model_dir: &Path) -> Result<ChatTemplate> {
-    let source = config
-        .chat_template
-        .as_deref()
-        .or_else(|| tokenizer.chat_template())
-        .ok_or_else(|| {
-            Error::file(
-                model_dir,
-                "holds no chat template (tokenizer_config.json or chat_template.jinja), which the format messages \
-                 needs; use the instruct variant of the model, or set data.chat_template",
-            )
-        })?;
-    ChatTemplate::new(source, tokenizer.special_tokens())
+    if let Some(source) = config.chat_template.as_deref() {
+        return ChatTemplate::new(source, tokenizer.special_tokens());
+    }
+    if tokenizer.chat_template().is_none() {
+        return Err(Error::file(
+            model_dir,
+            "holds no chat template (tokenizer_config.json or chat_template.jinja), which the format messages \
+             needs; use the instruct variant of the model, or set data.chat_template",
+        ));
+    }
+    ChatTemplate::of(tokenizer)
 }
 
 /// `vocab_size` of config.json; `None` where the folder has none, as with a tokenizer on its own.

@@ -16,6 +16,30 @@ pub struct SpecialTokens {
     pub pad: Option<String>,
     /// Stands for what the vocabulary lacks.
     pub unk: Option<String>,
+    /// Stands between two texts, in models that are no decoders.
+    pub sep: Option<String>,
+    /// Stands for a whole text, in models that are no decoders.
+    pub cls: Option<String>,
+    /// Stands for a hidden word, in models that are no decoders.
+    pub mask: Option<String>,
+}
+
+impl SpecialTokens {
+    /// Those that are set, under Transformers' names.
+    pub fn named(&self) -> Vec<(&'static str, String)> {
+        let all = [
+            ("bos_token", &self.bos),
+            ("eos_token", &self.eos),
+            ("unk_token", &self.unk),
+            ("sep_token", &self.sep),
+            ("pad_token", &self.pad),
+            ("cls_token", &self.cls),
+            ("mask_token", &self.mask),
+        ];
+        all.into_iter()
+            .filter_map(|(name, token)| Some((name, token.clone()?)))
+            .collect()
+    }
 }
 
 /// What the files beside `tokenizer.json` say.
@@ -23,7 +47,8 @@ pub(super) struct Described {
     pub(super) special: SpecialTokens,
     /// `eos_token_id` of `generation_config.json` and `config.json`.
     pub(super) eos_ids: Vec<u32>,
-    pub(super) chat_template: Option<String>,
+    /// Chat templates by name; a single one is called `default`.
+    pub(super) chat_templates: Vec<(String, String)>,
 }
 
 pub(super) fn read(dir: &Path) -> Result<Described> {
@@ -51,36 +76,62 @@ pub(super) fn read(dir: &Path) -> Result<Described> {
             }
         }
     }
-    let template_file = dir.join("chat_template.jinja");
-    // Transformers prefers the file where both are there.
-    let chat_template = if template_file.is_file() {
-        let text = fs::read_to_string(&template_file).map_err(Error::io("read", &template_file))?;
-        Some(text)
-    } else {
-        template_of(&tokenizer["chat_template"])
-    };
+    let mut chat_templates = template_files(dir)?;
+    // Transformers prefers the files where both are there.
+    if chat_templates.is_empty() {
+        chat_templates = templates_of(&tokenizer["chat_template"]);
+    }
     Ok(Described {
         special: SpecialTokens {
             bos: token("bos_token"),
             eos: token("eos_token"),
             pad: token("pad_token"),
             unk: token("unk_token"),
+            sep: token("sep_token"),
+            cls: token("cls_token"),
+            mask: token("mask_token"),
         },
         eos_ids,
-        chat_template,
+        chat_templates,
     })
 }
 
-/// A template, or of a list of named ones the one called `default`.
-fn template_of(value: &Value) -> Option<String> {
+/// `chat_template.jinja`, and those in `additional_chat_templates`, by the names of their files.
+fn template_files(dir: &Path) -> Result<Vec<(String, String)>> {
+    let read = |path: &Path| fs::read_to_string(path).map_err(Error::io("read", path));
+    let mut templates = Vec::new();
+    let single = dir.join("chat_template.jinja");
+    if single.is_file() {
+        templates.push(("default".to_owned(), read(&single)?));
+    }
+    let more = dir.join("additional_chat_templates");
+    if more.is_dir() {
+        let mut paths: Vec<_> = fs::read_dir(&more)
+            .map_err(Error::io("read", &more))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|ending| ending == "jinja"))
+            .collect();
+        paths.sort();
+        for path in paths {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            templates.push((name.into_owned(), read(&path)?));
+        }
+    }
+    Ok(templates)
+}
+
+/// A template, or a list of named ones.
+fn templates_of(value: &Value) -> Vec<(String, String)> {
     match value {
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => vec![("default".to_owned(), text.clone())],
         Value::Array(named) => named
             .iter()
-            .find(|entry| entry["name"] == "default")
-            .and_then(|entry| entry["template"].as_str())
-            .map(str::to_owned),
-        _ => None,
+            .filter_map(|entry| {
+                let name = entry["name"].as_str()?.to_owned();
+                Some((name, entry["template"].as_str()?.to_owned()))
+            })
+            .collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Tokenizer {
     byte_level: bool,
     special: SpecialTokens,
     eos_ids: Vec<u32>,
-    chat_template: Option<String>,
+    chat_templates: Vec<(String, String)>,
 }
 
 /// A stretch of text and whether it is to be learned.
@@ -104,7 +104,7 @@ impl Tokenizer {
             byte_level,
             special: described.special,
             eos_ids,
-            chat_template: described.chat_template,
+            chat_templates: described.chat_templates,
         })
     }
 
@@ -211,9 +211,17 @@ impl Tokenizer {
         &self.special
     }
 
-    /// The Jinja template for conversations, where the folder holds one.
+    /// The Jinja template for conversations, where the folder holds one: of several, the one called `default`.
     pub fn chat_template(&self) -> Option<&str> {
-        self.chat_template.as_deref()
+        self.chat_templates()
+            .find_map(|(name, source)| (name == "default").then_some(source))
+    }
+
+    /// All chat templates of the folder by name.
+    pub fn chat_templates(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.chat_templates
+            .iter()
+            .map(|(name, source)| (name.as_str(), source.as_str()))
     }
 
     /// Ids, added tokens included.

@@ -15,6 +15,7 @@ pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Conten
     let conversation = Conversation {
         messages,
         tools: columns.optional("tools"),
+        ..Conversation::default()
     };
     let template = encoder.template();
     let told = |error: crate::Error| columns.row.origin.error(error.to_string());

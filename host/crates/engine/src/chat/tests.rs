@@ -1,0 +1,208 @@
+use std::path::{Path, PathBuf};
+
+use chrono::NaiveDateTime;
+use serde_json::{Value as Json, json};
+
+use super::{ChatTemplate, Conversation, Ending, clock};
+use crate::tokenizer::{Piece, SpecialTokens, Tokenizer};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures/templates")
+}
+
+fn rendered() -> Json {
+    let text = std::fs::read_to_string(folder().join("rendered.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn now(fixture: &Json) -> NaiveDateTime {
+    fixture["clock"]["now"].as_str().unwrap().parse().unwrap()
+}
+
+fn template(name: &str, fixture: &Json) -> ChatTemplate {
+    let token = |name: &str| fixture["special_tokens"][name].as_str().map(str::to_owned);
+    let special = SpecialTokens {
+        bos: token("bos_token"),
+        eos: token("eos_token"),
+        ..Default::default()
+    };
+    let source = std::fs::read_to_string(folder().join(name)).unwrap();
+    let mut template = ChatTemplate::new(&source, &special).unwrap();
+    template.now = Some(now(fixture));
+    template
+}
+
+fn conversation(case: &Json) -> Conversation<'_> {
+    Conversation {
+        messages: case["messages"].as_array().unwrap(),
+        tools: case.get("tools"),
+        documents: case.get("documents"),
+        variables: case.get("kwargs").and_then(Json::as_object),
+    }
+}
+
+#[test]
+fn templates_render_every_conversation_as_transformers_does() {
+    let fixture = rendered();
+    let mut compared = 0;
+    let mut faults = Vec::new();
+    for (name, results) in fixture["templates"].as_object().unwrap() {
+        let template = template(name, &fixture);
+        for (case_name, expected) in results.as_object().unwrap() {
+            let case = &fixture["cases"][case_name];
+            let continues = case["continue_final_message"] == true;
+            let opens = case["add_generation_prompt"] == true;
+            if continues && opens {
+                // An Ending is one of the two: what Transformers refuses cannot be said here.
+                assert!(expected.get("error").is_some());
+                continue;
+            }
+            let ending = match (continues, opens) {
+                (true, _) => Ending::Continue("content"),
+                (_, true) => Ending::Prompt,
+                _ => Ending::Closed,
+            };
+            let got = template.render_ending(conversation(case), ending);
+            compared += 1;
+            match (got, expected["text"].as_str(), expected["error"].as_str()) {
+                (Ok(got), Some(text), _) if got == text => {}
+                // Errors of Python's own have its own words; those of the template must be handed on.
+                (Err(_), None, Some("UndefinedError" | "TypeError")) => {}
+                (Err(error), None, Some(message)) if error.to_string().contains(message) => {}
+                (got, text, error) => faults.push(format!(
+                    "{name}, {case_name}:\n  got      {got:?}\n  expected {text:?}{error:?}"
+                )),
+            }
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "{} of {compared}:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
+    assert!(compared > 380, "{compared}");
+}
+
+#[test]
+fn generation_blocks_mark_what_transformers_masks() {
+    let fixture = rendered();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sample/model");
+    let tokenizer = Tokenizer::load(&model).unwrap();
+    let (mut marked, mut cut) = (0, Vec::new());
+    for (name, results) in fixture["templates"].as_object().unwrap() {
+        let template = template(name, &fixture);
+        for (case_name, expected) in results.as_object().unwrap() {
+            let Some(spans) = expected.get("spans") else {
+                continue;
+            };
+            let case = &fixture["cases"][case_name];
+            if case["add_generation_prompt"] == true {
+                continue;
+            }
+            let turns = template.turns(conversation(case)).unwrap();
+            let characters = |byte: usize| turns.text[..byte].chars().count();
+            let got: Vec<[usize; 2]> = turns
+                .assistant
+                .iter()
+                .map(|turn| [characters(turn.start), characters(turn.end)])
+                .collect();
+            assert_eq!(json!(got), *spans, "{name}, {case_name}");
+            let mut pieces = Vec::new();
+            let mut cursor = 0;
+            for turn in &turns.assistant {
+                pieces.push(Piece::given(&turns.text[cursor..turn.start]));
+                pieces.push(Piece::trained(&turns.text[turn.clone()]));
+                cursor = turn.end;
+            }
+            pieces.push(Piece::given(&turns.text[cursor..]));
+            let (ids, mask) = tokenizer.encode_pieces(&pieces).unwrap();
+            let mask: Vec<u8> = mask.into_iter().map(u8::from).collect();
+            if json!(ids) != expected["input_ids"] {
+                // A token reaches over the edge of a turn: here it is cut there, so that the prompt has the tokens
+                // that it has alone; Transformers counts it to the turn.
+                cut.push(format!("{name}, {case_name}"));
+                continue;
+            }
+            assert_eq!(json!(mask), expected["mask"], "{name}, {case_name}");
+            marked += mask.iter().filter(|&&on| on == 1).count();
+        }
+    }
+    assert!(marked > 100, "{marked}");
+    assert_eq!(cut, ["chatml.jinja, odd_whitespace"]);
+}
+
+#[test]
+fn dates_are_written_as_python_writes_them() {
+    let fixture = rendered();
+    for (format, expected) in fixture["clock"]["formats"].as_object().unwrap() {
+        assert_eq!(
+            clock::strftime(now(&fixture), format).unwrap(),
+            *expected,
+            "{format}"
+        );
+    }
+}
+
+fn refused(source: &str) -> String {
+    let messages = [json!({"role": "user", "content": "x"})];
+    let conversation = Conversation {
+        messages: &messages,
+        ..Default::default()
+    };
+    match ChatTemplate::new(source, &SpecialTokens::default()) {
+        Ok(template) => template
+            .render(conversation, false)
+            .unwrap_err()
+            .to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_template_that_never_ends_or_writes_too_much_is_refused() {
+    let endless =
+        "{% macro m(n) %}{% for i in range(9999) %}{{ m(n) }}{% endfor %}{% endmacro %}{{ m(1) }}";
+    let message = refused(endless);
+    assert!(
+        message.contains("steps") || message.contains("recursion"),
+        "{message}"
+    );
+    let nested = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}";
+    assert!(refused(nested).contains("more steps than a template may"));
+    let wide = "{% for a in range(9999) %}{{ 'x' * 1000 }}{% endfor %}";
+    assert!(
+        refused(wide).contains("writes more than a template may"),
+        "{}",
+        refused(wide)
+    );
+    let doubled = "{% set ns = namespace(s='x') %}{% for a in range(64) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}";
+    assert!(
+        refused(doubled).contains("template"),
+        "{}",
+        refused(doubled)
+    );
+    assert!(refused("{{ 'x'.center(10000000000) }}{% for").contains("line 1"));
+    assert!(refused("{{ 'x'.zfill(10000000000) }}").contains("65536"));
+    assert!(
+        refused("a\n{{ raise_exception('no ' ~ messages[0].role) }}").contains("no user (line 2")
+    );
+    assert!(refused("{{ open('/etc/passwd') }}").contains("open"));
+    assert!(refused("{% include 'other' %}").contains("other"));
+}
+
+#[test]
+fn a_template_for_tools_is_used_where_there_are_tools() {
+    let mut template = ChatTemplate::new("plain", &SpecialTokens::default()).unwrap();
+    template.add(super::TOOL_USE, "with tools").unwrap();
+    let tools = json!([]);
+    let render = |tools| {
+        let conversation = Conversation {
+            tools,
+            ..Default::default()
+        };
+        template.render(conversation, false).unwrap()
+    };
+    assert_eq!(render(None), "plain");
+    assert_eq!(render(Some(&tools)), "with tools");
+}
