@@ -20,6 +20,6 @@ pub use plugin::{
 pub use run::{RunId, RunStatus};
 pub use run_config::{
     DataConfig, DataFormat, FIELDS, Field, FieldKind, FimMode, InitLoraWeights, LoraConfig,
-    LrSchedulerType, Method, ModelConfig, ModelDtype, Optim, PluginStage, PluginUse, Quantize,
-    RunConfig, TargetModules, TrainConfig, TrainOn,
+    LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, ModelConfig, ModelDtype, Optim,
+    PluginStage, PluginUse, Quantize, RunConfig, TargetModules, TrainConfig, TrainOn,
 };

@@ -14,7 +14,7 @@ pub use data::{DataConfig, DataFormat, FimMode, TrainOn};
 pub use fields::{FIELDS, Field, FieldKind};
 pub use lora::{InitLoraWeights, LoraConfig, TargetModules};
 pub use model::{ModelConfig, ModelDtype, Quantize};
-pub use train::{LrSchedulerType, Method, Optim, TrainConfig};
+pub use train::{LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, Optim, TrainConfig};
 
 /// Everything that decides a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -20,21 +20,26 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Shape of the learning rate over the steps.
     pub lr_scheduler_type: LrSchedulerType,
+    /// What else decides its shape.
+    #[serde(skip_serializing_if = "LrSchedulerKwargs::is_empty")]
+    pub lr_scheduler_kwargs: LrSchedulerKwargs,
     /// Steps in which the learning rate rises from 0.
     pub warmup_steps: u64,
     /// The same as a share of all steps; used when `warmup_steps` is 0.
     pub warmup_ratio: f64,
-    /// Decoupled weight decay.
+    /// Weight decay: decoupled, but for `sgd`, which adds it to the gradient as `torch.optim.SGD` does.
     pub weight_decay: f64,
     /// Largest global gradient norm; 0 switches clipping off.
     pub max_grad_norm: f64,
     /// Which optimizer.
     pub optim: Optim,
-    /// Decay of the first moment.
+    /// Momentum of `sgd`, as in `torch.optim.SGD`.
+    pub momentum: f64,
+    /// Decay of the first moment (`adamw`, `lion`).
     pub adam_beta1: f64,
-    /// Decay of the second moment.
+    /// Decay of the second moment (`adamw`); with `lion` that of its one moment, where 0.99 is usual.
     pub adam_beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment (`adamw`).
     pub adam_epsilon: f64,
     /// Seed of every random choice.
     pub seed: u64,
@@ -46,6 +51,10 @@ pub struct TrainConfig {
     pub eval_steps: u64,
     /// Evaluations without a better loss after which the run ends; 0 switches it off.
     pub early_stopping_patience: u32,
+    /// What a loss must fall by to count as better for that.
+    pub early_stopping_threshold: f64,
+    /// Save at the evaluation with the lowest loss, and take the result from there.
+    pub load_best_model_at_end: bool,
     /// Noise on the embeddings (NEFTune, arXiv 2310.05914); 0 switches it off.
     pub neftune_noise_alpha: f64,
     /// Strength of the preference losses.
@@ -63,11 +72,13 @@ impl Default for TrainConfig {
             max_steps: 0,
             learning_rate: 2e-4,
             lr_scheduler_type: LrSchedulerType::Linear,
+            lr_scheduler_kwargs: LrSchedulerKwargs::default(),
             warmup_steps: 0,
             warmup_ratio: 0.0,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
             optim: Optim::Adamw,
+            momentum: 0.9,
             adam_beta1: 0.9,
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
@@ -76,6 +87,8 @@ impl Default for TrainConfig {
             save_total_limit: 3,
             eval_steps: 0,
             early_stopping_patience: 0,
+            early_stopping_threshold: 0.0,
+            load_best_model_at_end: false,
             neftune_noise_alpha: 0.0,
             beta: 0.1,
         }
@@ -116,6 +129,137 @@ pub enum LrSchedulerType {
     InverseSqrt,
     /// Warmup, stable, decay.
     WarmupStableDecay,
+}
+
+/// `[train.lr_scheduler_kwargs]`: what Transformers calls so. Each is for the schedules that it names only.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LrSchedulerKwargs {
+    /// Waves of `cosine` and of the decay of `warmup_stable_decay` (0.5 where it is not set), or restarts of
+    /// `cosine_with_restarts` (1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_cycles: Option<f64>,
+    /// `polynomial`: its power (1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power: Option<f64>,
+    /// `polynomial`: the rate that it ends at (1e-7).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr_end: Option<f64>,
+    /// `inverse_sqrt`: steps after which the rate is a root lower (the warmup steps, or 10,000).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timescale: Option<u64>,
+    /// `warmup_stable_decay`: steps of its decay (a tenth of all).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_decay_steps: Option<u64>,
+    /// `warmup_stable_decay`: steps at the full rate (what warmup and decay leave).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_stable_steps: Option<u64>,
+    /// `warmup_stable_decay`: share of the rate that it begins and ends at (0).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_lr_ratio: Option<f64>,
+    /// `warmup_stable_decay`: shape of its warmup (linear).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_type: Option<LrCurve>,
+    /// `warmup_stable_decay`: shape of its decay (cosine).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay_type: Option<LrCurve>,
+}
+
+/// A way up or down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LrCurve {
+    /// A straight line.
+    Linear,
+    /// Half a cosine.
+    Cosine,
+    /// 1 minus a square root.
+    #[serde(rename = "1-sqrt")]
+    OneMinusSqrt,
+}
+
+impl LrSchedulerKwargs {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl TrainConfig {
+    /// Checks `lr_scheduler_kwargs` against the schedule and the ranges of its values.
+    pub(super) fn check_schedule(&self, errors: &mut crate::FieldErrors) {
+        use LrSchedulerType::*;
+        let kwargs = &self.lr_scheduler_kwargs;
+        let wave: &[LrSchedulerType] = &[Cosine, CosineWithRestarts, WarmupStableDecay];
+        let (polynomial, inverse): (&[_], &[_]) = (&[Polynomial], &[InverseSqrt]);
+        let stable: &[LrSchedulerType] = &[WarmupStableDecay];
+        for (key, is_set, kinds) in [
+            ("num_cycles", kwargs.num_cycles.is_some(), wave),
+            ("power", kwargs.power.is_some(), polynomial),
+            ("lr_end", kwargs.lr_end.is_some(), polynomial),
+            ("timescale", kwargs.timescale.is_some(), inverse),
+            ("num_decay_steps", kwargs.num_decay_steps.is_some(), stable),
+            (
+                "num_stable_steps",
+                kwargs.num_stable_steps.is_some(),
+                stable,
+            ),
+            ("min_lr_ratio", kwargs.min_lr_ratio.is_some(), stable),
+            ("warmup_type", kwargs.warmup_type.is_some(), stable),
+            ("decay_type", kwargs.decay_type.is_some(), stable),
+        ] {
+            if is_set && !kinds.contains(&self.lr_scheduler_type) {
+                errors.push(
+                    format!("train.lr_scheduler_kwargs.{key}"),
+                    "has no meaning for this train.lr_scheduler_type; remove it",
+                );
+            }
+        }
+        let cycles_are_whole = kwargs.num_cycles.is_none_or(|cycles| cycles.fract() == 0.0);
+        let lowest_cycles = if self.lr_scheduler_type == CosineWithRestarts {
+            1.0
+        } else {
+            0.0
+        };
+        for (key, wrong, what) in [
+            (
+                "num_cycles",
+                !within(kwargs.num_cycles, lowest_cycles, 1e6)
+                    || self.lr_scheduler_type == CosineWithRestarts && !cycles_are_whole,
+                "must be a number from 0 on, and a whole number from 1 on for cosine_with_restarts",
+            ),
+            (
+                "power",
+                !within(kwargs.power, 0.0, 100.0),
+                "must be a number from 0 to 100",
+            ),
+            (
+                "lr_end",
+                // Transformers compares its default too.
+                !within(Some(kwargs.lr_end.unwrap_or(1e-7)), 0.0, f64::MAX)
+                    || self.lr_scheduler_type == Polynomial
+                        && kwargs.lr_end.unwrap_or(1e-7) >= self.learning_rate,
+                "must be from 0 to below train.learning_rate (1e-7 where it is not set)",
+            ),
+            (
+                "timescale",
+                kwargs.timescale == Some(0),
+                "must be at least 1",
+            ),
+            (
+                "min_lr_ratio",
+                !within(kwargs.min_lr_ratio, 0.0, 1.0),
+                "must be a number from 0 to 1",
+            ),
+        ] {
+            if wrong {
+                errors.push(format!("train.lr_scheduler_kwargs.{key}"), what);
+            }
+        }
+    }
+}
+
+fn within(value: Option<f64>, least: f64, most: f64) -> bool {
+    value.is_none_or(|value| value.is_finite() && (least..=most).contains(&value))
 }
 
 /// Which optimizer.

@@ -22,6 +22,7 @@ impl RunConfig {
         }
         self.check_sources(&mut errors);
         self.check_lora(&mut errors);
+        self.train.check_schedule(&mut errors);
         if self.train.output.trim().is_empty() {
             errors.push(
                 "train.output",
@@ -31,6 +32,12 @@ impl RunConfig {
         if self.train.early_stopping_patience > 0 && !self.has_eval_data() {
             errors.push(
                 "train.early_stopping_patience",
+                "needs held-out data: set data.eval_path or data.eval_split",
+            );
+        }
+        if self.train.load_best_model_at_end && !self.has_eval_data() {
+            errors.push(
+                "train.load_best_model_at_end",
                 "needs held-out data: set data.eval_path or data.eval_split",
             );
         }

@@ -2,13 +2,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use domain::{LoraConfig, ModelDtype, TrainConfig};
+use domain::{LoraConfig, ModelDtype, RunConfig};
 use serde::Serialize;
 
 use crate::data::Sample;
 use crate::lora::{Settings, attach};
 use crate::model::{Batch, Decoder, Description, Loading};
-use crate::optim::{AdamW, AdamWSettings, clip_factor, gradient_norm};
+use crate::optim::{Optimizer, clip_factor, gradient_norm};
 use crate::{Error, Result, memory, ops};
 
 /// What to measure.
@@ -101,7 +101,7 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
         .map(|parameter| parameter.len())
         .sum::<u64>();
     let samples = samples(bench, decoder.description.vocab);
-    let mut optimizer = AdamW::new(AdamWSettings::of_run(&TrainConfig::default()), &trainable)?;
+    let mut optimizer = Optimizer::new(&RunConfig::default(), &trainable)?;
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for _ in 0..bench.steps {
         let begun = Instant::now();

@@ -1,6 +1,4 @@
-use domain::{FieldErrors, InitLoraWeights, LoraConfig, Method, Optim, RunConfig};
-
-use crate::optim::Schedule;
+use domain::{FieldErrors, InitLoraWeights, LoraConfig, Method, RunConfig};
 
 /// Refuses, each by its field, every option of a valid config that this engine cannot do yet: an option is done or
 /// refused, never passed over.
@@ -46,11 +44,6 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "is not supported yet; leave it out",
     );
     refuse(
-        lora.loraplus_lr_ratio.is_some(),
-        "lora.loraplus_lr_ratio",
-        "is not supported yet; leave it out",
-    );
-    refuse(
         matches!(&lora.init_lora_weights, InitLoraWeights::Named(name) if name != "gaussian"),
         "lora.init_lora_weights",
         "only true, false and \"gaussian\" are supported yet",
@@ -59,21 +52,6 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         matches!(train.method, Method::Dpo | Method::Orpo),
         "train.method",
         "only lora and full are supported yet",
-    );
-    refuse(
-        train.optim != Optim::Adamw,
-        "train.optim",
-        "only adamw is supported yet",
-    );
-    refuse(
-        !Schedule::is_supported(train.lr_scheduler_type),
-        "train.lr_scheduler_type",
-        "only constant, constant_with_warmup, linear and cosine are supported yet",
-    );
-    refuse(
-        train.neftune_noise_alpha != 0.0,
-        "train.neftune_noise_alpha",
-        "is not supported yet; set it to 0",
     );
     refuse(
         train.early_stopping_patience > 0 && train.eval_steps == 0,

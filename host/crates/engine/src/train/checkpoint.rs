@@ -8,7 +8,7 @@ use super::output::write_weights;
 use super::setup::Setup;
 use crate::files;
 use crate::lora::{write_adapter, write_json};
-use crate::optim::AdamW;
+use crate::optim::Optimizer;
 use crate::{Error, Result};
 
 const MANIFEST: &str = "manifest.json";
@@ -78,7 +78,7 @@ pub(super) fn list(output: &Path) -> Result<Vec<(u64, PathBuf)>> {
 pub(super) fn save(
     output: &Path,
     setup: &Setup,
-    optimizer: &AdamW,
+    optimizer: &Optimizer,
     state: &State,
     limit: u32,
 ) -> Result<PathBuf> {

@@ -68,6 +68,7 @@ pub(super) fn set_up(
             random: (config.model.random_init && checkpoint.is_none()).then_some(config.train.seed),
         },
     )?;
+    decoder.neftune_noise_alpha = config.train.neftune_noise_alpha;
     check_lengths(&decoder, train.iter().chain(&eval))?;
     let lora = match (full, checkpoint, &config.lora.init_adapter) {
         (true, ..) => None,

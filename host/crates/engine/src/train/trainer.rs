@@ -11,7 +11,7 @@ use super::{Report, StopFlag, TrainOptions, check_config};
 use crate::data::Sample;
 use crate::lora::write_adapter;
 use crate::model::{Batch, Stored};
-use crate::optim::{AdamW, AdamWSettings, Schedule, clip_factor, gradient_norm};
+use crate::optim::{Optimizer, Schedule, clip_factor, gradient_norm};
 use crate::{Error, Result, files, ops};
 
 struct Trainer<'a> {
@@ -20,7 +20,7 @@ struct Trainer<'a> {
     setup: Setup,
     order: Order,
     schedule: Schedule,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     state: State,
     /// Step of the newest checkpoint.
     saved: Option<u64>,
@@ -102,7 +102,6 @@ impl<'a> Trainer<'a> {
             samples: setup.train.len(),
             data_sha256: setup.data_digest.clone(),
         };
-        let settings = AdamWSettings::of_run(&config.train);
         let (optimizer, state) = match &found {
             Some(checkpoint) => {
                 checkpoint.check(&cursor)?;
@@ -112,7 +111,7 @@ impl<'a> Trainer<'a> {
                 };
                 let trainable = setup.decoder.trainable();
                 (
-                    AdamW::load(settings, &trainable, &checkpoint.optimizer(), state.step)?,
+                    Optimizer::load(config, &trainable, &checkpoint.optimizer(), state.step)?,
                     state,
                 )
             }
@@ -129,7 +128,7 @@ impl<'a> Trainer<'a> {
                     evals_without_gain: 0,
                     cursor,
                 };
-                (AdamW::new(settings, &setup.decoder.trainable())?, state)
+                (Optimizer::new(config, &setup.decoder.trainable())?, state)
             }
         };
         let parameters = |all: Vec<&crate::model::Parameter>| {
