@@ -41,14 +41,7 @@ pub struct Evaluation {
 /// What [`data::load`] refuses, a model or adapter that cannot be read, and a loss that is not finite.
 pub fn evaluate(model: &Path, adapter: Option<&Path>, data: &DataConfig) -> Result<Evaluation> {
     let mut samples = data::measured(data, model)?;
-    let mut decoder = Decoder::load(
-        model,
-        Loading {
-            dtype: DType::F32,
-            trainable: false,
-            random: None,
-        },
-    )?;
+    let mut decoder = Decoder::load(model, Loading::frozen(DType::F32))?;
     if let Some(adapter) = adapter {
         read_adapter(&mut decoder, adapter, false)?;
     }

@@ -92,3 +92,59 @@ fn a_few_steps_of_lora_lower_the_held_out_loss() {
         after.loss
     );
 }
+
+/// Trains a few steps; the first step's loss, and the held-out loss at the end.
+fn losses(overrides: &[&str]) -> (f64, f64, Vec<String>) {
+    let output = tempfile::tempdir().unwrap();
+    let mut all = vec![
+        format!("train.output={}", output.path().display()),
+        "train.max_steps=8".to_owned(),
+        "train.warmup_steps=1".to_owned(),
+        "train.eval_steps=0".to_owned(),
+    ];
+    all.extend(overrides.iter().map(|text| (*text).to_owned()));
+    let (mut first, mut logged) = (None, Vec::new());
+    let options = TrainOptions {
+        run: "sample".to_owned(),
+        resume: false,
+    };
+    let report = train(
+        &run(&all),
+        &options,
+        &StopFlag::default(),
+        &mut |event| match event {
+            RunEvent::Step { step: 1, loss, .. } => first = Some(loss),
+            RunEvent::Log { message } => logged.push(message),
+            _ => {}
+        },
+    )
+    .unwrap();
+    (first.unwrap(), report.eval_loss.unwrap(), logged)
+}
+
+#[test]
+fn a_packed_base_learns_within_two_percent_of_the_f32_one_and_takes_the_bytes_it_promises() {
+    let (first, held_out, _) = losses(&[]);
+    for (quantize, most) in [("nf4", 0.6), ("q4k", 0.6), ("q8_0", 1.07)] {
+        let (packed_first, packed_held_out, logged) =
+            losses(&[&format!("model.quantize={quantize}")]);
+        for (packed, whole) in [(packed_first, first), (packed_held_out, held_out)] {
+            assert!(
+                (packed / whole - 1.0).abs() < 0.02,
+                "{quantize}: {packed}, in f32 {whole}"
+            );
+            assert_ne!(packed, whole, "{quantize} changes something");
+        }
+        let line = logged
+            .iter()
+            .find(|line| line.contains("is packed"))
+            .unwrap();
+        let bytes: f64 = line
+            .strip_suffix(" bytes a weight")
+            .and_then(|line| line.rsplit(' ').next())
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(bytes <= most, "{line}");
+    }
+}

@@ -85,6 +85,7 @@ pub fn make_model(shape: &Shape, folder: &Path) -> Result<u64> {
     });
     write_json(&source.path().join("config.json"), &config)?;
     let loading = Loading {
+        quantize: None,
         dtype: DType::F32,
         trainable: false,
         random: Some(shape.seed),

@@ -82,14 +82,7 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
         ModelDtype::F16 => DType::F16,
         ModelDtype::Bf16 => DType::BF16,
     };
-    let mut decoder = Decoder::load(
-        &bench.model,
-        Loading {
-            dtype,
-            trainable: false,
-            random: None,
-        },
-    )?;
+    let mut decoder = Decoder::load(&bench.model, Loading::frozen(dtype))?;
     let lora = LoraConfig {
         r: bench.lora_r,
         ..LoraConfig::default()

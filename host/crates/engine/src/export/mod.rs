@@ -19,11 +19,7 @@ use crate::{Error, Result, files, ops, train};
 /// Model or adapter cannot be read or do not fit, or the output exists already or cannot be written.
 pub fn merge(model: &Path, adapter: &Path, output: &Path, dtype: Option<ModelDtype>) -> Result<()> {
     refuse_existing(output)?;
-    let loading = Loading {
-        dtype: DType::F32,
-        trainable: false,
-        random: None,
-    };
+    let loading = Loading::frozen(DType::F32);
     let mut decoder = Decoder::load(model, loading)?;
     read_adapter(&mut decoder, adapter, false)?;
     for linear in decoder.linears() {
@@ -53,11 +49,7 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path, dtype: Option<ModelDty
 /// As [`merge`].
 pub fn copy_adapter(model: &Path, adapter: &Path, output: &Path) -> Result<()> {
     refuse_existing(output)?;
-    let loading = Loading {
-        dtype: DType::F32,
-        trainable: false,
-        random: None,
-    };
+    let loading = Loading::frozen(DType::F32);
     let mut decoder = Decoder::load(model, loading)?;
     let settings = read_adapter(&mut decoder, adapter, false)?;
     let base = Base::of_folder(model)?;

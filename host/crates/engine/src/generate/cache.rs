@@ -109,11 +109,7 @@ mod tests {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
                 .join("../../../tests/fixtures/goldens")
                 .join(case);
-            let loading = Loading {
-                dtype: DType::F32,
-                trainable: false,
-                random: None,
-            };
+            let loading = Loading::frozen(DType::F32);
             let mut decoder = Decoder::load(&folder.join("model"), loading).unwrap();
             read_adapter(&mut decoder, &folder.join("adapter_init"), false).unwrap();
             let ids: Vec<u32> = (0..100).map(|i| (i * 37 + 11) % 320).collect();

@@ -101,11 +101,7 @@ impl Generator {
     /// # Errors
     /// Either is missing, damaged, or asks for what is not supported.
     pub fn load(model: &Path, adapter: Option<&Path>) -> Result<Self> {
-        let loading = Loading {
-            dtype: DType::F32,
-            trainable: false,
-            random: None,
-        };
+        let loading = Loading::frozen(DType::F32);
         let mut decoder = Decoder::load(model, loading)?;
         if let Some(adapter) = adapter {
             read_adapter(&mut decoder, adapter, false)?;

@@ -84,11 +84,7 @@ impl Golden {
 }
 
 fn decoder(case: &str) -> Decoder {
-    let loading = Loading {
-        dtype: DType::F32,
-        trainable: false,
-        random: None,
-    };
+    let loading = Loading::frozen(DType::F32);
     Decoder::load(&folder(case).join("model"), loading).unwrap()
 }
 
@@ -195,11 +191,7 @@ fn gradients_are_the_same_bits_on_any_number_of_threads() {
 fn a_base_held_in_half_precision_computes_nearly_the_same() {
     for dtype in [DType::BF16, DType::F16] {
         let golden = Golden::read("llama-tied");
-        let loading = Loading {
-            dtype,
-            trainable: false,
-            random: None,
-        };
+        let loading = Loading::frozen(dtype);
         let mut half = Decoder::load(&folder("llama-tied").join("model"), loading).unwrap();
         let mut whole = decoder("llama-tied");
         let batch = Batch::new(&golden.samples).unwrap();

@@ -81,6 +81,14 @@ impl<'a> Stored<'a> {
         }
     }
 
+    /// The matrix, if it is one.
+    pub(crate) fn matrix(&self) -> Option<&'a Matrix> {
+        match self {
+            Self::Vector(_) => None,
+            Self::Matrix(matrix) => Some(matrix),
+        }
+    }
+
     /// The parameter that it is, where it is held in f32.
     pub(crate) fn parameter(&self) -> Option<&'a Parameter> {
         match self {

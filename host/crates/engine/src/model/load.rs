@@ -1,10 +1,12 @@
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
+use domain::Quantize;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Block, Decoder, Description, Linear, Matrix, Parameter, Weights};
+use super::source::{Source, Values};
+use super::{Block, Decoder, Description, Linear, Weights};
 use crate::{Error, Result};
 
 /// How a model is read.
@@ -12,6 +14,8 @@ use crate::{Error, Result};
 pub(crate) struct Loading {
     /// Type in which frozen weights are held.
     pub(crate) dtype: DType,
+    /// Pack frozen matrices instead, one tensor at a time.
+    pub(crate) quantize: Option<Quantize>,
     /// Every weight gets a gradient, and is held in f32.
     pub(crate) trainable: bool,
     /// Draw the weights from this seed instead of reading them.
@@ -21,10 +25,16 @@ pub(crate) struct Loading {
 /// Parameters up to which random weights are drawn: a slip of the pen in `config.json` must not take all memory.
 const LARGEST_RANDOM: u64 = 20_000_000_000;
 
-/// Where the values come from.
-enum Source {
-    Files(Weights),
-    Random { seed: u64, deviation: f64 },
+impl Loading {
+    /// Frozen weights, read from files and held in `dtype`.
+    pub(crate) fn frozen(dtype: DType) -> Self {
+        Self {
+            dtype,
+            quantize: None,
+            trainable: false,
+            random: None,
+        }
+    }
 }
 
 impl Decoder {
@@ -42,16 +52,15 @@ impl Decoder {
             );
             return Err(Error::file(folder.join("config.json"), message));
         }
-        let source = match loading.random {
-            None => Source::Files(Weights::open_folder(folder)?),
-            Some(seed) => Source::Random {
+        let values = match loading.random {
+            None => Values::Files(Weights::open_folder(folder)?),
+            Some(seed) => Values::Random {
                 seed,
                 deviation: description.initializer_range,
             },
         };
         Reader {
-            source,
-            loading,
+            source: Source { values, loading },
             description,
         }
         .read()
@@ -87,28 +96,27 @@ pub(crate) fn check_folder(path: &Path) -> Result<()> {
 
 struct Reader {
     source: Source,
-    loading: Loading,
     description: Description,
 }
 
 impl Reader {
     fn read(mut self) -> Result<Decoder> {
         let d = self.description.clone();
-        let embedding = self.matrix("model.embed_tokens.weight", &[d.vocab, d.hidden])?;
+        let embedding = self
+            .source
+            .matrix("model.embed_tokens.weight", &[d.vocab, d.hidden])?;
         let mut blocks = Vec::new();
         for layer in 0..d.layers {
             blocks.push(self.block(layer, &d)?);
         }
-        let norm = self.vector("model.norm.weight", d.hidden)?;
+        let norm = self.source.vector("model.norm.weight", d.hidden)?;
         let head = match d.tied_head {
             true => None,
-            false => Some(self.matrix("lm_head.weight", &[d.vocab, d.hidden])?),
+            false => Some(self.source.matrix("lm_head.weight", &[d.vocab, d.hidden])?),
         };
-        if let Source::Files(weights) = self.source {
-            weights.finish(|name| {
-                name.ends_with("rotary_emb.inv_freq") || (d.tied_head && name == "lm_head.weight")
-            })?;
-        }
+        self.source.finish(|name| {
+            name.ends_with("rotary_emb.inv_freq") || (d.tied_head && name == "lm_head.weight")
+        })?;
         Ok(Decoder::new(d, embedding, blocks, norm, head))
     }
 
@@ -118,9 +126,11 @@ impl Reader {
         let mut linear = |name: &str, out: usize, input: usize, bias: bool| {
             let name = format!("{prefix}.{name}");
             Ok::<_, Error>(Linear {
-                weight: self.matrix(&format!("{name}.weight"), &[out, input])?,
+                weight: self
+                    .source
+                    .matrix(&format!("{name}.weight"), &[out, input])?,
                 bias: bias
-                    .then(|| self.vector(&format!("{name}.bias"), out))
+                    .then(|| self.source.vector(&format!("{name}.bias"), out))
                     .transpose()?,
                 lora: None,
                 name,
@@ -134,47 +144,15 @@ impl Reader {
             gate: linear("mlp.gate_proj", d.intermediate, d.hidden, d.mlp_bias)?,
             up: linear("mlp.up_proj", d.intermediate, d.hidden, d.mlp_bias)?,
             down: linear("mlp.down_proj", d.hidden, d.intermediate, d.mlp_bias)?,
-            input_norm: self.vector(&format!("{prefix}.input_layernorm.weight"), d.hidden)?,
-            post_norm: self.vector(
+            input_norm: self
+                .source
+                .vector(&format!("{prefix}.input_layernorm.weight"), d.hidden)?,
+            post_norm: self.source.vector(
                 &format!("{prefix}.post_attention_layernorm.weight"),
                 d.hidden,
             )?,
             eps: d.norm_eps,
         })
-    }
-
-    /// A matrix, held as asked.
-    fn matrix(&mut self, name: &str, shape: &[usize]) -> Result<Matrix> {
-        let trainable = self.loading.trainable;
-        let dtype = if trainable {
-            DType::F32
-        } else {
-            self.loading.dtype
-        };
-        let value = match &mut self.source {
-            Source::Files(weights) => weights.take(name, shape, dtype)?,
-            Source::Random { seed, deviation } => {
-                let count = shape.iter().product();
-                let values = normal(&mut named_generator(*seed, name), count, *deviation);
-                Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?
-            }
-        };
-        Matrix::new(name.to_owned(), value, trainable)
-    }
-
-    /// A norm's weight or a bias: small, and always held in f32.
-    fn vector(&mut self, name: &str, len: usize) -> Result<Parameter> {
-        let value = match &mut self.source {
-            Source::Files(weights) => weights.take(name, &[len], DType::F32)?,
-            Source::Random { .. } => {
-                let value = f32::from(u8::from(!name.ends_with(".bias")));
-                Tensor::from_vec(vec![value; len], len, &Device::Cpu)?
-            }
-        };
-        match self.loading.trainable {
-            true => Parameter::trainable(name.to_owned(), &value),
-            false => Ok(Parameter::frozen(name.to_owned(), value)),
-        }
     }
 }
 

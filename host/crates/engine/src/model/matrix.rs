@@ -1,6 +1,6 @@
 use candle_core::{DType, Tensor};
 
-use super::Parameter;
+use super::{Packed, Parameter};
 use crate::Result;
 use crate::ops;
 
@@ -13,6 +13,8 @@ pub(crate) enum Matrix {
     Dense(Parameter),
     /// Frozen, in f16 or bf16.
     Half(Half),
+    /// Frozen, in 4 to 8 bits.
+    Packed(Packed),
 }
 
 /// A frozen matrix in 16 bits. Its values are widened a few rows at a time, so that no copy in f32 ever exists.
@@ -41,6 +43,7 @@ impl Matrix {
         match self {
             Self::Dense(parameter) => &parameter.name,
             Self::Half(half) => &half.name,
+            Self::Packed(packed) => packed.name(),
         }
     }
 
@@ -49,6 +52,7 @@ impl Matrix {
         let value = match self {
             Self::Dense(parameter) => &parameter.value,
             Self::Half(half) => &half.value,
+            Self::Packed(packed) => return packed.shape(),
         };
         (value.dims()[0], value.dims()[1])
     }
@@ -64,6 +68,15 @@ impl Matrix {
         outputs as u64 * inputs as u64
     }
 
+    /// Bytes that its values take in memory, a gradient not counted.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Dense(_) => 4 * self.len(),
+            Self::Half(_) => 2 * self.len(),
+            Self::Packed(packed) => packed.bytes(),
+        }
+    }
+
     /// Where its gradient is added up, if it trains: [out, in].
     pub(crate) fn grad(&self) -> Option<&Tensor> {
         self.parameter()
@@ -74,7 +87,7 @@ impl Matrix {
     pub(crate) fn parameter(&self) -> Option<&Parameter> {
         match self {
             Self::Dense(parameter) => Some(parameter),
-            Self::Half(_) => None,
+            Self::Half(_) | Self::Packed(_) => None,
         }
     }
 
@@ -115,6 +128,7 @@ impl Matrix {
         Ok(match self {
             Self::Dense(parameter) => ops::gather(&parameter.value, ids)?,
             Self::Half(half) => ops::gather(&half.value, ids)?,
+            Self::Packed(packed) => packed.gather(ids)?,
         })
     }
 
@@ -123,6 +137,11 @@ impl Matrix {
         Ok(match self {
             Self::Dense(parameter) => parameter.value.narrow(0, from, len)?,
             Self::Half(half) => ops::widen(&half.value.narrow(0, from, len)?)?,
+            Self::Packed(packed) => {
+                let rows = ops::unwritten_tensor(&[len, packed.shape().1])?;
+                packed.read_rows(from, &rows)?;
+                rows
+            }
         })
     }
 
@@ -159,6 +178,7 @@ impl Matrix {
         match self {
             Self::Dense(parameter) => ops::assign(panel, &parameter.value.narrow(0, from, len)?)?,
             Self::Half(half) => ops::widen_into(panel, &half.value.narrow(0, from, len)?)?,
+            Self::Packed(packed) => packed.read_rows(from, panel)?,
         }
         Ok(())
     }

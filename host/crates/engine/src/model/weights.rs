@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use memmap2::{Mmap, UncheckedAdvice};
 use rayon::prelude::*;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
@@ -29,6 +29,17 @@ struct File {
     map: Mmap,
     header: usize,
     metadata: Metadata,
+}
+
+impl File {
+    /// Lets go of mapped pages that were copied. Best effort: it only saves memory.
+    fn forget(&self, start: usize, len: usize) {
+        // SAFETY: a private map of a file that nobody writes to through it reads the same pages again.
+        let _ = unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, start, len)
+        };
+    }
 }
 
 impl Weights {
@@ -149,6 +160,19 @@ impl Weights {
     /// # Errors
     /// It is missing, of another shape, or of a type that is no float.
     pub(crate) fn take(&mut self, name: &str, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        let (file, info) = self.find(name, shape)?;
+        let (start, end) = (
+            8 + file.header + info.data_offsets.0,
+            8 + file.header + info.data_offsets.1,
+        );
+        let tensor = read(&file.map[start..end], info.dtype, shape, dtype)
+            .map_err(|message| Error::file(&file.path, format!("{name} {message}")))?;
+        file.forget(start, end - start);
+        self.unread.remove(name);
+        Ok(tensor)
+    }
+
+    fn find(&self, name: &str, shape: &[usize]) -> Result<(&File, &TensorInfo)> {
         let Some(&index) = self.names.get(name) else {
             let path = self.files.first().map_or(Path::new(""), |file| &file.path);
             return Err(Error::file(
@@ -168,20 +192,29 @@ impl Weights {
             );
             return Err(Error::file(&file.path, message));
         }
-        let (start, end) = (
-            8 + file.header + info.data_offsets.0,
-            8 + file.header + info.data_offsets.1,
-        );
-        let tensor = read(&file.map[start..end], info.dtype, shape, dtype)
+        Ok((file, info))
+    }
+
+    /// Reads the elements `from .. from + len` of a matrix of a shape that must be `shape`, in f32.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub(crate) fn take_part(
+        &mut self,
+        name: &str,
+        shape: (usize, usize),
+        from: usize,
+        len: usize,
+    ) -> Result<Vec<f32>> {
+        let (file, info) = self.find(name, &[shape.0, shape.1])?;
+        let width = (info.data_offsets.1 - info.data_offsets.0) / (shape.0 * shape.1).max(1);
+        let start = 8 + file.header + info.data_offsets.0 + from * width;
+        let bytes = &file.map[start..start + len * width];
+        let part = read(bytes, info.dtype, &[len], DType::F32)
             .map_err(|message| Error::file(&file.path, format!("{name} {message}")))?;
-        // The copy is in memory now; the mapped pages need not be. Best effort: it only saves memory.
-        // SAFETY: a private map of a file that nobody writes to through it reads the same pages again.
-        let _ = unsafe {
-            file.map
-                .unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
-        };
+        file.forget(start, len * width);
         self.unread.remove(name);
-        Ok(tensor)
+        Ok(part.to_vec1()?)
     }
 
     /// Shape of a tensor.

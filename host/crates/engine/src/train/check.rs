@@ -19,11 +19,6 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "is not supported yet; download the model and set model.path to its folder",
     );
     refuse(
-        model.quantize.is_some(),
-        "model.quantize",
-        "is not supported yet; leave it out",
-    );
-    refuse(
         model.memory_limit.is_some(),
         "model.memory_limit",
         "is not supported yet; leave it out",

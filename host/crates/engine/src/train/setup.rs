@@ -1,13 +1,13 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
-use domain::{Method, ModelDtype, RunConfig, RunEvent};
+use domain::{Method, ModelDtype, Quantize, RunConfig, RunEvent};
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
 use crate::data::Sample;
 use crate::lora::{Base, Settings, attach, read_adapter};
-use crate::model::{Decoder, Loading, check_folder};
+use crate::model::{Decoder, Loading, Matrix, Stored, check_folder};
 use crate::{Error, Result};
 
 /// A run that is ready for its next step.
@@ -64,11 +64,15 @@ pub(super) fn set_up(
         },
         Loading {
             dtype: dtype(config.model.dtype),
+            quantize: config.model.quantize,
             trainable: full,
             random: (config.model.random_init && checkpoint.is_none()).then_some(config.train.seed),
         },
     )?;
     decoder.neftune_noise_alpha = config.train.neftune_noise_alpha;
+    if let Some(quantize) = config.model.quantize.filter(|_| !full) {
+        log(emit, packing(&decoder, quantize));
+    }
     check_lengths(&decoder, train.iter().chain(&eval))?;
     let lora = match (full, checkpoint, &config.lora.init_adapter) {
         (true, ..) => None,
@@ -96,6 +100,23 @@ pub(super) fn set_up(
         eval,
         data_digest,
     })
+}
+
+/// What packing made of the base, in a sentence.
+fn packing(decoder: &Decoder, quantize: Quantize) -> String {
+    let matrices: Vec<&Matrix> = decoder.base().iter().filter_map(Stored::matrix).collect();
+    let bytes: u64 = matrices.iter().map(|matrix| matrix.bytes()).sum();
+    let weights: u64 = matrices.iter().map(|matrix| matrix.len()).sum();
+    let word = match quantize {
+        Quantize::Nf4 => "nf4",
+        Quantize::Q4k => "q4k",
+        Quantize::Q8_0 => "q8_0",
+    };
+    format!(
+        "the base is packed as {word}, embedding and head included: {:.1} MB, {:.3} bytes a weight",
+        bytes as f64 / 1e6,
+        bytes as f64 / weights.max(1) as f64,
+    )
 }
 
 /// Says one line in the run's log.
