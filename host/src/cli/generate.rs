@@ -8,7 +8,9 @@ use std::{
 };
 
 use clap::Args;
-use engine::generate::{GenerateRequest, Generator};
+use engine::chat::{Conversation, Ending};
+use engine::generate::{EarlyStopping, GenerateRequest, Generator};
+use serde_json::{Map, Value, json};
 
 use super::usage_error;
 use crate::config::Config;
@@ -17,7 +19,10 @@ use crate::config::Config;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  codetune generate --model models/tiny --prompt 'def add(a, b):'\n  \
-    codetune generate --model models/tiny --adapter runs/one/adapter --prompt @prompt.txt --temperature 0.8 --json"
+    codetune generate --model models/tiny --adapter runs/one/adapter --prompt @prompt.txt --temperature 0.8 --json\n  \
+    codetune generate --model models/chat --chat --system 'You are terse.' --prompt 'Write a sort.'\n  \
+    codetune generate --model models/tiny --prompt 'def a' --prompt 'def b' --num-beams 4 --json\n\n\
+    A setting that is not given has the value of the model's generation_config.json."
 )]
 pub(crate) struct GenerateArgs {
     /// A Hugging Face folder
@@ -26,70 +31,222 @@ pub(crate) struct GenerateArgs {
     /// A PEFT folder
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Text to go on from, or @FILE
-    #[arg(long, value_name = "TEXT")]
-    prompt: String,
-    /// Most tokens to write
-    #[arg(long, default_value_t = 128)]
-    max_new_tokens: usize,
-    /// 0 takes the likeliest token each time; higher is more random
-    #[arg(long, default_value_t = 0.0)]
-    temperature: f64,
-    /// Draw from this many likeliest tokens; 0 means all
-    #[arg(long, default_value_t = 0)]
-    top_k: usize,
-    /// Draw from the likeliest tokens that together have this probability
-    #[arg(long, default_value_t = 1.0)]
-    top_p: f64,
+    /// Text to go on from, or @FILE; given several times, the texts are written together
+    #[arg(long, value_name = "TEXT", required_unless_present = "messages")]
+    prompt: Vec<String>,
+    /// Put each prompt into the model's chat template, as what the user says
+    #[arg(long)]
+    chat: bool,
+    /// With --chat: the system's message
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    system: Option<String>,
+    /// A conversation for the chat template: JSON or @FILE, a list of {"role", "content"}, or an object with messages and,
+    /// where wanted, tools, documents and chat_template_kwargs
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["prompt", "chat"])]
+    messages: Option<String>,
+    /// Go on with the last message instead of answering it
+    #[arg(long, requires = "messages")]
+    continue_final_message: bool,
+    /// Most tokens to write [built in: 128]
+    #[arg(long)]
+    max_new_tokens: Option<usize>,
+    /// Least tokens to write [built in: 0]
+    #[arg(long)]
+    min_new_tokens: Option<usize>,
+    /// 0 takes the likeliest token each time; higher is more random [built in: 0]
+    #[arg(long)]
+    temperature: Option<f64>,
+    /// Draw from this many likeliest tokens; 0 means all [built in: 0]
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Draw from the likeliest tokens that together have this probability [built in: 1]
+    #[arg(long)]
+    top_p: Option<f64>,
+    /// Draw from tokens with at least this share of the likeliest one's probability [built in: 0]
+    #[arg(long)]
+    min_p: Option<f64>,
+    /// Above 1 makes tokens that came already less likely [built in: 1]
+    #[arg(long)]
+    repetition_penalty: Option<f64>,
+    /// Sequences of this many tokens come at most once; 0 lets them repeat [built in: 0]
+    #[arg(long)]
+    no_repeat_ngram_size: Option<usize>,
+    /// Texts to follow at a time [built in: 1]
+    #[arg(long)]
+    num_beams: Option<usize>,
+    /// Power of the length by which a beam's score is divided [built in: 1]
+    #[arg(long, allow_negative_numbers = true)]
+    length_penalty: Option<f64>,
+    /// When beams end: false, true or never [built in: false]
+    #[arg(long)]
+    early_stopping: Option<EarlyStopping>,
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Text that ends the generation; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// One JSON object on standard output
+    /// One JSON object a prompt on standard output
     #[arg(long)]
     json: bool,
 }
 
-/// Writes the text as it comes, or one JSON object at the end.
+/// Writes the text as it comes, or one JSON object a prompt at the end.
 ///
 /// # Errors
 /// A folder or a setting that cannot be used.
 pub(crate) fn run(args: &GenerateArgs, _config: &Config) -> anyhow::Result<ExitCode> {
-    let prompt = match args.prompt.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| usage_error(format!("--prompt: {path}: {error}")))?,
-        None => args.prompt.clone(),
+    let given = args
+        .prompt
+        .iter()
+        .map(|prompt| text_of("--prompt", prompt))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let messages = args
+        .messages
+        .as_deref()
+        .map(|messages| text_of("--messages", messages))
+        .transpose()?;
+    let generator = Generator::load(&args.model, args.adapter.as_deref()).map_err(told)?;
+    let prompts = match messages {
+        Some(messages) => vec![conversation(args, &generator, &messages)?],
+        None if args.chat => given
+            .iter()
+            .map(|prompt| asked(args, &generator, prompt))
+            .collect::<anyhow::Result<_>>()?,
+        None => given,
     };
-    let request = GenerateRequest {
-        prompt,
-        max_new_tokens: args.max_new_tokens,
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        seed: args.seed,
-        stop: args.stop.clone(),
-        use_adapter: true,
-    };
-    let generator = Generator::load(&args.model, args.adapter.as_deref())
-        .map_err(|error| usage_error(error.to_string()))?;
+    let settings = settings(args, generator.defaults());
+    let requests: Vec<GenerateRequest> = prompts
+        .into_iter()
+        .enumerate()
+        .map(|(index, prompt)| GenerateRequest {
+            prompt,
+            // Each prompt draws its own numbers, as in `eval`.
+            seed: args.seed.wrapping_add(index as u64),
+            ..settings.clone()
+        })
+        .collect();
     let mut out = io::stdout().lock();
-    let generation = generator
-        .generate(&request, &mut |piece| {
+    // Several texts that grow together cannot be shown as they come.
+    let live = !args.json && requests.len() == 1;
+    let generations = generator
+        .generate_all(&requests, &mut |_, piece| {
             // Nobody reads any more: a closed pipe ends the generation.
-            let closed = !args.json && (write!(out, "{piece}").is_err() || out.flush().is_err());
+            let closed = live && (write!(out, "{piece}").is_err() || out.flush().is_err());
             if closed {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
         })
-        .map_err(|error| usage_error(error.to_string()))?;
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string(&generation)?)?;
-    } else {
+        .map_err(told)?;
+    if live {
         writeln!(out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (request, generation) in requests.iter().zip(&generations) {
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string(generation)?)?;
+        } else {
+            writeln!(out, "{}{}\n", request.prompt, generation.text)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn settings(args: &GenerateArgs, defaults: &GenerateRequest) -> GenerateRequest {
+    GenerateRequest {
+        add_special_tokens: !args.chat && args.messages.is_none(),
+        max_new_tokens: args.max_new_tokens.unwrap_or(defaults.max_new_tokens),
+        min_new_tokens: args.min_new_tokens.unwrap_or(defaults.min_new_tokens),
+        temperature: args.temperature.unwrap_or(defaults.temperature),
+        top_k: args.top_k.unwrap_or(defaults.top_k),
+        top_p: args.top_p.unwrap_or(defaults.top_p),
+        min_p: args.min_p.unwrap_or(defaults.min_p),
+        repetition_penalty: args
+            .repetition_penalty
+            .unwrap_or(defaults.repetition_penalty),
+        no_repeat_ngram_size: args
+            .no_repeat_ngram_size
+            .unwrap_or(defaults.no_repeat_ngram_size),
+        num_beams: args.num_beams.unwrap_or(defaults.num_beams),
+        length_penalty: args.length_penalty.unwrap_or(defaults.length_penalty),
+        early_stopping: args.early_stopping.unwrap_or(defaults.early_stopping),
+        stop: match args.stop.is_empty() {
+            true => defaults.stop.clone(),
+            false => args.stop.clone(),
+        },
+        ..GenerateRequest::default()
+    }
+}
+
+/// A prompt as what the user says.
+fn asked(args: &GenerateArgs, generator: &Generator, prompt: &str) -> anyhow::Result<String> {
+    let system = args.system.iter().map(|text| ("system", text.as_str()));
+    let messages: Vec<Value> = system
+        .chain([("user", prompt)])
+        .map(|(role, content)| json!({ "role": role, "content": content }))
+        .collect();
+    let conversation = Conversation {
+        messages: &messages,
+        ..Conversation::default()
+    };
+    generator
+        .chat_prompt(conversation, Ending::Prompt)
+        .map_err(told)
+}
+
+fn conversation(args: &GenerateArgs, generator: &Generator, text: &str) -> anyhow::Result<String> {
+    let wrong = |what: &str| usage_error(format!("--messages: {what}"));
+    let given: Value =
+        serde_json::from_str(text).map_err(|error| wrong(&format!("is no valid JSON: {error}")))?;
+    let whole = match given {
+        Value::Array(messages) => Map::from_iter([("messages".to_owned(), messages.into())]),
+        Value::Object(whole) => whole,
+        _ => {
+            return Err(wrong(
+                "must be a list of messages, or an object that holds it",
+            ));
+        }
+    };
+    let known = ["messages", "tools", "documents", "chat_template_kwargs"];
+    if let Some(other) = whole.keys().find(|key| !known.contains(&key.as_str())) {
+        return Err(wrong(&format!(
+            "holds {other:?}; these are known: {}",
+            known.join(", ")
+        )));
+    }
+    let messages = whole
+        .get("messages")
+        .and_then(Value::as_array)
+        .filter(|messages| !messages.is_empty() && messages.iter().all(Value::is_object))
+        .ok_or_else(|| wrong("messages must be a list of objects, one at least"))?;
+    let variables = match whole.get("chat_template_kwargs") {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(variables)) => Some(variables),
+        Some(_) => return Err(wrong("chat_template_kwargs must be an object")),
+    };
+    let conversation = Conversation {
+        messages,
+        tools: whole.get("tools"),
+        documents: whole.get("documents"),
+        variables,
+    };
+    let ending = match args.continue_final_message {
+        true => Ending::Continue("content"),
+        false => Ending::Prompt,
+    };
+    generator.chat_prompt(conversation, ending).map_err(told)
+}
+
+fn text_of(flag: &str, given: &str) -> anyhow::Result<String> {
+    match given.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| usage_error(format!("{flag}: {path}: {error}"))),
+        None => Ok(given.to_owned()),
+    }
+}
+
+fn told(error: engine::Error) -> anyhow::Error {
+    usage_error(error.to_string())
 }

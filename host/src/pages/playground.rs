@@ -84,12 +84,14 @@ fn read(form: &CheckedForm) -> Result<GenerateBody, AppError> {
         adapter: Some(adapter.to_owned()).filter(|id| !id.is_empty()),
         // Browsers send the line ends of forms as CR LF.
         prompt: form.get("prompt").unwrap_or_default().replace("\r\n", "\n"),
-        max_new_tokens: number(form, "max_new_tokens", &mut errors).unwrap_or(128),
-        temperature: number(form, "temperature", &mut errors).unwrap_or(0.0),
+        max_new_tokens: number(form, "max_new_tokens", &mut errors),
+        temperature: number(form, "temperature", &mut errors),
         top_k: number(form, "top_k", &mut errors),
         top_p: number(form, "top_p", &mut errors),
+        repetition_penalty: number(form, "repetition_penalty", &mut errors),
+        num_beams: number(form, "num_beams", &mut errors),
         seed: number(form, "seed", &mut errors).unwrap_or(0),
-        stop: Vec::new(),
+        ..GenerateBody::default()
     };
     errors.into_result()?;
     Ok(body)

@@ -4,11 +4,12 @@ use crate::Result;
 use crate::model::{Decoder, Pass, Setting, rotary_table, thirds};
 use crate::ops::{self, Heads, Span};
 
-/// Keys and values of what was read and written so far, so that each token is computed once.
+/// Keys and values of what one text read and wrote so far, so that each token is computed once.
 pub(super) struct Cache {
     /// Keys and values of each layer: [capacity, kv_heads · D].
     layers: Vec<(Tensor, Tensor)>,
     len: usize,
+    capacity: usize,
 }
 
 /// Tokens of a prompt that are computed at once: bounds what activations need.
@@ -23,11 +24,27 @@ impl Cache {
             .iter()
             .map(|_| Ok((one()?, one()?)))
             .collect::<Result<_>>()?;
-        Ok(Self { layers, len: 0 })
+        Ok(Self {
+            layers,
+            len: 0,
+            capacity,
+        })
     }
 
-    /// Takes in `tokens` and returns the logits of the one after the last.
-    pub(super) fn step(
+    /// Another one with the same tokens.
+    pub(super) fn copied(&self, decoder: &Decoder) -> Result<Self> {
+        let mut copy = Self::new(decoder, self.capacity)?;
+        for ((keys, values), (from_keys, from_values)) in copy.layers.iter().zip(&self.layers) {
+            for (to, from) in [(keys, from_keys), (values, from_values)] {
+                ops::assign(&to.narrow(0, 0, self.len)?, &from.narrow(0, 0, self.len)?)?;
+            }
+        }
+        copy.len = self.len;
+        Ok(copy)
+    }
+
+    /// Takes in the tokens of one text and returns the logits of the one after the last.
+    pub(super) fn read(
         &mut self,
         decoder: &Decoder,
         tokens: &[u32],
@@ -35,41 +52,90 @@ impl Cache {
     ) -> Result<Vec<f32>> {
         let mut last = None;
         for chunk in tokens.chunks(CHUNK) {
-            last = Some(self.forward(decoder, chunk, adapter)?);
+            last = Some(forward(decoder, &mut [self], &[chunk], adapter)?);
         }
         let x = last.expect("there is always a token to take in");
         let row = x.narrow(0, x.dims()[0] - 1, 1)?;
-        let normed = ops::rms_norm(&row, &decoder.norm.value, decoder.description.norm_eps)?;
-        let logits = ops::unwritten_tensor(&[1, decoder.description.vocab])?;
-        decoder.head_weight().product(&logits, &normed, 1.0, 0.0)?;
-        Ok(logits.flatten_all()?.to_vec1()?)
+        let mut logits = head(decoder, &row)?;
+        Ok(logits.swap_remove(0))
     }
 
-    fn forward(&mut self, decoder: &Decoder, tokens: &[u32], adapter: bool) -> Result<Tensor> {
-        let new = tokens.len();
-        let heads = decoder.heads([Span { start: 0, len: new }].into());
-        let table = rotary_table(decoder.frequencies(), self.len, new)?;
-        let positions = Tensor::from_vec((0..new as u32).collect::<Vec<_>>(), new, &Device::Cpu)?;
-        let pass = Pass {
-            adapter,
-            dropout: None,
-        };
-        let setting = Setting {
-            heads: &heads,
-            table: &table,
-            positions: &positions,
-            pass,
-        };
-        let ids = Tensor::from_vec(tokens.to_vec(), new, &Device::Cpu)?;
-        let mut x = decoder.embedding.gather(&ids)?;
-        for (block, (keys, values)) in decoder.blocks.iter().zip(&self.layers) {
-            let (qkv, _) = block.project(&x, &setting)?;
-            let attended = attend(&qkv, keys, values, self.len, &heads)?;
-            x = block.finish(&x, &attended, pass)?.0;
-        }
-        self.len += new;
-        Ok(x)
+    /// Takes in one token of each text and returns the logits of the ones after them: the weights are read once for
+    /// all texts, whose lengths may differ, and nothing is padded.
+    pub(super) fn step(
+        decoder: &Decoder,
+        caches: &mut [&mut Self],
+        tokens: &[u32],
+        adapter: bool,
+    ) -> Result<Vec<Vec<f32>>> {
+        let tokens: Vec<&[u32]> = tokens.chunks(1).collect();
+        let x = forward(decoder, caches, &tokens, adapter)?;
+        head(decoder, &x)
     }
+}
+
+/// Logits of rows of the last layer's output: [N, H] to N times [V].
+fn head(decoder: &Decoder, x: &Tensor) -> Result<Vec<Vec<f32>>> {
+    let normed = ops::rms_norm(x, &decoder.norm.value, decoder.description.norm_eps)?;
+    let logits = ops::unwritten_tensor(&[x.dims()[0], decoder.description.vocab])?;
+    decoder.head_weight().product(&logits, &normed, 1.0, 0.0)?;
+    Ok(logits.to_vec2()?)
+}
+
+/// Output of the last layer for new tokens of several texts, one behind the other: [T, H].
+fn forward(
+    decoder: &Decoder,
+    caches: &mut [&mut Cache],
+    tokens: &[&[u32]],
+    adapter: bool,
+) -> Result<Tensor> {
+    let new: usize = tokens.iter().map(|tokens| tokens.len()).sum();
+    // The table holds the positions between the shortest text and the longest.
+    let first = caches.iter().map(|cache| cache.len).min().unwrap_or(0);
+    let (mut positions, mut last) = (Vec::with_capacity(new), 0);
+    for (cache, tokens) in caches.iter().zip(tokens) {
+        let from = cache.len - first;
+        positions.extend((from..from + tokens.len()).map(|position| position as u32));
+        last = last.max(from + tokens.len());
+    }
+    let table = rotary_table(decoder.frequencies(), first, last)?;
+    let heads = decoder.heads([Span { start: 0, len: new }].into());
+    let positions = Tensor::from_vec(positions, new, &Device::Cpu)?;
+    let pass = Pass {
+        adapter,
+        dropout: None,
+    };
+    let setting = Setting {
+        heads: &heads,
+        table: &table,
+        positions: &positions,
+        pass,
+    };
+    let ids = Tensor::from_vec(tokens.concat(), new, &Device::Cpu)?;
+    let mut x = decoder.embedding.gather(&ids)?;
+    for (layer, block) in decoder.blocks.iter().enumerate() {
+        let (qkv, _) = block.project(&x, &setting)?;
+        if let [cache] = caches {
+            let (keys, values) = &cache.layers[layer];
+            let attended = attend(&qkv, keys, values, cache.len, &heads)?;
+            x = block.finish(&x, &attended, pass)?.0;
+            continue;
+        }
+        let attended = ops::unwritten_tensor(&[new, heads.q_width()])?;
+        let mut start = 0;
+        for (cache, tokens) in caches.iter().zip(tokens) {
+            let (keys, values) = &cache.layers[layer];
+            let len = tokens.len();
+            let own = attend(&qkv.narrow(0, start, len)?, keys, values, cache.len, &heads)?;
+            ops::assign(&attended.narrow(0, start, len)?, &own)?;
+            start += len;
+        }
+        x = block.finish(&x, &attended, pass)?.0;
+    }
+    for (cache, tokens) in caches.iter_mut().zip(tokens) {
+        cache.len += tokens.len();
+    }
+    Ok(x)
 }
 
 fn attend(
@@ -123,7 +189,7 @@ mod tests {
                     decoder.logits(&batch, adapter).unwrap().to_vec2().unwrap();
                 let mut cache = Cache::new(&decoder, 100).unwrap();
                 let mut check = |upto: usize, tokens: &[u32]| {
-                    let logits = cache.step(&decoder, tokens, adapter).unwrap();
+                    let logits = cache.read(&decoder, tokens, adapter).unwrap();
                     for (got, expected) in logits.iter().zip(&whole[upto - 1]) {
                         assert!(
                             (got - expected).abs() < 1e-4,

@@ -1,23 +1,32 @@
 //! Text from a model, with or without its adapter, token by token: [`Generator`].
 
+mod beams;
 mod cache;
+mod logits;
+mod request;
 mod sample;
 mod text;
+mod writing;
+
+#[cfg(test)]
+mod goldens;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
 use candle_core::DType;
-use serde::{Deserialize, Serialize};
 
+use crate::chat::{ChatTemplate, Conversation, Ending};
 use crate::lora::read_adapter;
 use crate::model::{Decoder, Loading};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
-use cache::Cache;
-use sample::Sampler;
+use beams::Search;
 use text::TextStream;
+use writing::{Writing, write_all};
+
+pub use request::{EarlyStopping, GenerateRequest, Generation, GenerationEnd};
 
 /// A model that writes; one set of weights serves base and adapter.
 ///
@@ -27,72 +36,7 @@ pub struct Generator {
     tokenizer: Tokenizer,
     /// Tokens that end a text.
     ends: Vec<u32>,
-}
-
-/// What to write.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GenerateRequest {
-    /// Text to go on from, as it is: no chat template is put around it.
-    pub prompt: String,
-    /// Most tokens to write.
-    pub max_new_tokens: usize,
-    /// 0 takes the likeliest token each time; higher is more random.
-    pub temperature: f64,
-    /// Draw from this many likeliest tokens; 0 means all.
-    pub top_k: usize,
-    /// Draw from the likeliest tokens that together have this probability; 1 means all.
-    pub top_p: f64,
-    /// Seed of the draws.
-    pub seed: u64,
-    /// Texts that end the generation; they are not part of it.
-    pub stop: Vec<String>,
-    /// Whether the adapter takes part.
-    pub use_adapter: bool,
-}
-
-impl Default for GenerateRequest {
-    fn default() -> Self {
-        Self {
-            prompt: String::new(),
-            max_new_tokens: 128,
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            seed: 0,
-            stop: Vec::new(),
-            use_adapter: true,
-        }
-    }
-}
-
-/// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GenerationEnd {
-    /// The model wrote an end-of-text token.
-    Eos,
-    /// One of the stop texts came.
-    Stop,
-    /// `max_new_tokens`, or the last position of the model, was reached.
-    Length,
-    /// The listener asked to end it.
-    Cancelled,
-}
-
-/// What was written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Generation {
-    /// The new text, without the prompt.
-    pub text: String,
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Tokens that were written, an end-of-text token included.
-    pub new_tokens: usize,
-    /// Why it ended.
-    pub finish_reason: GenerationEnd,
-    /// New tokens a second, the prompt's time not counted.
-    pub tokens_per_second: f64,
+    defaults: GenerateRequest,
 }
 
 impl Generator {
@@ -108,11 +52,16 @@ impl Generator {
         }
         let tokenizer = Tokenizer::load(model)?;
         let mut ends = tokenizer.eos_ids().to_vec();
-        ends.extend(&decoder.description.eos);
+        for &id in &decoder.description.eos {
+            if !ends.contains(&id) {
+                ends.push(id);
+            }
+        }
         Ok(Self {
             decoder,
             tokenizer,
             ends,
+            defaults: GenerateRequest::of_folder(model)?,
         })
     }
 
@@ -126,7 +75,26 @@ impl Generator {
         &self.tokenizer
     }
 
-    /// Writes; `on_text` gets each piece of text as soon as it is certain, and may end the generation.
+    /// A request with the settings of the folder's `generation_config.json`: what holds where a caller says nothing.
+    pub fn defaults(&self) -> &GenerateRequest {
+        &self.defaults
+    }
+
+    /// A conversation as a prompt, by the model's chat template. It holds its special tokens itself: generate with
+    /// `add_special_tokens` off.
+    ///
+    /// # Errors
+    /// The folder has no template, or the template refuses the conversation.
+    pub fn chat_prompt(
+        &self,
+        conversation: Conversation<'_>,
+        ending: Ending<'_>,
+    ) -> Result<String> {
+        ChatTemplate::of(&self.tokenizer)?.render_ending(conversation, ending)
+    }
+
+    /// Writes; `on_text` gets each piece of text as soon as it is certain, and may end the generation. With beams there
+    /// is no text before the end: it then gets an empty piece at each step.
     ///
     /// # Errors
     /// The request is out of range, or the prompt is longer than the model's positions.
@@ -135,59 +103,133 @@ impl Generator {
         request: &GenerateRequest,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Generation> {
-        request.check()?;
-        let mut pending = self.tokenizer.encode(&request.prompt, true)?;
-        if pending.is_empty() {
-            // An empty prompt: the end-of-text token is what stands between two texts.
-            pending.extend(self.ends.first());
+        let mut all = self.generate_all(std::slice::from_ref(request), &mut |_, piece| {
+            on_text(piece)
+        })?;
+        Ok(all.swap_remove(0))
+    }
+
+    /// Writes several texts at once, token by token together, so that the weights are read once for all of them. Prompts
+    /// and settings may differ; each text is what its request alone would give, up to the rounding of larger matrix
+    /// products. `on_text` gets the index of the request with each piece. Requests with beams are done one by one, first.
+    ///
+    /// # Errors
+    /// As [`Self::generate`], for the first request that is wrong.
+    pub fn generate_all(
+        &self,
+        requests: &[GenerateRequest],
+        on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    ) -> Result<Vec<Generation>> {
+        let prompts = requests
+            .iter()
+            .map(|request| self.prompt(request))
+            .collect::<Result<Vec<_>>>()?;
+        let mut done: Vec<Option<Generation>> = vec![None; requests.len()];
+        let mut writings = Vec::new();
+        for (index, (request, prompt)) in requests.iter().zip(prompts).enumerate() {
+            if request.num_beams > 1 {
+                let listen = &mut |piece: &str| on_text(index, piece);
+                done[index] = Some(self.search(request, &prompt, listen)?);
+            } else {
+                let stream = TextStream::new(&self.tokenizer, &request.stop);
+                writings.push(Writing::new(
+                    index,
+                    request,
+                    prompt,
+                    self.limit_of(request),
+                    Some(stream),
+                ));
+            }
         }
-        let prompt_tokens = pending.len();
+        write_all(&self.decoder, &self.ends, &mut writings, on_text)?;
+        for writing in writings {
+            let index = writing.index();
+            done[index] = Some(writing.into_generation()?);
+        }
+        Ok(done.into_iter().flatten().collect())
+    }
+
+    /// Most tokens that a request asks for; `prompt` has checked that some fit.
+    fn limit_of(&self, request: &GenerateRequest) -> impl Fn(usize) -> usize + use<> {
+        let (positions, most) = (
+            self.decoder.description.max_positions,
+            request.max_new_tokens,
+        );
+        move |prompt_tokens| most.min(positions - prompt_tokens)
+    }
+
+    /// Tokens of a request's prompt.
+    fn prompt(&self, request: &GenerateRequest) -> Result<Vec<u32>> {
+        request.check()?;
+        let mut tokens = self
+            .tokenizer
+            .encode(&request.prompt, request.add_special_tokens)?;
+        if tokens.is_empty() {
+            // An empty prompt: the end-of-text token is what stands between two texts.
+            tokens.extend(self.ends.first());
+        }
         let positions = self.decoder.description.max_positions;
-        if pending.is_empty() || prompt_tokens >= positions {
+        if tokens.is_empty() || tokens.len() >= positions {
             return Err(Error::Input(format!(
-                "prompt: has {prompt_tokens} tokens; the model takes 1 to {}",
+                "prompt: has {} tokens; the model takes 1 to {}",
+                tokens.len(),
                 positions.saturating_sub(1)
             )));
         }
-        let limit = request.max_new_tokens.min(positions - prompt_tokens);
-        let mut cache = Cache::new(&self.decoder, prompt_tokens + limit)?;
-        let mut sampler = Sampler::new(request);
-        let mut stream = TextStream::new(&self.tokenizer, &request.stop);
-        let mut new_tokens = 0;
-        let mut begun = Instant::now();
-        let finish_reason = loop {
-            if new_tokens == limit {
-                break GenerationEnd::Length;
-            }
-            let mut logits = cache.step(&self.decoder, &pending, request.use_adapter)?;
-            if new_tokens == 0 {
-                begun = Instant::now();
-            }
-            let token = sampler.choose(&mut logits)?;
-            new_tokens += 1;
-            if self.ends.contains(&token) {
-                break GenerationEnd::Eos;
-            }
-            pending = vec![token];
-            let piece = stream.push(token)?;
-            if !piece.is_empty() && on_text(&piece).is_break() {
-                break GenerationEnd::Cancelled;
-            }
-            if stream.stopped() {
-                break GenerationEnd::Stop;
-            }
-        };
-        let rest = stream.finish(finish_reason == GenerationEnd::Cancelled)?;
-        if !rest.is_empty() {
-            // The generation is over: an answer could change nothing.
-            let _ = on_text(&rest);
+        let vocab = self.decoder.description.vocab;
+        if let Some(beyond) = tokens.iter().find(|id| **id as usize >= vocab) {
+            return Err(Error::Input(format!(
+                "prompt: token {beyond} is beyond the model's vocabulary of {vocab}; the tokenizer belongs to another model"
+            )));
         }
+        Ok(tokens)
+    }
+
+    fn search(
+        &self,
+        request: &GenerateRequest,
+        prompt: &[u32],
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generation> {
+        let search = Search {
+            decoder: &self.decoder,
+            request,
+            ends: &self.ends,
+            limit: self.limit_of(request)(prompt.len()),
+        };
+        let stops = |tokens: &[u32]| -> Result<bool> {
+            let text = self.tokenizer.decode(tokens, true)?;
+            Ok(request.stop.iter().any(|stop| text.contains(stop.as_str())))
+        };
+        let begun = Instant::now();
+        let found = search.run(prompt, &stops, &mut || on_text("").is_continue())?;
+        let ids = found.as_deref().unwrap_or_default();
+        let written = match ids.split_last() {
+            Some((last, rest)) if self.ends.contains(last) => rest,
+            _ => ids,
+        };
+        let mut text = self.tokenizer.decode(written, true)?;
+        let stop = request
+            .stop
+            .iter()
+            .filter_map(|stop| text.find(stop.as_str()))
+            .min();
+        let finish_reason = match (&found, stop) {
+            (None, _) => GenerationEnd::Cancelled,
+            (_, Some(at)) => {
+                text.truncate(at);
+                GenerationEnd::Stop
+            }
+            _ if ids.last().is_some_and(|last| self.ends.contains(last)) => GenerationEnd::Eos,
+            _ => GenerationEnd::Length,
+        };
+        let _ = on_text(&text);
         Ok(Generation {
-            text: stream.into_text(),
-            prompt_tokens,
-            new_tokens,
+            text,
+            prompt_tokens: prompt.len(),
+            new_tokens: ids.len(),
             finish_reason,
-            tokens_per_second: new_tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+            tokens_per_second: ids.len() as f64 / begun.elapsed().as_secs_f64().max(1e-9),
         })
     }
 }
@@ -197,28 +239,3 @@ const _: fn() = || {
     fn shared<T: Send + Sync>() {}
     shared::<Generator>();
 };
-
-impl GenerateRequest {
-    fn check(&self) -> Result<()> {
-        let mut errors = domain::FieldErrors::default();
-        if !(self.temperature.is_finite() && (0.0..=100.0).contains(&self.temperature)) {
-            errors.push(
-                "temperature",
-                format!("must be between 0 and 100, not {}", self.temperature),
-            );
-        }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            errors.push(
-                "top_p",
-                format!("must be above 0 and at most 1, not {}", self.top_p),
-            );
-        }
-        if self.max_new_tokens == 0 {
-            errors.push("max_new_tokens", "must be at least 1");
-        }
-        if self.stop.iter().any(String::is_empty) {
-            errors.push("stop", "must not hold an empty text");
-        }
-        Ok(errors.into_result()?)
-    }
-}

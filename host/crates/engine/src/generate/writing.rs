@@ -1,0 +1,168 @@
+//! Texts that are written token by token, several at once.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use super::cache::Cache;
+use super::logits::process;
+use super::sample::Sampler;
+use super::text::TextStream;
+use super::{GenerateRequest, Generation, GenerationEnd};
+use crate::Result;
+use crate::model::Decoder;
+
+/// One text on its way.
+pub(super) struct Writing<'a> {
+    index: usize,
+    request: &'a GenerateRequest,
+    /// Prompt and text.
+    ids: Vec<u32>,
+    prompt_tokens: usize,
+    limit: usize,
+    sampler: Sampler,
+    /// `None` where only the tokens are wanted.
+    stream: Option<TextStream<'a>>,
+    end: Option<GenerationEnd>,
+    /// When the prompt had been read.
+    begun: Instant,
+    seconds: f64,
+}
+
+impl<'a> Writing<'a> {
+    /// A text that goes on from `prompt`; `limit` tells how many tokens may follow a prompt of its length.
+    pub(super) fn new(
+        index: usize,
+        request: &'a GenerateRequest,
+        prompt: Vec<u32>,
+        limit: impl Fn(usize) -> usize,
+        stream: Option<TextStream<'a>>,
+    ) -> Self {
+        Self {
+            index,
+            request,
+            prompt_tokens: prompt.len(),
+            limit: limit(prompt.len()),
+            ids: prompt,
+            sampler: Sampler::new(request),
+            stream,
+            end: None,
+            begun: Instant::now(),
+            seconds: 0.0,
+        }
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The new tokens, an end-of-text token included.
+    pub(super) fn new_ids(&self) -> &[u32] {
+        &self.ids[self.prompt_tokens..]
+    }
+
+    /// Chooses the next token and gives out what it makes certain.
+    fn take(
+        &mut self,
+        mut logits: Vec<f32>,
+        ends: &[u32],
+        on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    ) -> Result<()> {
+        process(
+            &mut logits,
+            self.request,
+            &self.ids,
+            self.new_ids().len(),
+            ends,
+        );
+        let token = self.sampler.choose(&logits)?;
+        self.ids.push(token);
+        if ends.contains(&token) {
+            return self.finish(GenerationEnd::Eos, on_text);
+        }
+        if let Some(stream) = &mut self.stream {
+            let piece = stream.push(token)?;
+            if !piece.is_empty() && on_text(self.index, &piece).is_break() {
+                return self.finish(GenerationEnd::Cancelled, on_text);
+            }
+            if stream.stopped() {
+                return self.finish(GenerationEnd::Stop, on_text);
+            }
+        }
+        if self.new_ids().len() == self.limit {
+            return self.finish(GenerationEnd::Length, on_text);
+        }
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        end: GenerationEnd,
+        on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.end = Some(end);
+        self.seconds = self.begun.elapsed().as_secs_f64();
+        if let Some(stream) = &mut self.stream {
+            let rest = stream.finish(end == GenerationEnd::Cancelled)?;
+            if !rest.is_empty() {
+                // The generation is over: an answer could change nothing.
+                let _ = on_text(self.index, &rest);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was written, once it is finished.
+    pub(super) fn into_generation(self) -> Result<Generation> {
+        let new_tokens = self.new_ids().len();
+        Ok(Generation {
+            text: self.stream.map(TextStream::into_text).unwrap_or_default(),
+            prompt_tokens: self.prompt_tokens,
+            new_tokens,
+            finish_reason: self.end.unwrap_or(GenerationEnd::Cancelled),
+            tokens_per_second: new_tokens as f64 / self.seconds.max(1e-9),
+        })
+    }
+}
+
+/// Writes all texts to their ends. Each prompt is read on its own; then every step computes one token of each text that
+/// is not finished.
+pub(super) fn write_all(
+    decoder: &Decoder,
+    ends: &[u32],
+    writings: &mut [Writing<'_>],
+    on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+) -> Result<()> {
+    let mut caches = Vec::with_capacity(writings.len());
+    for writing in writings.iter_mut() {
+        let mut cache = Cache::new(decoder, writing.prompt_tokens + writing.limit)?;
+        let logits = cache.read(decoder, &writing.ids, writing.request.use_adapter)?;
+        writing.begun = Instant::now();
+        writing.take(logits, ends, on_text)?;
+        caches.push(cache);
+    }
+    loop {
+        let mut busy = false;
+        // Texts with the adapter and without it take turns: a forward pass does one or the other.
+        for adapter in [false, true] {
+            let (mut group, mut reading, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
+            for (writing, cache) in writings.iter_mut().zip(&mut caches) {
+                if writing.end.is_none() && writing.request.use_adapter == adapter {
+                    tokens.push(writing.ids[writing.ids.len() - 1]);
+                    group.push(writing);
+                    reading.push(cache);
+                }
+            }
+            if group.is_empty() {
+                continue;
+            }
+            busy = true;
+            let logits = Cache::step(decoder, &mut reading, &tokens, adapter)?;
+            for (writing, logits) in group.into_iter().zip(logits) {
+                writing.take(logits, ends, on_text)?;
+            }
+        }
+        if !busy {
+            return Ok(());
+        }
+    }
+}
