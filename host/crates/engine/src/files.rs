@@ -18,6 +18,18 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(Error::io("write", path))
 }
 
+/// Lets everybody read a file that others are meant to use.
+pub(crate) fn make_readable(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+            .map_err(Error::io("write", path))?;
+    }
+    let _ = path;
+    Ok(())
+}
+
 /// Makes the names in a folder last through a loss of power.
 pub(crate) fn sync_folder(path: &Path) -> Result<()> {
     #[cfg(unix)]
@@ -44,14 +56,43 @@ pub(crate) fn replace_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>
     remove_folder(&fresh)?;
     remove_folder(&old)?;
     fs::create_dir(&fresh).map_err(Error::io("create", &fresh))?;
-    fill(&fresh)?;
-    sync_folder(&fresh)?;
+    if let Err(error) = fill(&fresh).and_then(|()| sync_folder(&fresh)) {
+        // What is half written is of no use to anybody; the first error is the one to tell.
+        let _ = remove_folder(&fresh);
+        return Err(error);
+    }
     if path.exists() {
         fs::rename(path, &old).map_err(Error::io("rename", path))?;
     }
     fs::rename(&fresh, path).map_err(Error::io("rename", &fresh))?;
     sync_folder(parent)?;
     remove_folder(&old)
+}
+
+/// Fills a file beside its place, waits until it is on the disk, and renames it there.
+pub(crate) fn replace_file(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("output");
+    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    let fresh = parent.join(format!(".{name}.new"));
+    let filled = fill(&fresh).and_then(|()| {
+        File::open(&fresh)
+            .and_then(|file| file.sync_all())
+            .map_err(Error::io("write", &fresh))
+    });
+    if let Err(error) = filled {
+        // What is half written is of no use to anybody; the first error is the one to tell.
+        let _ = fs::remove_file(&fresh);
+        return Err(error);
+    }
+    fs::rename(&fresh, path).map_err(Error::io("rename", &fresh))?;
+    sync_folder(parent)
 }
 
 /// Removes a folder, where there is one.

@@ -20,29 +20,40 @@ pub(crate) struct Base {
 }
 
 impl Base {
+    /// Hub id of a model folder, where its path is one of the hub's cache.
+    pub(crate) fn repo_of(folder: &Path) -> Option<String> {
+        hub_name(folder).0
+    }
+
     /// The digest of a model folder, and its hub id and revision where its path is one of the hub's cache
     /// (`models--org--name/snapshots/<revision>`).
     ///
     /// # Errors
     /// The weights cannot be read.
     pub(crate) fn of_folder(folder: &Path) -> Result<Self> {
-        let words: Vec<String> = folder
-            .components()
-            .map(|word| word.as_os_str().to_string_lossy().into_owned())
-            .collect();
-        let at = words.iter().position(|word| word.starts_with("models--"));
-        let repo = at
-            .and_then(|at| words[at].strip_prefix("models--"))
-            .map(|name| name.replacen("--", "/", 1));
-        let revision = at
-            .filter(|at| words.get(at + 1).is_some_and(|word| word == "snapshots"))
-            .and_then(|at| words.get(at + 2).cloned());
+        let (repo, revision) = hub_name(folder);
         Ok(Self {
             repo,
             revision,
             digest: base_digest(folder)?,
         })
     }
+}
+
+/// Hub id and revision of a path in the hub's cache.
+fn hub_name(folder: &Path) -> (Option<String>, Option<String>) {
+    let words: Vec<String> = folder
+        .components()
+        .map(|word| word.as_os_str().to_string_lossy().into_owned())
+        .collect();
+    let at = words.iter().position(|word| word.starts_with("models--"));
+    let repo = at
+        .and_then(|at| words[at].strip_prefix("models--"))
+        .map(|name| name.replacen("--", "/", 1));
+    let revision = at
+        .filter(|at| words.get(at + 1).is_some_and(|word| word == "snapshots"))
+        .and_then(|at| words.get(at + 2).cloned());
+    (repo, revision)
 }
 
 /// Writes a PEFT folder: `adapter_config.json`, `adapter_model.safetensors`, and `codetune.json` with the digest of

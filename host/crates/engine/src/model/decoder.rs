@@ -163,7 +163,6 @@ impl Decoder {
     }
 
     /// Logits of every row: [T, V]. Training never holds them whole.
-    #[cfg(test)]
     pub(crate) fn logits(&self, batch: &Batch, adapter: bool) -> Result<Tensor> {
         let x = self.hidden(
             batch,

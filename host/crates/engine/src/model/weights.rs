@@ -223,6 +223,30 @@ impl Weights {
         file.metadata.info(name).map(|info| info.shape.as_slice())
     }
 
+    /// Type in which a tensor is stored.
+    pub(crate) fn stored(&self, name: &str) -> Option<Dtype> {
+        let file = &self.files[*self.names.get(name)?];
+        file.metadata.info(name).map(|info| info.dtype)
+    }
+
+    /// A tensor's bytes as they stand in the file.
+    pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
+        let file = &self.files[*self.names.get(name)?];
+        let (start, end) = file.metadata.info(name)?.data_offsets;
+        file.map.get(8 + file.header + start..8 + file.header + end)
+    }
+
+    /// Names of all tensors in the order of the files and of the data in them.
+    pub(crate) fn names_in_order(&self) -> Vec<String> {
+        let mut all = Vec::with_capacity(self.names.len());
+        for file in &self.files {
+            let mut names = file.metadata.offset_keys();
+            names.sort_by_key(|name| file.metadata.info(name).map(|info| info.data_offsets));
+            all.extend(names);
+        }
+        all
+    }
+
     /// Names of all tensors.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.names.keys().map(String::as_str)
@@ -315,7 +339,7 @@ fn convert<const N: usize, T: Send + Copy + Default>(
 }
 
 /// Little-endian bytes of a contiguous tensor as `dtype`.
-fn to_bytes(tensor: &Tensor, dtype: DType) -> Result<Vec<u8>> {
+pub(crate) fn to_bytes(tensor: &Tensor, dtype: DType) -> Result<Vec<u8>> {
     let values = crate::ops::widen(tensor)?;
     let (storage, layout) = values.storage_and_layout();
     let candle_core::Storage::Cpu(storage) = &*storage else {

@@ -21,7 +21,7 @@ use crate::{Error, Result};
 pub use check::check_config;
 pub use stop::StopFlag;
 
-pub(crate) use output::write_model;
+pub(crate) use output::{copy_companions, write_model};
 
 /// What a run is told beside its config.
 #[derive(Debug, Clone, Default)]

@@ -21,6 +21,18 @@ const COMPANIONS: [&str; 10] = [
     "generation_config.json",
 ];
 
+/// Copies tokenizer, chat template and generation settings from one model folder to another.
+pub(crate) fn copy_companions(source: &Path, folder: &Path) -> Result<()> {
+    for name in COMPANIONS {
+        let from = source.join(name);
+        if from.is_file() {
+            let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
+            files::write_synced(&folder.join(name), &bytes)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a Hugging Face folder in place of what may be there: config, tokenizer, weights as `dtype`.
 ///
 /// # Errors
@@ -41,13 +53,7 @@ pub(super) fn write_weights(
     decoder: &Decoder,
     dtype: DType,
 ) -> Result<()> {
-    for name in COMPANIONS {
-        let from = source.join(name);
-        if from.is_file() {
-            let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
-            files::write_synced(&folder.join(name), &bytes)?;
-        }
-    }
+    copy_companions(source, folder)?;
     let from = source.join("config.json");
     let text = std::fs::read_to_string(&from).map_err(Error::io("read", &from))?;
     let mut config: Value = serde_json::from_str(&text)

@@ -181,20 +181,30 @@ fn one_set_of_weights_serves_base_and_adapter_and_a_merged_model_writes_as_the_a
     );
 
     let merged = folder.path().join("merged");
-    engine::export::merge(&base, &adapter, &merged, None).unwrap();
+    let request_of = |format, output: &Path| engine::export::Request {
+        model: base.clone(),
+        adapter: Some(adapter.clone()),
+        format,
+        output: output.to_owned(),
+        dtype: None,
+        max_shard_size: engine::export::MAX_SHARD_SIZE,
+        force: false,
+        verify: true,
+    };
+    let merge = request_of(engine::export::Format::Safetensors, &merged);
+    engine::export::export(&merge).unwrap();
     assert_eq!(
         written(&Generator::load(&merged, None).unwrap(), &request).0,
         adapted
     );
     let copied = folder.path().join("copied");
-    engine::export::copy_adapter(&base, &adapter, &copied).unwrap();
+    let copy = request_of(engine::export::Format::Peft, &copied);
+    engine::export::export(&copy).unwrap();
     assert_eq!(
         written(&Generator::load(&base, Some(&copied)).unwrap(), &request).0,
         adapted
     );
-    let error = engine::export::merge(&base, &adapter, &merged, None)
-        .unwrap_err()
-        .to_string();
+    let error = engine::export::export(&merge).unwrap_err().to_string();
     assert!(error.contains("exists already"), "{error}");
 }
 

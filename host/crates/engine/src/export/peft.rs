@@ -1,0 +1,131 @@
+//! An adapter as a PEFT folder of its own.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::merge::{Adapter, Merged};
+use crate::lora::{Base, write_json};
+use crate::{Error, Result, files};
+
+/// Every key of PEFT 0.21's `LoraConfig` with its default, in its order.
+fn defaults() -> Map<String, Value> {
+    let table = json!({
+        "alora_invocation_tokens": null,
+        "alpha_pattern": {},
+        "arrow_config": null,
+        "auto_mapping": null,
+        "base_model_name_or_path": null,
+        "bias": "none",
+        "corda_config": null,
+        "ensure_weight_tying": false,
+        "eva_config": null,
+        "exclude_modules": null,
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "init_lora_weights": true,
+        "layer_replication": null,
+        "layers_pattern": null,
+        "layers_to_transform": null,
+        "loftq_config": {},
+        "lora_alpha": 8,
+        "lora_bias": false,
+        "lora_dropout": 0.0,
+        "megatron_config": null,
+        "megatron_core": "megatron.core",
+        "modules_to_save": null,
+        "peft_type": "LORA",
+        "qalora_group_size": 16,
+        "r": 8,
+        "rank_pattern": {},
+        "revision": null,
+        "target_modules": null,
+        "target_parameters": null,
+        "task_type": "CAUSAL_LM",
+        "trainable_token_indices": null,
+        "use_dora": false,
+        "use_qalora": false,
+        "use_rslora": false,
+    });
+    match table {
+        Value::Object(table) => table,
+        _ => Map::new(),
+    }
+}
+
+/// Writes the folder: the tensors as they are, and a config that holds every key of PEFT's.
+///
+/// Keys that other programs add and that change nothing fall away, so that PEFT does not warn of them. The base is
+/// named by its hub id where it is known, never by a path of this machine.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub(super) fn write(folder: &Path, merged: &Merged, adapter: &Adapter) -> Result<()> {
+    let path = adapter.folder.join("adapter_config.json");
+    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let theirs: Value = serde_json::from_str(&text)
+        .map_err(|error| Error::file(&path, format!("is no valid JSON: {error}")))?;
+    let base = Base::of_folder(&merged.folder)?;
+    let mut config = defaults();
+    for (key, value) in &mut config {
+        if let Some(theirs) = theirs.get(key) {
+            *value = theirs.clone();
+        }
+    }
+    let named = theirs["base_model_name_or_path"].as_str();
+    let named = named.filter(|name| is_hub_id(name)).map(str::to_owned);
+    config.insert("base_model_name_or_path".into(), json!(base.repo.or(named)));
+    if base.revision.is_some() {
+        config.insert("revision".into(), json!(base.revision));
+    }
+    config.insert("inference_mode".into(), json!(true));
+    write_json(&folder.join("adapter_config.json"), &Value::Object(config))?;
+    let from = adapter.folder.join("adapter_model.safetensors");
+    let to = folder.join("adapter_model.safetensors");
+    std::fs::copy(&from, &to).map_err(Error::io("write", &to))?;
+    // A copy takes the permissions of what it copies, which may be nobody else's to read.
+    files::make_readable(&to)?;
+    std::fs::File::open(&to)
+        .and_then(|file| file.sync_all())
+        .map_err(Error::io("write", &to))?;
+    let note = json!({
+        "base_model_sha256": base.digest,
+        "base_model_type": merged.description.model_type,
+        "codetune_version": env!("CARGO_PKG_VERSION"),
+    });
+    write_json(&folder.join("codetune.json"), &note)
+}
+
+/// `org/name` in the hub's characters: a path of a machine has another form.
+fn is_hub_id(name: &str) -> bool {
+    let word = |word: &str| {
+        !word.is_empty()
+            && !word.starts_with('.')
+            && word
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    name.split_once('/')
+        .is_some_and(|(owner, name)| word(owner) && word(name))
+        && !Path::new(name).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_hub_id_names_the_base() {
+        assert!(is_hub_id("Qwen/Qwen2.5-Coder-0.5B"));
+        for path in [
+            "/models/tiny",
+            "./tiny",
+            "models/tiny/x",
+            "tiny",
+            "..\\tiny",
+            "src/lib.rs",
+        ] {
+            assert!(!is_hub_id(path), "{path}");
+        }
+    }
+}

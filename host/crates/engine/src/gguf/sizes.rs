@@ -1,0 +1,246 @@
+//! The sizes and rotary settings of a `config.json` as llama.cpp's metadata.
+
+use serde_json::{Map, Value as Json};
+
+use super::names::{Architecture, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT, ROPE_FREQS, key};
+use super::write::Value;
+use crate::model::Description;
+
+/// What a file says of a model beside its weights and its tokenizer.
+#[derive(Debug, Default)]
+pub(crate) struct Sizes {
+    pub(crate) metadata: Vec<(String, Value)>,
+    /// Small tensors that Hugging Face keeps as numbers in the config.
+    pub(crate) factors: Vec<(&'static str, Vec<f32>)>,
+    /// What llama.cpp computes otherwise than the model asks, each in a sentence.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads sizes and rotary settings.
+///
+/// # Errors
+/// A sentence about what the format cannot say.
+pub(crate) fn sizes(
+    architecture: &Architecture,
+    config: &Json,
+    d: &Description,
+) -> Result<Sizes, String> {
+    let mut sizes = Sizes::default();
+    let keys = Keys(config);
+    let name = architecture.name;
+    let mut put = |key: &str, value: Value| {
+        sizes.metadata.push((format!("{name}.{key}"), value));
+    };
+    let layer_norm = matches!(name, "starcoder" | "starcoder2");
+    let rotary = name != "starcoder";
+    put(key::VOCAB_SIZE, number(d.vocab));
+    put(key::CONTEXT_LENGTH, number(d.max_positions));
+    put(key::EMBEDDING_LENGTH, number(d.hidden));
+    put(key::BLOCK_COUNT, number(d.layers));
+    put(key::FEED_FORWARD_LENGTH, number(d.intermediate));
+    put(key::HEAD_COUNT, number(d.heads));
+    put(key::HEAD_COUNT_KV, number(d.kv_heads));
+    put(key::KEY_LENGTH, number(d.head_dim));
+    put(key::VALUE_LENGTH, number(d.head_dim));
+    let epsilon = match layer_norm {
+        true => key::LAYER_NORM_EPS,
+        false => key::RMS_EPS,
+    };
+    put(epsilon, Value::F32(d.norm_eps));
+    if rotary {
+        let share = keys.number("partial_rotary_factor").unwrap_or(1.0);
+        let turned = (d.head_dim as f64 * share) as usize;
+        put(key::ROPE_DIMENSIONS, number(turned));
+        put(key::ROPE_BASE, Value::F32(d.rope_theta as f32));
+    }
+    let scale = |put: &mut dyn FnMut(&str, Value), own: &str, theirs: &str| {
+        if let Some(value) = keys.number(theirs) {
+            put(own, Value::F32(value as f32));
+        }
+    };
+    if name == "granite" {
+        scale(&mut put, key::ATTENTION_SCALE, "attention_multiplier");
+        scale(&mut put, key::EMBEDDING_SCALE, "embedding_multiplier");
+        scale(&mut put, key::RESIDUAL_SCALE, "residual_multiplier");
+        scale(&mut put, key::LOGIT_SCALE, "logits_scaling");
+    }
+    let window = keys.number("sliding_window").map(|window| window as usize);
+    if matches!(name, "gemma2" | "gemma3") {
+        scale(&mut put, key::ATTENTION_SOFTCAP, "attn_logit_softcapping");
+        scale(&mut put, key::FINAL_SOFTCAP, "final_logit_softcapping");
+        put(key::SLIDING_WINDOW, number(window.unwrap_or(4096)));
+    }
+    sizes.warnings = warnings(name, &keys, d, window);
+    if rotary {
+        scaling(&mut sizes, architecture, &keys, d)?;
+    }
+    Ok(sizes)
+}
+
+/// Where llama.cpp knows one way and the config asks for another.
+fn warnings(name: &str, keys: &Keys<'_>, d: &Description, window: Option<usize>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let gemma = matches!(name, "gemma2" | "gemma3");
+    if let Some(scalar) = keys.number("query_pre_attn_scalar")
+        && gemma
+        && scalar != d.head_dim as f64
+    {
+        warnings.push(format!(
+            "query_pre_attn_scalar {scalar} is not the head's width {}, which llama.cpp scales attention by",
+            d.head_dim
+        ));
+    }
+    let windowed = keys.0["use_sliding_window"] != Json::Bool(false);
+    if let Some(window) = window
+        && !gemma
+        && windowed
+        && window < d.max_positions
+    {
+        warnings.push(format!(
+            "llama.cpp's {name} attends to everything: beyond the sliding_window of {window} tokens it differs from the model"
+        ));
+    }
+    if name == "smollm3" && keys.number("no_rope_layer_interval").unwrap_or(4.0) != 4.0 {
+        warnings
+            .push("no_rope_layer_interval is not 4, which llama.cpp takes for smollm3".to_owned());
+    }
+    if name == "gemma3" && keys.number("rope_local_base_freq").unwrap_or(1e4) != 1e4 {
+        warnings
+            .push("rope_local_base_freq is not 10000, which llama.cpp takes for gemma3".to_owned());
+    }
+    warnings
+}
+
+fn scaling(
+    sizes: &mut Sizes,
+    architecture: &Architecture,
+    keys: &Keys<'_>,
+    d: &Description,
+) -> Result<(), String> {
+    let table = match (&keys.0["rope_parameters"], &keys.0["rope_scaling"]) {
+        (Json::Object(table), _) => match table.get("full_attention") {
+            Some(Json::Object(full)) => full,
+            _ => table,
+        },
+        (_, Json::Object(table)) => table,
+        _ => return Ok(()),
+    };
+    let kind = ["rope_type", "type"]
+        .into_iter()
+        .find_map(|key| table.get(key).and_then(Json::as_str))
+        .unwrap_or("default");
+    let get = |key: &str| table.get(key).and_then(Json::as_f64);
+    let needed = |key: &str| get(key).ok_or_else(|| format!("the rotary scaling has no {key}"));
+    let name = architecture.name;
+    let mut put = |key: &str, value: Value| {
+        sizes.metadata.push((format!("{name}.{key}"), value));
+    };
+    let original = get("original_max_position_embeddings")
+        .or_else(|| keys.number("original_max_position_embeddings"));
+    match kind {
+        "default" => {}
+        "linear" => {
+            put(key::ROPE_SCALING, Value::Text("linear".into()));
+            put(key::ROPE_FACTOR, Value::F32(needed("factor")? as f32));
+        }
+        "yarn" => {
+            put(key::ROPE_SCALING, Value::Text("yarn".into()));
+            put(key::ROPE_FACTOR, Value::F32(needed("factor")? as f32));
+            let original = original.unwrap_or(d.max_positions as f64);
+            put(key::ROPE_ORIGINAL_CONTEXT, Value::U32(original as u32));
+            for (theirs, own) in [
+                ("beta_fast", key::ROPE_YARN_BETA_FAST),
+                ("beta_slow", key::ROPE_YARN_BETA_SLOW),
+            ] {
+                if let Some(value) = get(theirs) {
+                    put(own, Value::F32(value as f32));
+                }
+            }
+            for key in ["attention_factor", "mscale", "mscale_all_dim"] {
+                if get(key).is_some() {
+                    return Err(format!(
+                        "{key} of yarn has no place in a GGUF of this family; export safetensors"
+                    ));
+                }
+            }
+        }
+        "llama3" => {
+            let factors = llama3(
+                d,
+                needed("factor")?,
+                needed("low_freq_factor")?,
+                needed("high_freq_factor")?,
+                original.ok_or("the rotary scaling has no original_max_position_embeddings")?,
+            );
+            sizes.factors.push((ROPE_FREQS, factors));
+        }
+        "longrope" | "su" => {
+            let original =
+                original.ok_or("longrope needs original_max_position_embeddings in config.json")?;
+            let stretch = get("factor").unwrap_or(d.max_positions as f64 / original);
+            let factor = get("attention_factor").unwrap_or(if stretch <= 1.0 {
+                1.0
+            } else {
+                (1.0 + stretch.ln() / original.ln()).sqrt()
+            });
+            put(key::ROPE_SCALING, Value::Text("longrope".into()));
+            put(key::ROPE_ORIGINAL_CONTEXT, Value::U32(original as u32));
+            put(key::ROPE_ATTENTION_FACTOR, Value::F32(factor as f32));
+            for (theirs, own) in [
+                ("long_factor", ROPE_FACTORS_LONG),
+                ("short_factor", ROPE_FACTORS_SHORT),
+            ] {
+                sizes.factors.push((own, floats(table, theirs)?));
+            }
+        }
+        other => {
+            return Err(format!(
+                "rope_type {other:?} has no place in a GGUF; default, linear, llama3, yarn and longrope have: export safetensors"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What each pair's wavelength is multiplied by: `_compute_llama3_parameters` of Transformers, as llama.cpp holds it.
+fn llama3(d: &Description, factor: f64, low: f64, high: f64, original: f64) -> Vec<f32> {
+    let dim = d.head_dim;
+    (0..dim / 2)
+        .map(|pair| {
+            let frequency = d.rope_theta.powf(-2.0 * pair as f64 / dim as f64);
+            let wavelength = 2.0 * std::f64::consts::PI / frequency;
+            let multiplied = if wavelength < original / high {
+                1.0
+            } else if wavelength > original / low {
+                factor
+            } else {
+                let smooth = (original / wavelength - low) / (high - low);
+                1.0 / ((1.0 - smooth) / factor + smooth)
+            };
+            multiplied as f32
+        })
+        .collect()
+}
+
+fn floats(table: &Map<String, Json>, key: &str) -> Result<Vec<f32>, String> {
+    table
+        .get(key)
+        .and_then(Json::as_array)
+        .and_then(|values| {
+            let floats = values.iter().map(|value| Some(value.as_f64()? as f32));
+            floats.collect()
+        })
+        .ok_or_else(|| format!("the rotary scaling has no list of numbers {key}"))
+}
+
+fn number(size: usize) -> Value {
+    Value::U32(u32::try_from(size).unwrap_or(u32::MAX))
+}
+
+struct Keys<'a>(&'a Json);
+
+impl Keys<'_> {
+    fn number(&self, key: &str) -> Option<f64> {
+        self.0[key].as_f64()
+    }
+}

@@ -1,0 +1,254 @@
+//! A `tokenizer.json` as llama.cpp's metadata.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::names::key;
+use super::pre_tokenizer;
+use super::write::Value;
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+const UNUSED: i32 = 5;
+const BYTE: i32 = 6;
+
+/// Metadata of a tokenizer, and what is to be said about it.
+#[derive(Debug, Default)]
+pub(crate) struct Vocabulary {
+    pub(crate) metadata: Vec<(String, Value)>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Key of a fill-in-the-middle token, and what families call it.
+const FIM: &[(&str, &[&str])] = &[
+    (
+        "fim_pre",
+        &[
+            "<|fim_prefix|>",
+            "<fim_prefix>",
+            "<fim-prefix>",
+            "▁<PRE>",
+            "<｜fim▁begin｜>",
+        ],
+    ),
+    (
+        "fim_suf",
+        &[
+            "<|fim_suffix|>",
+            "<fim_suffix>",
+            "<fim-suffix>",
+            "▁<SUF>",
+            "<｜fim▁hole｜>",
+        ],
+    ),
+    (
+        "fim_mid",
+        &[
+            "<|fim_middle|>",
+            "<fim_middle>",
+            "<fim-middle>",
+            "▁<MID>",
+            "<｜fim▁end｜>",
+        ],
+    ),
+    ("fim_pad", &["<|fim_pad|>", "<fim_pad>", "<fim-pad>"]),
+    ("fim_rep", &["<|repo_name|>", "<repo_name>", "<reponame>"]),
+    ("fim_sep", &["<|file_sep|>", "<file_sep>"]),
+];
+
+/// Reads the tokenizer of a model folder for a model of `rows` embedded tokens. `end_of_turn` ends an assistant's
+/// turn in the chat template.
+///
+/// # Errors
+/// The tokenizer is of a kind that the format cannot carry, is damaged, or has more tokens than the model.
+pub(crate) fn vocabulary(
+    folder: &Path,
+    tokenizer: &Tokenizer,
+    rows: usize,
+    end_of_turn: Option<u32>,
+) -> Result<Vocabulary> {
+    let path = folder.join("tokenizer.json");
+    let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let json: Json = serde_json::from_slice(&text)
+        .map_err(|error| Error::file(&path, format!("is no valid JSON: {error}")))?;
+    let model = &json["model"];
+    // Older files leave the type out; only BPE has merges.
+    let kind = model["type"].as_str().unwrap_or(match model["merges"] {
+        Json::Array(_) => "BPE",
+        _ => "unknown",
+    });
+    if kind != "BPE" {
+        let message = format!(
+            "is a {kind} tokenizer; a GGUF of a decoder carries BPE: export --format safetensors"
+        );
+        return Err(Error::file(&path, message));
+    }
+    let sentencepiece = model["byte_fallback"] == true;
+    let merges = merges(model).map_err(|message| Error::file(&path, message))?;
+    let (tokens, types) = tokens(&json, rows, sentencepiece, tokenizer)
+        .map_err(|message| Error::file(&path, message))?;
+    let mut found = Vocabulary::default();
+    let mut put = |key: &str, value: Value| found.metadata.push((key.to_owned(), value));
+    if sentencepiece {
+        put(key::TOKENIZER, Value::Text("llama".into()));
+        put(key::PRE_TOKENIZER, Value::Text("default".into()));
+        put(key::SCORES, Value::F32s(scores(&tokens, &merges)));
+        put(key::ADD_SPACE_PREFIX, Value::Bool(adds_space(&json)));
+    } else {
+        put(key::TOKENIZER, Value::Text("gpt2".into()));
+        let pre = pre_tokenizer::name(&json).unwrap_or_else(|steps| {
+            found.warnings.push(format!(
+                "tokenizer.ggml.pre: llama.cpp has no name for this tokenizer ({steps}); it is written as \"default\", which may cut text otherwise"
+            ));
+            "default"
+        });
+        put(key::PRE_TOKENIZER, Value::Text(pre.into()));
+        // A blank inside a part stands as it does in a byte-level vocabulary.
+        let joined = merges
+            .iter()
+            .map(|(a, b)| format!("{} {}", a.replace(' ', "Ġ"), b.replace(' ', "Ġ")));
+        put(key::MERGES, Value::Texts(joined.collect()));
+    }
+    put(key::TOKENS, Value::Texts(tokens));
+    put(key::TOKEN_TYPES, Value::I32s(types));
+    special(&mut found.metadata, tokenizer, end_of_turn);
+    Ok(found)
+}
+
+/// Ids of the special tokens, whether llama.cpp puts them around a text, and the chat template.
+fn special(metadata: &mut Vec<(String, Value)>, tokenizer: &Tokenizer, end_of_turn: Option<u32>) {
+    let special = tokenizer.special_tokens();
+    let id = |token: &Option<String>| tokenizer.token_id(token.as_deref()?);
+    let mut put = |key: &str, value: Value| metadata.push((key.to_owned(), value));
+    let bos = id(&special.bos);
+    for (key, id) in [
+        (key::BOS, bos),
+        (key::EOS, tokenizer.eos_id()),
+        (key::EOT, end_of_turn),
+        (key::PADDING, id(&special.pad)),
+        (key::UNKNOWN, id(&special.unk)),
+    ] {
+        if let Some(id) = id {
+            put(key, Value::U32(id));
+        }
+    }
+    let adds_bos = bos.is_some_and(|bos| tokenizer.prefix() == [bos]);
+    put(key::ADD_BOS, Value::Bool(adds_bos));
+    put(key::ADD_EOS, Value::Bool(!tokenizer.suffix().is_empty()));
+    for (key, names) in FIM {
+        if let Some(id) = names.iter().find_map(|name| tokenizer.token_id(name)) {
+            put(&format!("tokenizer.ggml.{key}_token_id"), Value::U32(id));
+        }
+    }
+    if let Some(template) = tokenizer.chat_template() {
+        put(key::CHAT_TEMPLATE, Value::Text(template.to_owned()));
+    }
+}
+
+fn merges(model: &Json) -> Result<Vec<(String, String)>, String> {
+    let list = model["merges"].as_array().ok_or("has no list of merges")?;
+    list.iter()
+        .map(|merge| match merge {
+            Json::String(text) => text
+                .split_once(' ')
+                .map(|(a, b)| (a.to_owned(), b.to_owned())),
+            Json::Array(pair) => match pair.as_slice() {
+                [Json::String(a), Json::String(b)] => Some((a.clone(), b.clone())),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect::<Option<_>>()
+        .ok_or_else(|| "has a merge that is no pair".to_owned())
+}
+
+/// Texts and kinds of all tokens, by id, up to the model's rows.
+fn tokens(
+    json: &Json,
+    rows: usize,
+    sentencepiece: bool,
+    tokenizer: &Tokenizer,
+) -> Result<(Vec<String>, Vec<i32>), String> {
+    let vocab = json["model"]["vocab"]
+        .as_object()
+        .ok_or("has no vocabulary")?;
+    let unknown = json["model"]["unk_token"].as_str();
+    let mut by_id: BTreeMap<usize, (String, i32)> = BTreeMap::new();
+    for (text, id) in vocab {
+        let id = id.as_u64().ok_or_else(|| format!("{text:?} has no id"))? as usize;
+        let byte = sentencepiece && text.len() == 6 && text.starts_with("<0x");
+        let kind = match (byte, unknown == Some(text)) {
+            (true, _) => BYTE,
+            (_, true) => UNKNOWN,
+            _ => NORMAL,
+        };
+        by_id.insert(id, (text.clone(), kind));
+    }
+    for (id, text) in tokenizer.added_tokens() {
+        let kind = match (tokenizer.is_special(id), unknown == Some(text.as_str())) {
+            (_, true) => UNKNOWN,
+            (true, _) => CONTROL,
+            (false, _) => USER_DEFINED,
+        };
+        // llama.cpp looks for them in the text as it is typed.
+        let text = match sentencepiece && kind == USER_DEFINED {
+            true => text.replace('▁', " "),
+            false => text,
+        };
+        by_id.insert(id as usize, (text, kind));
+    }
+    if let Some((&id, (text, _))) = by_id.last_key_value()
+        && id >= rows
+    {
+        return Err(format!(
+            "holds {text:?} with id {id}, but the model embeds {rows} tokens only"
+        ));
+    }
+    let (mut texts, mut kinds) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+    for id in 0..rows {
+        let (text, kind) = by_id
+            .remove(&id)
+            .unwrap_or_else(|| (format!("[PAD{id}]"), UNUSED));
+        texts.push(text);
+        kinds.push(kind);
+    }
+    Ok((texts, kinds))
+}
+
+/// llama.cpp merges the pair whose whole has the highest score: the earlier a merge stands, the higher.
+fn scores(tokens: &[String], merges: &[(String, String)]) -> Vec<f32> {
+    let mut ranks: HashMap<String, usize> = HashMap::with_capacity(merges.len());
+    for (rank, (a, b)) in merges.iter().enumerate() {
+        ranks.entry(format!("{a}{b}")).or_insert(rank);
+    }
+    tokens
+        .iter()
+        .map(|token| ranks.get(token).map_or(0.0, |rank| -(*rank as f32) - 1.0))
+        .collect()
+}
+
+/// Whether a blank is put before the first word.
+fn adds_space(json: &Json) -> bool {
+    fn prepends(step: &Json) -> bool {
+        match step["type"].as_str() {
+            Some("Prepend") => step["prepend"] == "▁",
+            Some("Metaspace") => {
+                step["add_prefix_space"] == true
+                    || matches!(step["prepend_scheme"].as_str(), Some("always" | "first"))
+            }
+            Some("Sequence") => ["normalizers", "pretokenizers"]
+                .into_iter()
+                .filter_map(|key| step[key].as_array())
+                .flatten()
+                .any(prepends),
+            _ => false,
+        }
+    }
+    prepends(&json["normalizer"]) || prepends(&json["pre_tokenizer"])
+}
