@@ -244,3 +244,100 @@ impl Keys<'_> {
         self.0[key].as_f64()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(extra: Json) -> Result<Sizes, String> {
+        let mut config = json!({
+            "model_type": "llama", "hidden_size": 64, "intermediate_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 4, "vocab_size": 8, "rope_theta": 10_000.0, "max_position_embeddings": 256,
+        });
+        for (key, value) in extra.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        // What the decoder refuses is another's business: here the sizes alone count.
+        let mut plain = config.clone();
+        for key in ["rope_scaling", "rope_parameters", "sliding_window"] {
+            plain.as_object_mut().unwrap().remove(key);
+        }
+        std::fs::write(folder.path().join("config.json"), plain.to_string()).unwrap();
+        let description = Description::read(folder.path()).unwrap();
+        let architecture = Architecture::of_model_type("llama").unwrap();
+        sizes(architecture, &config, &description)
+    }
+
+    fn value<'a>(sizes: &'a Sizes, key: &str) -> &'a Value {
+        let name = format!("llama.{key}");
+        let found = sizes.metadata.iter().find(|(key, _)| *key == name);
+        &found.unwrap_or_else(|| panic!("no {name}")).1
+    }
+
+    #[test]
+    fn a_rotary_scaling_is_carried_or_refused_by_name() {
+        let linear = of(json!({ "rope_scaling": { "type": "linear", "factor": 4.0 } })).unwrap();
+        assert_eq!(
+            value(&linear, "rope.scaling.type"),
+            &Value::Text("linear".into())
+        );
+        assert_eq!(value(&linear, "rope.scaling.factor"), &Value::F32(4.0));
+
+        let yarn = json!({ "rope_parameters": {
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 16.0,
+        } });
+        let yarn = of(yarn).unwrap();
+        assert_eq!(
+            value(&yarn, "rope.scaling.original_context_length"),
+            &Value::U32(64)
+        );
+        assert_eq!(
+            value(&yarn, "rope.scaling.yarn_beta_fast"),
+            &Value::F32(16.0)
+        );
+
+        let long = json!({
+            "original_max_position_embeddings": 64,
+            "rope_scaling": { "type": "longrope", "long_factor": [1.5, 2.0], "short_factor": [1.0, 1.0] },
+        });
+        let long = of(long).unwrap();
+        assert_eq!(long.factors[0], (ROPE_FACTORS_LONG, vec![1.5, 2.0]));
+        assert_eq!(long.factors[1], (ROPE_FACTORS_SHORT, vec![1.0, 1.0]));
+        let Value::F32(factor) = value(&long, "rope.scaling.attn_factor") else {
+            panic!("a number");
+        };
+        assert!((factor - (1.0f32 + 4f32.ln() / 64f32.ln()).sqrt()).abs() < 1e-6);
+
+        for scaling in [
+            json!({ "type": "dynamic", "factor": 2.0 }),
+            json!({ "type": "yarn", "factor": 2.0, "attention_factor": 1.5 }),
+        ] {
+            let error = of(json!({ "rope_scaling": scaling })).unwrap_err();
+            assert!(error.contains("export safetensors"), "{error}");
+        }
+    }
+
+    #[test]
+    fn llama_3_factors_stretch_long_waves_and_keep_short_ones() {
+        let scaled = json!({ "rope_scaling": {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        } });
+        let (name, factors) = of(scaled).unwrap().factors.remove(0);
+        assert_eq!((name, factors.len()), (ROPE_FREQS, 8));
+        // The first wave is 6.3 positions long, the last far longer than 64.
+        assert_eq!((factors[0], factors[7]), (1.0, 8.0));
+        assert!(factors.is_sorted());
+    }
+
+    #[test]
+    fn a_window_that_llama_cpp_does_not_know_is_told() {
+        assert!(of(json!({})).unwrap().warnings.is_empty());
+        let warnings = of(json!({ "sliding_window": 32 })).unwrap().warnings;
+        assert!(warnings[0].contains("32 tokens"), "{warnings:?}");
+        let off = json!({ "sliding_window": 32, "use_sliding_window": false });
+        assert!(of(off).unwrap().warnings.is_empty());
+    }
+}

@@ -252,3 +252,103 @@ fn adds_space(json: &Json) -> bool {
     }
     prepends(&json["normalizer"]) || prepends(&json["pre_tokenizer"])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A tokenizer as Llama 2 has it: merges over characters, bytes for what is left.
+    fn sentencepiece() -> Json {
+        let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+        let tokens = ["<unk>", "<s>", "</s>"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(bytes)
+            .chain(["▁", "a", "b", "ab", "▁ab", "ba"].map(str::to_owned));
+        let vocab: serde_json::Map<String, Json> = tokens
+            .enumerate()
+            .map(|(id, token)| (token, json!(id)))
+            .collect();
+        let added = ["<unk>", "<s>", "</s>"].into_iter().enumerate().map(|(id, text)| {
+            json!({ "id": id, "content": text, "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false })
+        });
+        json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added.collect::<Vec<_>>(),
+            "normalizer": { "type": "Sequence", "normalizers": [
+                { "type": "Prepend", "prepend": "▁" },
+                { "type": "Replace", "pattern": { "String": " " }, "content": "▁" },
+            ] },
+            "pre_tokenizer": null,
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+                "pair": [],
+                "special_tokens": { "<s>": { "id": "<s>", "ids": [1], "tokens": ["<s>"] } },
+            },
+            "decoder": null,
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "vocab": vocab,
+                "merges": ["a b", "▁ ab", "b a"],
+            },
+        })
+    }
+
+    fn read(json: &Json, rows: usize) -> Result<Vocabulary> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+        let config = json!({ "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>" });
+        std::fs::write(
+            folder.path().join("tokenizer_config.json"),
+            config.to_string(),
+        )
+        .unwrap();
+        let tokenizer = Tokenizer::load(folder.path())?;
+        vocabulary(folder.path(), &tokenizer, rows, None)
+    }
+
+    fn value(found: &Vocabulary, key: &str) -> Value {
+        let value = found.metadata.iter().find(|(known, _)| known == key);
+        value.unwrap_or_else(|| panic!("no {key}")).1.clone()
+    }
+
+    #[test]
+    fn a_tokenizer_that_falls_back_to_bytes_gets_scores_from_its_merges() {
+        let found = read(&sentencepiece(), 268).unwrap();
+        assert_eq!(value(&found, key::TOKENIZER), Value::Text("llama".into()));
+        assert_eq!(value(&found, key::ADD_BOS), Value::Bool(true));
+        assert_eq!(value(&found, key::ADD_SPACE_PREFIX), Value::Bool(true));
+        assert_eq!(value(&found, key::UNKNOWN), Value::U32(0));
+        let Value::F32s(scores) = value(&found, key::SCORES) else {
+            panic!("scores");
+        };
+        assert_eq!(scores[259..265], [0.0, 0.0, 0.0, -1.0, -2.0, -3.0]);
+        let Value::I32s(types) = value(&found, key::TOKEN_TYPES) else {
+            panic!("types");
+        };
+        assert_eq!(types[..4], [UNKNOWN, CONTROL, CONTROL, BYTE]);
+        assert_eq!(
+            types[259..],
+            [
+                NORMAL, NORMAL, NORMAL, NORMAL, NORMAL, NORMAL, UNUSED, UNUSED, UNUSED
+            ]
+        );
+        let Value::Texts(tokens) = value(&found, key::TOKENS) else {
+            panic!("tokens");
+        };
+        assert_eq!(tokens[265], "[PAD265]");
+    }
+
+    #[test]
+    fn what_the_format_cannot_carry_is_refused() {
+        let error = read(&sentencepiece(), 200).unwrap_err().to_string();
+        assert!(error.contains("embeds 200 tokens only"), "{error}");
+        let mut words = sentencepiece();
+        words["model"] = json!({
+            "type": "WordLevel", "vocab": { "<unk>": 0, "<s>": 1, "</s>": 2 }, "unk_token": "<unk>",
+        });
+        let error = read(&words, 268).unwrap_err().to_string();
+        assert!(error.contains("WordLevel"), "{error}");
+    }
+}
