@@ -38,3 +38,13 @@ bench:
     target/release/codetune bench make-model --output target/smol-135m
     target/release/codetune bench train --model target/smol-135m --batch-size 2 --seq-len 512 --steps 5 --lora-r 16 --json
     target/release/codetune bench plugins --json
+
+# Every fuzz target for so many seconds (needs: rustup toolchain install nightly; cargo install cargo-fuzz)
+fuzz seconds="60":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for target in $(cargo +nightly fuzz list --fuzz-dir fuzz); do
+        mkdir -p fuzz/corpus/$target
+        cargo +nightly fuzz run --fuzz-dir fuzz --sanitizer none $target fuzz/corpus/$target fuzz/seeds/$target -- \
+            -max_total_time={{seconds}} -timeout=10 -rss_limit_mb=2048
+    done

@@ -13,6 +13,8 @@ mod error;
 mod evaluate;
 pub mod export;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod generate;
 mod gguf;
 mod lora;
