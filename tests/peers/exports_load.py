@@ -30,6 +30,7 @@ from safetensors import safe_open
 parser = argparse.ArgumentParser()
 parser.add_argument("--codetune", required=True)
 parser.add_argument("--cases", default=str(Path(__file__).parent.parent / "fixtures/goldens"))
+parser.add_argument("--tokenizer-model", default=str(Path(__file__).parent.parent.parent / "host/sample/model"))
 parser.add_argument("case", nargs="*")
 args = parser.parse_args()
 torch.set_num_threads(1)
@@ -208,5 +209,16 @@ for case in cases:
             print("  gguf-lora: has no place for DoRA")
         else:
             check_lora(scratch / "lora.gguf", model, adapter, config)
+
+# The vocabulary: ids of the same texts, read from the GGUF and from the folder that it was made of.
+with tempfile.TemporaryDirectory() as scratch:
+    command = [args.codetune, "export", "--model", args.tokenizer_model, "--format", "gguf", "--output", f"{scratch}/m.gguf"]
+    subprocess.run(command, check=True, capture_output=True)
+    own = transformers.AutoTokenizer.from_pretrained(args.tokenizer_model)
+    theirs = transformers.AutoTokenizer.from_pretrained(scratch, gguf_file="m.gguf")
+    for text in ["def add(a, b):\n    return a + b\n", "x = 12345\n\n\tif x:  # h\u00e9llo \U0001f980<|endoftext|>",
+                 "it's we'll 3.14   spaces "]:
+        assert own(text).input_ids == theirs(text).input_ids, text
+    print("vocabulary: the same ids")
 print("ok")
 sys.exit(0)

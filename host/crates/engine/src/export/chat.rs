@@ -13,6 +13,8 @@ pub(super) struct Chat {
     pub(super) end_of_turn: Option<(String, u32)>,
     /// The template as Go's templates have it, for Ollama.
     pub(super) shape: Option<&'static Shape>,
+    /// What the template says as system where a conversation has none.
+    pub(super) default_system: Option<String>,
     /// What is wrong, each in a sentence.
     pub(super) warnings: Vec<String>,
 }
@@ -137,6 +139,10 @@ impl Chat {
         };
         chat.find_end_of_turn(tokenizer, &told);
         chat.shape = SHAPES.iter().find(|shape| shape.fits(&template, tokenizer));
+        let without = render(&template, &turns[..1], false);
+        if let (Some(shape), Ok(text)) = (chat.shape, without) {
+            chat.default_system = shape.said_first(without_bos(&text, tokenizer));
+        }
         Ok(chat)
     }
 
@@ -170,6 +176,32 @@ impl Chat {
 }
 
 impl Shape {
+    /// Turns as this shape has them.
+    fn written(&self, turns: &[Value]) -> String {
+        let mut expected = String::new();
+        for turn in turns {
+            let (before, after) = match turn["role"].as_str() {
+                Some("system") => self.system,
+                Some("assistant") => self.assistant,
+                _ => self.user,
+            };
+            expected += before;
+            expected += turn["content"].as_str().unwrap_or_default();
+            expected += after;
+        }
+        expected
+    }
+
+    /// The system message with which a text without one begins.
+    fn said_first(&self, text: &str) -> Option<String> {
+        let (before, after) = self.system;
+        if before.is_empty() {
+            return None;
+        }
+        let (system, _) = text.strip_prefix(before)?.split_once(after)?;
+        Some(system.to_owned())
+    }
+
     /// The model's template writes what this shape says.
     fn fits(&self, template: &ChatTemplate, tokenizer: &Tokenizer) -> bool {
         let turns = [
@@ -183,28 +215,22 @@ impl Shape {
         let Ok(rendered) = render(template, turns, true) else {
             return false;
         };
-        // What begins a text is put there by the program that reads the file.
-        let bos = tokenizer
-            .special_tokens()
-            .bos
-            .as_deref()
-            .unwrap_or_default();
-        let rendered = rendered.strip_prefix(bos).unwrap_or(&rendered);
-        let mut expected = String::new();
-        for turn in turns {
-            let (before, after) = match turn["role"].as_str() {
-                Some("system") => self.system,
-                Some("assistant") => self.assistant,
-                _ => self.user,
-            };
-            expected += before;
-            expected += turn["content"].as_str().unwrap_or_default();
-            expected += after;
-        }
+        let rendered = without_bos(&rendered, tokenizer);
+        let expected = self.written(turns);
         // Mistral's opens no turn: the answer follows the question.
         let opened = format!("{expected}{}", self.assistant.0);
         rendered == opened || (self.assistant.0 == " " && rendered == expected)
     }
+}
+
+/// What begins a text is put there by the program that reads the file.
+fn without_bos<'a>(text: &'a str, tokenizer: &Tokenizer) -> &'a str {
+    let bos = tokenizer
+        .special_tokens()
+        .bos
+        .as_deref()
+        .unwrap_or_default();
+    text.strip_prefix(bos).unwrap_or(text)
 }
 
 fn message(role: &str, content: &str) -> Value {
@@ -217,4 +243,82 @@ fn render(template: &ChatTemplate, turns: &[Value], open: bool) -> Result<String
         ..Conversation::default()
     };
     template.render(conversation, open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::SpecialTokens;
+
+    /// A Go template in the words of Jinja: `range`, `if eq`, `else`, `end`, and the two fields.
+    fn in_jinja(go: &str) -> String {
+        let (mut out, mut open) = (String::new(), Vec::new());
+        for (at, part) in go.split("{{").enumerate() {
+            if at == 0 {
+                out += part;
+                continue;
+            }
+            let (word, text) = part.split_once("}}").unwrap();
+            let word = word.trim_start_matches('-').trim();
+            out += &match word {
+                ".Role" => "{{ m.role }}".to_owned(),
+                ".Content" => "{{ m.content }}".to_owned(),
+                "else" => "{%+ else +%}".to_owned(),
+                "end" => format!("{{%+ {} +%}}", open.pop().unwrap()),
+                "range .Messages" => {
+                    open.push("endfor");
+                    "{%+ for m in messages +%}".to_owned()
+                }
+                _ => {
+                    let (verb, role) = word.split_once("eq .Role ").unwrap();
+                    match verb.trim() {
+                        "if" => {
+                            open.push("endif");
+                            format!("{{%+ if m.role == {role} +%}}")
+                        }
+                        "else if" => format!("{{%+ elif m.role == {role} +%}}"),
+                        other => panic!("{other}"),
+                    }
+                }
+            };
+            out += text;
+        }
+        assert!(open.is_empty());
+        out
+    }
+
+    #[test]
+    fn each_shape_writes_the_same_in_go_as_it_is_recognized_by() {
+        let turns = [
+            message("system", SYSTEM),
+            message("user", QUESTION),
+            message("assistant", ANSWER),
+            message("user", NEXT),
+        ];
+        for shape in SHAPES {
+            let turns = match shape.system {
+                ("", "") => &turns[1..],
+                _ => &turns[..],
+            };
+            // Jinja drops a line end that nothing follows.
+            let jinja = in_jinja(shape.go) + "|";
+            let template = ChatTemplate::new(&jinja, &SpecialTokens::default()).unwrap();
+            let written = render(&template, turns, true).unwrap();
+            let expected = match shape.assistant.0 {
+                " " => shape.written(turns) + "|",
+                open => shape.written(turns) + open + "|",
+            };
+            assert_eq!(written, expected, "{}", shape.name);
+        }
+    }
+
+    #[test]
+    fn a_default_system_message_is_found() {
+        let text = "<|im_start|>system\nYou are kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n";
+        assert_eq!(SHAPES[0].said_first(text).as_deref(), Some("You are kind."));
+        assert_eq!(
+            SHAPES[0].said_first("<|im_start|>user\nHi<|im_end|>\n"),
+            None
+        );
+    }
 }

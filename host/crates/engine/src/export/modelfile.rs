@@ -43,6 +43,9 @@ pub(super) fn modelfile(
             left_out = Some(message.to_owned());
         }
     }
+    if let Some(system) = &chat.default_system {
+        lines.push(format!("SYSTEM \"\"\"{system}\"\"\""));
+    }
     let mut stops: Vec<&str> = Vec::new();
     stops.extend(chat.end_of_turn.as_ref().map(|(text, _)| text.as_str()));
     stops.extend(eos);
