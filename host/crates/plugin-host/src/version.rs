@@ -115,7 +115,8 @@ impl Version {
 
     /// Runs the tool on `input` and checks both ends. It must be called on a guest thread.
     pub(crate) fn execute(&self, runtime: &Runtime, input: &Value) -> Execution {
-        let text = input.to_string();
+        // Not through `Display`, which goes through a formatter piece by piece.
+        let text = serde_json::to_string(input).expect("JSON values serialize");
         let called = match self.input.check(input) {
             Ok(()) => call(runtime, &self.terms, |store| {
                 self.tool.execute(store, &text)

@@ -5,6 +5,7 @@ use std::path::Path;
 use plugin_host::PluginHost;
 use serde_json::json;
 
+use crate::built;
 use crate::folder::{Folder, answer, broken, failure};
 use crate::wat::Component;
 
@@ -415,4 +416,17 @@ fn many_callers_at_once_wait_for_a_slot_and_none_fails() {
             scope.spawn(|| goes_on(&host));
         }
     });
+}
+
+#[test]
+#[ignore = "needs the wasm toolchain"]
+fn a_rust_guest_that_panics_fails_its_call_with_its_own_message() {
+    let folder = Folder::new();
+    folder.install(&Component::new("good"), "");
+    folder.write("panics.wasm", built::guest("panics", built::PLAIN));
+    let host = folder.open();
+    let (code, message) = failure(&host, "panics");
+    assert_eq!(code, "panic");
+    assert_eq!(message, "panicked: no answer to {}");
+    goes_on(&host);
 }

@@ -1,5 +1,6 @@
 //! Everything that a plugin may do to the host, and what the host does then.
 
+mod built;
 mod capabilities;
 mod folder;
 mod hostile;

@@ -7,6 +7,8 @@ use domain::{ExecutionOutcome, FileAnalysis, PluginHealth, PluginKind, Severity,
 use plugin_host::{HostConfig, PluginHost};
 use serde_json::{Value, json};
 
+use crate::built;
+
 fn plugins() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../plugins")
 }
@@ -247,27 +249,12 @@ fn the_sums_are_those_of_the_components() {
 #[test]
 #[ignore = "needs the wasm toolchain"]
 fn what_is_built_from_source_answers_like_what_is_shipped() {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../plugins-src");
     let folder = tempfile::tempdir().unwrap();
-    let target = std::env::var_os("GUEST_TARGET_DIR")
-        .map_or_else(|| folder.path().join("target"), PathBuf::from);
-    // The two ways that the guide for authors names.
-    for (arguments, triple) in [
-        (&["component", "build"][..], "wasm32-wasip1"),
-        (&["build", "--target", "wasm32-wasip2"][..], "wasm32-wasip2"),
-    ] {
-        let status = std::process::Command::new("cargo")
-            .args(arguments)
-            .args(["--locked", "--release", "-p", "source-stats"])
-            .current_dir(&sources)
-            .env("CARGO_TARGET_DIR", &target)
-            .status()
-            .unwrap();
-        assert!(status.success(), "{arguments:?}");
-        let plugins = folder.path().join(triple);
+    for way in [built::COMPONENT, built::PLAIN] {
+        let plugins = folder.path().join(way.1);
         std::fs::create_dir(&plugins).unwrap();
-        let built = target.join(triple).join("release/source_stats.wasm");
-        std::fs::copy(built, plugins.join("source_stats.wasm")).unwrap();
+        let component = built::guest("source-stats", way);
+        std::fs::write(plugins.join("source_stats.wasm"), component).unwrap();
         let cache_dir = folder.path().join("cache");
         let host = PluginHost::open(HostConfig {
             plugins_dir: plugins,
@@ -279,7 +266,7 @@ fn what_is_built_from_source_answers_like_what_is_shipped() {
         let ExecutionOutcome::Ok { output } = execution.outcome else {
             panic!("{execution:?}")
         };
-        assert_eq!(output, run("source-stats", input).unwrap(), "{triple}");
+        assert_eq!(output, run("source-stats", input).unwrap(), "{}", way.1);
     }
 }
 
