@@ -1,11 +1,23 @@
 //! GGUF, the file format of llama.cpp: one file with a model's tensors, its sizes and its tokenizer.
 //!
 //! `names` says what llama.cpp calls things and how it lays them out; writer and reader both follow it. `sizes` and
-//! `vocabulary` turn `config.json` and `tokenizer.json` into metadata, `write` puts the file together.
+//! `vocabulary` turn `config.json` and `tokenizer.json` into metadata, `write` puts the file together. `read` opens a
+//! file, `config` and `tokenizer` turn its metadata back, `weights` gives its tensors by Hugging Face's names.
 
-#[allow(dead_code, reason = "the reader takes the other half")]
+mod config;
 pub(crate) mod names;
 mod pre_tokenizer;
+mod read;
 pub(crate) mod sizes;
+mod tokenizer;
 pub(crate) mod vocabulary;
+mod weights;
 pub(crate) mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use config::config;
+pub(crate) use read::Gguf;
+pub(crate) use tokenizer::tokenizer;
+pub(crate) use weights::{GgufWeights, is_gguf};

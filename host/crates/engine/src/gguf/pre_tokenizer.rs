@@ -47,6 +47,20 @@ pub(crate) fn name(tokenizer: &Value) -> Result<&'static str, String> {
     }
 }
 
+/// The steps of a `tokenizer.ggml.pre`, each a pattern whose matches are cut out; `None` for a name that is not known.
+pub(crate) fn steps(name: &str) -> Option<&'static [&'static str]> {
+    let name = match name {
+        "default" | "gpt2" => "gpt-2",
+        "starcoder" | "refact" | "command-r" | "codeshell" => "smollm",
+        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => "dbrx",
+        "deepseek-r1-qwen" => "qwen2",
+        other => other,
+    };
+    KNOWN
+        .iter()
+        .find_map(|(steps, known)| (*known == name).then_some(*steps))
+}
+
 /// Two spellings of one pattern.
 fn same(a: &str, b: &str) -> bool {
     let plain = |pattern: &str| {

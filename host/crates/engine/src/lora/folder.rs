@@ -98,6 +98,9 @@ pub(crate) fn write_json(path: &Path, value: &serde_json::Value) -> Result<()> {
 
 /// SHA-256 over the base's weight files, in the order of their names: of the file itself where there is one.
 fn base_digest(folder: &Path) -> Result<String> {
+    if crate::gguf::is_gguf(folder) {
+        return files::digest(folder);
+    }
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
         .map_err(Error::io("read", folder))?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::source::{Source, Values};
 use super::{Block, Decoder, Description, Linear, Weights};
+use crate::gguf::{Gguf, GgufWeights, is_gguf};
 use crate::{Error, Result};
 
 /// How a model is read.
@@ -44,6 +45,9 @@ impl Decoder {
     /// The config names what is not supported, or the weights are missing, damaged or of other shapes.
     pub(crate) fn load(folder: &Path, loading: Loading) -> Result<Self> {
         check_folder(folder)?;
+        if is_gguf(folder) {
+            return Self::load_gguf(folder, loading);
+        }
         let description = Description::read(folder)?;
         if loading.random.is_some() && description.parameters() > LARGEST_RANDOM {
             let message = format!(
@@ -67,20 +71,39 @@ impl Decoder {
     }
 }
 
+impl Decoder {
+    /// Reads a GGUF file; what it holds packed stays packed.
+    fn load_gguf(path: &Path, loading: Loading) -> Result<Self> {
+        if loading.trainable {
+            let message = "is a GGUF file, whose weights can only be a frozen base: set train.method = \"lora\", or give a Hugging Face folder";
+            return Err(Error::file(path, message));
+        }
+        let file = Gguf::open(path)?;
+        let (architecture, config) = crate::gguf::config(&file)?;
+        let description =
+            Description::from_json(&config).map_err(|message| Error::file(path, message))?;
+        let weights = GgufWeights::new(file, architecture, description.heads, description.kv_heads);
+        Reader {
+            source: Source {
+                values: Values::Gguf(weights),
+                loading,
+            },
+            description,
+        }
+        .read()
+    }
+}
+
 /// Refuses what is no model folder, each kind with its own sentence.
 pub(crate) fn check_folder(path: &Path) -> Result<()> {
-    let ending = path
-        .extension()
-        .and_then(|ending| ending.to_str())
-        .unwrap_or_default();
     if path.is_file() && super::weights::is_pickle(path) {
         return Err(super::weights::refuse_pickle(path));
     }
-    if ending.eq_ignore_ascii_case("gguf") {
-        return Err(Error::file(
-            path,
-            "GGUF models are not supported yet; give a Hugging Face folder with safetensors",
-        ));
+    if is_gguf(path) {
+        return match path.is_file() {
+            true => Ok(()),
+            false => Err(Error::file(path, "no such file")),
+        };
     }
     if path.is_file() {
         return Err(Error::file(

@@ -26,7 +26,7 @@ pub(crate) use description::Description;
 pub(crate) use linear::{Linear, Lora, Pass};
 pub(crate) use load::{Loading, check_folder, named_generator, normal, uniform};
 pub(crate) use matrix::Matrix;
-pub(crate) use packed::Packed;
+pub(crate) use packed::{Kind, Packed};
 pub(crate) use parameter::Parameter;
 pub(crate) use rope::rotary_table;
 pub(crate) use weights::Weights;

@@ -2,6 +2,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{Loading, Matrix, Packed, Parameter, Weights, named_generator, normal};
 use crate::Result;
+use crate::gguf::GgufWeights;
 
 /// Where the values of a model come from: each tensor is asked for by its name, once, and held as the loading says.
 pub(crate) struct Source {
@@ -13,6 +14,8 @@ pub(crate) struct Source {
 pub(crate) enum Values {
     /// Read from safetensors.
     Files(Weights),
+    /// Read from a GGUF file.
+    Gguf(GgufWeights),
     /// Drawn from a seed, each tensor by its name.
     Random {
         /// The seed.
@@ -33,6 +36,9 @@ impl Source {
             quantize,
             ..
         } = self.loading;
+        if let Values::Gguf(weights) = &mut self.values {
+            return weights.matrix(name, shape, self.loading.dtype, quantize);
+        }
         match quantize.filter(|_| !trainable) {
             Some(quantize) => {
                 let shape = (shape[0], shape[1]);
@@ -41,6 +47,7 @@ impl Source {
                         let mut read = |from, len| weights.take_part(name, shape, from, len);
                         Packed::pack(name.to_owned(), shape, quantize, &mut read)?
                     }
+                    Values::Gguf(_) => unreachable!("read above"),
                     Values::Random { seed, deviation } => {
                         let count = shape.0 * shape.1;
                         let drawn = normal(&mut named_generator(*seed, name), count, *deviation);
@@ -59,6 +66,7 @@ impl Source {
                 };
                 let value = match &mut self.values {
                     Values::Files(weights) => weights.take(name, shape, dtype)?,
+                    Values::Gguf(_) => unreachable!("read above"),
                     Values::Random { seed, deviation } => {
                         let count = shape[0] * shape[1];
                         let drawn = normal(&mut named_generator(*seed, name), count, *deviation);
@@ -77,6 +85,7 @@ impl Source {
     pub(crate) fn vector(&mut self, name: &str, len: usize) -> Result<Parameter> {
         let value = match &mut self.values {
             Values::Files(weights) => weights.take(name, &[len], DType::F32)?,
+            Values::Gguf(weights) => weights.vector(name, len)?,
             Values::Random { .. } => {
                 let value = f32::from(u8::from(!name.ends_with(".bias")));
                 Tensor::from_vec(vec![value; len], len, &Device::Cpu)?
@@ -95,6 +104,7 @@ impl Source {
     pub(crate) fn finish(self, ignored: impl Fn(&str) -> bool) -> Result<()> {
         match self.values {
             Values::Files(weights) => weights.finish(ignored),
+            Values::Gguf(weights) => weights.finish(),
             Values::Random { .. } => Ok(()),
         }
     }

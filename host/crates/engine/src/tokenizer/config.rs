@@ -53,6 +53,21 @@ pub(super) struct Described {
 
 pub(super) fn read(dir: &Path) -> Result<Described> {
     let tokenizer = read_json(&dir.join("tokenizer_config.json"))?;
+    let models = ["generation_config.json", "config.json"].map(|file| read_json(&dir.join(file)));
+    let [generation, model] = models;
+    Ok(of_json(
+        &tokenizer,
+        &[generation?, model?],
+        template_files(dir)?,
+    ))
+}
+
+/// What `tokenizer_config.json` and the configs with an `eos_token_id` say, with the templates of files of their own.
+pub(super) fn of_json(
+    tokenizer: &Value,
+    models: &[Value],
+    mut chat_templates: Vec<(String, String)>,
+) -> Described {
     let token = |key: &str| match &tokenizer[key] {
         Value::String(text) => Some(text.clone()),
         // Older files hold the whole added token.
@@ -63,8 +78,7 @@ pub(super) fn read(dir: &Path) -> Result<Described> {
         _ => None,
     };
     let mut eos_ids = Vec::new();
-    for file in ["generation_config.json", "config.json"] {
-        let config = read_json(&dir.join(file))?;
+    for config in models {
         let ids = match &config["eos_token_id"] {
             Value::Array(ids) => ids.clone(),
             other => vec![other.clone()],
@@ -76,12 +90,11 @@ pub(super) fn read(dir: &Path) -> Result<Described> {
             }
         }
     }
-    let mut chat_templates = template_files(dir)?;
     // Transformers prefers the files where both are there.
     if chat_templates.is_empty() {
         chat_templates = templates_of(&tokenizer["chat_template"]);
     }
-    Ok(Described {
+    Described {
         special: SpecialTokens {
             bos: token("bos_token"),
             eos: token("eos_token"),
@@ -93,7 +106,7 @@ pub(super) fn read(dir: &Path) -> Result<Described> {
         },
         eos_ids,
         chat_templates,
-    })
+    }
 }
 
 /// `chat_template.jinja`, and those in `additional_chat_templates`, by the names of their files.

@@ -11,6 +11,7 @@ mod tests;
 
 use std::{fs, path::Path};
 
+use crate::gguf::{Gguf, is_gguf};
 use crate::{Error, Result};
 
 pub use config::SpecialTokens;
@@ -66,6 +67,9 @@ impl Tokenizer {
     /// # Errors
     /// A missing or damaged file, named.
     pub fn load(model_dir: &Path) -> Result<Self> {
+        if is_gguf(model_dir) {
+            return Self::of_gguf(model_dir);
+        }
         let path = model_dir.join("tokenizer.json");
         if !path.is_file() {
             return Err(Error::file(
@@ -75,23 +79,44 @@ impl Tokenizer {
             ));
         }
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|error| Error::file(&path, format!("is no tokenizer: {error}")))?;
         let described = config::read(model_dir)?;
+        Self::of_parts(&path, &bytes, described)
+    }
+
+    /// The tokenizer in a GGUF file's metadata; where that is of a kind that is not supported, the `tokenizer.json`
+    /// beside the file.
+    fn of_gguf(path: &Path) -> Result<Self> {
+        let file = Gguf::open(path)?;
+        match crate::gguf::tokenizer(&file) {
+            Ok((tokenizer, described)) => {
+                let (_, model) = crate::gguf::config(&file)?;
+                let described = config::of_json(&described, &[model], Vec::new());
+                Self::of_parts(path, tokenizer.to_string().as_bytes(), described)
+            }
+            Err(error) => match path.parent() {
+                Some(folder) if folder.join("tokenizer.json").is_file() => Self::load(folder),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn of_parts(path: &Path, bytes: &[u8], described: config::Described) -> Result<Self> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
+            .map_err(|error| Error::file(path, format!("is no tokenizer: {error}")))?;
         inner.with_padding(None);
         inner
             .with_truncation(None)
-            .map_err(|error| Error::file(&path, format!("{error}")))?;
-        let (prefix, suffix) = added_around(&inner, &path)?;
-        let byte_level = splits_bytes(&bytes);
+            .map_err(|error| Error::file(path, format!("{error}")))?;
+        let (prefix, suffix) = added_around(&inner, path)?;
+        let byte_level = splits_bytes(bytes);
         inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
         let mut eos_ids = described.eos_ids;
         if let Some(eos) = &described.special.eos {
             let id = inner.token_to_id(eos).ok_or_else(|| {
-                Error::file(
-                    model_dir.join("tokenizer_config.json"),
-                    format!("names the eos_token {eos:?}, which tokenizer.json does not hold"),
-                )
+                let message = format!(
+                    "does not hold the eos_token {eos:?}, which tokenizer_config.json names"
+                );
+                Error::file(path, message)
             })?;
             // What the tokenizer says comes first: it is the one that is appended.
             eos_ids.retain(|other| *other != id);

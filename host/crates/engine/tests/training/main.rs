@@ -3,6 +3,7 @@
 mod bad_input;
 mod full;
 mod generate;
+mod gguf;
 mod goldens;
 mod harness;
 mod resume;

@@ -13,7 +13,6 @@ use crate::ops::simd::vectorized;
 pub(super) const LARGEST_BLOCK: usize = 256;
 
 /// A block format of llama.cpp.
-#[allow(dead_code, reason = "the reader of GGUF files makes the others")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Q4_0,

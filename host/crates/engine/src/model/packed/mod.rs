@@ -66,6 +66,22 @@ impl Packed {
         })
     }
 
+    /// A matrix of llama.cpp's blocks, row by row as in a GGUF file; they must be as many as the shape needs.
+    pub(crate) fn of_blocks(
+        name: String,
+        (outputs, inputs): (usize, usize),
+        kind: Kind,
+        blocks: Vec<u8>,
+    ) -> Self {
+        debug_assert_eq!(blocks.len(), outputs * inputs / kind.block() * kind.bytes());
+        Self {
+            name,
+            outputs,
+            inputs,
+            blocks: Blocks::Ggml(kind, blocks),
+        }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -1,0 +1,426 @@
+//! Reads a GGUF file through a memory map: its metadata, and where its tensors lie.
+//!
+//! Every length is held against what is left of the file before anything is allocated for it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use super::names::key;
+use crate::model::Kind;
+use crate::{Error, Result};
+
+/// A GGUF file.
+pub(crate) struct Gguf {
+    path: PathBuf,
+    map: Mmap,
+    metadata: BTreeMap<String, Value>,
+    tensors: BTreeMap<String, Entry>,
+}
+
+/// A value of the metadata.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Whole(i128),
+    Number(f64),
+    Flag(bool),
+    Text(String),
+    Numbers(Vec<f64>),
+    Texts(Vec<String>),
+}
+
+/// Where a tensor lies and how it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// As Hugging Face has it: rows first.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) stored: Stored,
+    start: usize,
+    len: usize,
+}
+
+/// How a tensor's values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    F32,
+    F16,
+    Bf16,
+    Packed(Kind),
+}
+
+/// Most values of one list; vocabularies have some hundred thousand.
+const LONGEST_LIST: u64 = 1 << 24;
+
+impl Stored {
+    /// The type of ggml's number for it.
+    fn of_code(code: u32) -> Result<Self, String> {
+        Ok(match code {
+            0 => Self::F32,
+            1 => Self::F16,
+            2 => Self::Packed(Kind::Q4_0),
+            3 => Self::Packed(Kind::Q4_1),
+            6 => Self::Packed(Kind::Q5_0),
+            7 => Self::Packed(Kind::Q5_1),
+            8 => Self::Packed(Kind::Q8_0),
+            12 => Self::Packed(Kind::Q4K),
+            13 => Self::Packed(Kind::Q5K),
+            14 => Self::Packed(Kind::Q6K),
+            30 => Self::Bf16,
+            other => {
+                return Err(format!(
+                    "is of ggml type {other}, which is not supported; F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K are"
+                ));
+            }
+        })
+    }
+
+    /// Elements and bytes of a block.
+    pub(crate) fn block(self) -> (usize, usize) {
+        match self {
+            Self::F32 => (1, 4),
+            Self::F16 | Self::Bf16 => (1, 2),
+            Self::Packed(kind) => (kind.block(), kind.bytes()),
+        }
+    }
+}
+
+impl Gguf {
+    /// Opens a file and reads what stands before the tensors.
+    ///
+    /// # Errors
+    /// It is no GGUF file, is cut off or damaged, or holds a tensor of a type that is not supported.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+        // SAFETY: a file that another process cuts short while it is mapped can end this one; nothing else can go
+        // wrong, as every bit pattern is a valid number.
+        let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
+        let (metadata, tensors) = parse(&map).map_err(|message| Error::file(path, message))?;
+        Ok(Self {
+            path: path.to_owned(),
+            map,
+            metadata,
+            tensors,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+        self.metadata.get(key)
+    }
+
+    /// The tensors by their names in the file.
+    pub(crate) fn tensors(&self) -> &BTreeMap<String, Entry> {
+        &self.tensors
+    }
+
+    /// Bytes `from .. from + len` of a tensor.
+    pub(crate) fn bytes(&self, entry: &Entry, from: usize, len: usize) -> &[u8] {
+        &self.map[entry.start..entry.start + entry.len][from..from + len]
+    }
+
+    /// Lets go of a tensor's mapped pages once they were copied. Best effort: it only saves memory.
+    pub(crate) fn forget(&self, entry: &Entry) {
+        // SAFETY: a private map of a file that nobody writes to through it reads the same pages again.
+        let _ = unsafe {
+            self.map.unchecked_advise_range(
+                memmap2::UncheckedAdvice::DontNeed,
+                entry.start,
+                entry.len,
+            )
+        };
+    }
+
+    /// The value of a key as a text.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&str>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(self.wrong(key, "a text")),
+        }
+    }
+
+    /// The value of a key as a whole number of 0 or more.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub(crate) fn whole(&self, key: &str) -> Result<Option<u64>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Whole(number)) => u64::try_from(*number)
+                .map(Some)
+                .map_err(|_| self.wrong(key, "0 or more")),
+            Some(_) => Err(self.wrong(key, "a whole number")),
+        }
+    }
+
+    /// The value of a key as a number.
+    ///
+    /// # Errors
+    /// It is something else, or not finite.
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Number(number)) if number.is_finite() => Ok(Some(*number)),
+            Some(Value::Whole(number)) => Ok(Some(*number as f64)),
+            Some(_) => Err(self.wrong(key, "a number")),
+        }
+    }
+
+    /// The value of a key as true or false.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Flag(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(self.wrong(key, "true or false")),
+        }
+    }
+
+    fn wrong(&self, key: &str, what: &str) -> Error {
+        Error::file(&self.path, format!("the metadata's {key} must be {what}"))
+    }
+}
+
+type Parsed = (BTreeMap<String, Value>, BTreeMap<String, Entry>);
+
+/// Reads the head of a file; errors name the place in bytes.
+fn parse(bytes: &[u8]) -> Result<Parsed, String> {
+    let mut cursor = Cursor { bytes, at: 0 };
+    if bytes.get(..4) != Some(b"GGUF") {
+        return Err("is no GGUF file: it does not begin with the letters GGUF".into());
+    }
+    cursor.at = 4;
+    let version = cursor.u32("the version")?;
+    if !matches!(version, 2 | 3) {
+        return Err(format!(
+            "is GGUF of version {version}, which is not supported; 2 and 3 are (little-endian)"
+        ));
+    }
+    let tensor_count = cursor.u64("the number of tensors")?;
+    let key_count = cursor.u64("the number of keys")?;
+    // A key takes at least 13 bytes, a tensor 24: counts beyond that are nonsense, whatever they claim.
+    for (what, count, least) in [("keys", key_count, 13), ("tensors", tensor_count, 24)] {
+        if count.saturating_mul(least) > cursor.left() {
+            return Err(cut(format!("promises {count} {what}"), &cursor));
+        }
+    }
+    let mut metadata = BTreeMap::new();
+    for _ in 0..key_count {
+        let name = cursor.text("a key of the metadata")?;
+        let kind = cursor.u32("a type of the metadata")?;
+        let value = cursor
+            .value(kind)
+            .map_err(|message| format!("{message} (metadata {name:?})"))?;
+        metadata.insert(name, value);
+    }
+    let mut heads = Vec::new();
+    for _ in 0..tensor_count {
+        let name = cursor.text("a tensor's name")?;
+        let at = cursor.at;
+        let head = cursor
+            .tensor()
+            .map_err(|message| format!("tensor {name:?} {message} (byte {at})"))?;
+        heads.push((name, head));
+    }
+    let alignment = match metadata.get(key::ALIGNMENT) {
+        None => 32,
+        Some(Value::Whole(n)) if (1..=1 << 20).contains(n) && (*n as u64).is_power_of_two() => {
+            *n as usize
+        }
+        Some(other) => {
+            return Err(format!(
+                "{} must be a power of two, not {other:?}",
+                key::ALIGNMENT
+            ));
+        }
+    };
+    let data = cursor.at.next_multiple_of(alignment);
+    let mut tensors = BTreeMap::new();
+    for (name, (shape, stored, offset)) in heads {
+        let entry = place(bytes.len(), data, alignment, shape, stored, offset)
+            .map_err(|message| format!("tensor {name:?} {message}"))?;
+        if tensors.insert(name.clone(), entry).is_some() {
+            return Err(format!("holds tensor {name:?} twice"));
+        }
+    }
+    Ok((metadata, tensors))
+}
+
+fn cut(what: String, cursor: &Cursor<'_>) -> String {
+    format!(
+        "{what} at byte {}, but only {} bytes follow; it may be cut off: download or copy it again",
+        cursor.at,
+        cursor.left()
+    )
+}
+
+fn place(
+    file: usize,
+    data: usize,
+    alignment: usize,
+    shape: Vec<usize>,
+    stored: Stored,
+    offset: u64,
+) -> Result<Entry, String> {
+    let (elements, bytes) = stored.block();
+    let count = shape
+        .iter()
+        .try_fold(1usize, |all, size| all.checked_mul(*size));
+    let width = shape.last().copied().unwrap_or(1);
+    if width % elements != 0 {
+        return Err(format!(
+            "has rows of {width}, no multiple of a block of {elements}"
+        ));
+    }
+    let len = count.and_then(|count| (count / elements).checked_mul(bytes));
+    let start = usize::try_from(offset)
+        .ok()
+        .and_then(|offset| data.checked_add(offset));
+    let end = start
+        .zip(len)
+        .and_then(|(start, len)| start.checked_add(len));
+    match (start, len, end) {
+        (Some(start), Some(len), Some(end)) if end <= file => {
+            if offset % alignment as u64 != 0 {
+                return Err(format!(
+                    "begins at {offset}, no multiple of the alignment {alignment}"
+                ));
+            }
+            Ok(Entry {
+                shape,
+                stored,
+                start,
+                len,
+            })
+        }
+        _ => Err(format!(
+            "of shape {shape:?} at offset {offset} reaches over the end of the file of {file} bytes; it may be cut off: download or copy it again"
+        )),
+    }
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn left(&self) -> u64 {
+        (self.bytes.len() - self.at.min(self.bytes.len())) as u64
+    }
+
+    fn take<const N: usize>(&mut self, what: &str) -> Result<[u8; N], String> {
+        match self
+            .bytes
+            .get(self.at..)
+            .and_then(|rest| rest.first_chunk::<N>())
+        {
+            Some(chunk) => {
+                self.at += N;
+                Ok(*chunk)
+            }
+            None => Err(cut(format!("has {what}"), self)),
+        }
+    }
+
+    fn u32(&mut self, what: &str) -> Result<u32, String> {
+        self.take(what).map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self, what: &str) -> Result<u64, String> {
+        self.take(what).map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self, what: &str) -> Result<String, String> {
+        let len = self.u64(what)?;
+        if len > self.left() {
+            return Err(cut(format!("has {what} of {len} bytes"), self));
+        }
+        let bytes = &self.bytes[self.at..self.at + len as usize];
+        self.at += len as usize;
+        // A few vocabularies hold tokens that are no UTF-8; llama.cpp takes them as they are.
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    fn value(&mut self, kind: u32) -> Result<Value, String> {
+        const WHAT: &str = "a value";
+        Ok(match kind {
+            0 => Value::Whole(self.take::<1>(WHAT)?[0].into()),
+            1 => Value::Whole((self.take::<1>(WHAT)?[0] as i8).into()),
+            2 => Value::Whole(self.take(WHAT).map(u16::from_le_bytes)?.into()),
+            3 => Value::Whole(self.take(WHAT).map(i16::from_le_bytes)?.into()),
+            4 => Value::Whole(self.u32(WHAT)?.into()),
+            5 => Value::Whole(self.take(WHAT).map(i32::from_le_bytes)?.into()),
+            6 => Value::Number(self.take(WHAT).map(f32::from_le_bytes)?.into()),
+            7 => match self.take::<1>(WHAT)?[0] {
+                0 => Value::Flag(false),
+                1 => Value::Flag(true),
+                other => return Err(format!("has the flag {other} at byte {}", self.at - 1)),
+            },
+            8 => Value::Text(self.text(WHAT)?),
+            9 => self.list()?,
+            10 => Value::Whole(self.u64(WHAT)?.into()),
+            11 => Value::Whole(self.take(WHAT).map(i64::from_le_bytes)?.into()),
+            12 => Value::Number(self.take(WHAT).map(f64::from_le_bytes)?),
+            other => {
+                return Err(format!(
+                    "has a value of unknown type {other} at byte {}",
+                    self.at
+                ));
+            }
+        })
+    }
+
+    fn list(&mut self) -> Result<Value, String> {
+        let kind = self.u32("a list's type")?;
+        let count = self.u64("a list's length")?;
+        let least = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            8 | 10..=12 => 8,
+            other => return Err(format!("has a list of type {other} at byte {}", self.at)),
+        };
+        if count > LONGEST_LIST || count.saturating_mul(least) > self.left() {
+            return Err(cut(format!("has a list of {count} values"), self));
+        }
+        if kind == 8 {
+            let texts = (0..count).map(|_| self.text("a text of a list"));
+            return Ok(Value::Texts(texts.collect::<Result<_, _>>()?));
+        }
+        let mut numbers = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            numbers.push(match self.value(kind)? {
+                Value::Whole(number) => number as f64,
+                Value::Number(number) => number,
+                Value::Flag(flag) => f64::from(u8::from(flag)),
+                _ => unreachable!("the types above are numbers"),
+            });
+        }
+        Ok(Value::Numbers(numbers))
+    }
+
+    fn tensor(&mut self) -> Result<(Vec<usize>, Stored, u64), String> {
+        let dimensions = self.u32("a tensor's dimensions")?;
+        if !(1..=4).contains(&dimensions) {
+            return Err(format!("has {dimensions} dimensions; 1 to 4 can be"));
+        }
+        let mut shape = Vec::new();
+        for _ in 0..dimensions {
+            let size = self.u64("a tensor's size")?;
+            shape.push(usize::try_from(size).map_err(|_| format!("has a size of {size}"))?);
+        }
+        shape.reverse();
+        let stored = Stored::of_code(self.u32("a tensor's type")?)?;
+        Ok((shape, stored, self.u64("a tensor's offset")?))
+    }
+}
