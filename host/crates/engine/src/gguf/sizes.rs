@@ -36,7 +36,11 @@ pub(crate) fn sizes(
     put(key::VOCAB_SIZE, number(d.vocab));
     put(key::CONTEXT_LENGTH, number(d.max_positions));
     put(key::EMBEDDING_LENGTH, number(d.hidden));
-    put(key::BLOCK_COUNT, number(d.layers));
+    let layers = keys
+        .number("num_hidden_layers")
+        .or_else(|| keys.number("n_layer"))
+        .ok_or("has no num_hidden_layers")?;
+    put(key::BLOCK_COUNT, number(layers as usize));
     put(key::FEED_FORWARD_LENGTH, number(d.intermediate));
     put(key::HEAD_COUNT, number(d.heads));
     put(key::HEAD_COUNT_KV, number(d.kv_heads));
@@ -48,26 +52,33 @@ pub(crate) fn sizes(
     };
     put(epsilon, Value::F32(d.norm_eps));
     if rotary {
-        let share = keys.number("partial_rotary_factor").unwrap_or(1.0);
+        let share = keys.rotary("partial_rotary_factor").unwrap_or(1.0);
         let turned = (d.head_dim as f64 * share) as usize;
         put(key::ROPE_DIMENSIONS, number(turned));
-        put(key::ROPE_BASE, Value::F32(d.rope_theta as f32));
+        put(key::ROPE_BASE, Value::F32(keys.rope_theta() as f32));
     }
-    let scale = |put: &mut dyn FnMut(&str, Value), own: &str, theirs: &str| {
-        if let Some(value) = keys.number(theirs) {
-            put(own, Value::F32(value as f32));
-        }
-    };
+    let float = |key: &str| keys.number(key).map(|number| Value::F32(number as f32));
     if name == "granite" {
-        scale(&mut put, key::ATTENTION_SCALE, "attention_multiplier");
-        scale(&mut put, key::EMBEDDING_SCALE, "embedding_multiplier");
-        scale(&mut put, key::RESIDUAL_SCALE, "residual_multiplier");
-        scale(&mut put, key::LOGIT_SCALE, "logits_scaling");
+        // Left out, they are 1; llama.cpp takes another default for attention.
+        for (own, theirs) in [
+            (key::ATTENTION_SCALE, "attention_multiplier"),
+            (key::EMBEDDING_SCALE, "embedding_multiplier"),
+            (key::RESIDUAL_SCALE, "residual_multiplier"),
+            (key::LOGIT_SCALE, "logits_scaling"),
+        ] {
+            put(own, float(theirs).unwrap_or(Value::F32(1.0)));
+        }
     }
     let window = keys.number("sliding_window").map(|window| window as usize);
     if matches!(name, "gemma2" | "gemma3") {
-        scale(&mut put, key::ATTENTION_SOFTCAP, "attn_logit_softcapping");
-        scale(&mut put, key::FINAL_SOFTCAP, "final_logit_softcapping");
+        for (own, theirs) in [
+            (key::ATTENTION_SOFTCAP, "attn_logit_softcapping"),
+            (key::FINAL_SOFTCAP, "final_logit_softcapping"),
+        ] {
+            if let Some(cap) = float(theirs) {
+                put(own, cap);
+            }
+        }
         put(key::SLIDING_WINDOW, number(window.unwrap_or(4096)));
     }
     sizes.warnings = warnings(name, &keys, d, window);
@@ -117,13 +128,8 @@ fn scaling(
     keys: &Keys<'_>,
     d: &Description,
 ) -> Result<(), String> {
-    let table = match (&keys.0["rope_parameters"], &keys.0["rope_scaling"]) {
-        (Json::Object(table), _) => match table.get("full_attention") {
-            Some(Json::Object(full)) => full,
-            _ => table,
-        },
-        (_, Json::Object(table)) => table,
-        _ => return Ok(()),
+    let Some(table) = keys.rope_table() else {
+        return Ok(());
     };
     let kind = ["rope_type", "type"]
         .into_iter()
@@ -166,7 +172,7 @@ fn scaling(
         }
         "llama3" => {
             let factors = llama3(
-                d,
+                (d.head_dim, keys.rope_theta()),
                 needed("factor")?,
                 needed("low_freq_factor")?,
                 needed("high_freq_factor")?,
@@ -203,11 +209,10 @@ fn scaling(
 }
 
 /// What each pair's wavelength is multiplied by: `_compute_llama3_parameters` of Transformers, as llama.cpp holds it.
-fn llama3(d: &Description, factor: f64, low: f64, high: f64, original: f64) -> Vec<f32> {
-    let dim = d.head_dim;
+fn llama3((dim, theta): (usize, f64), factor: f64, low: f64, high: f64, original: f64) -> Vec<f32> {
     (0..dim / 2)
         .map(|pair| {
-            let frequency = d.rope_theta.powf(-2.0 * pair as f64 / dim as f64);
+            let frequency = theta.powf(-2.0 * pair as f64 / dim as f64);
             let wavelength = 2.0 * std::f64::consts::PI / frequency;
             let multiplied = if wavelength < original / high {
                 1.0
@@ -239,7 +244,34 @@ fn number(size: usize) -> Value {
 
 struct Keys<'a>(&'a Json);
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    /// Settings of the rotary embedding in the keys of Transformers 5 or 4; of two, those of full attention.
+    fn rope_table(&self) -> Option<&'a Map<String, Json>> {
+        match (&self.0["rope_parameters"], &self.0["rope_scaling"]) {
+            (Json::Object(table), _) => match table.get("full_attention") {
+                Some(Json::Object(full)) => Some(full),
+                _ => Some(table),
+            },
+            (_, Json::Object(table)) => Some(table),
+            _ => None,
+        }
+    }
+
+    fn rotary(&self, key: &str) -> Option<f64> {
+        let inner = self.rope_table().and_then(|table| table.get(key)?.as_f64());
+        inner.or_else(|| self.number(key))
+    }
+
+    /// Where a config leaves it out, Transformers' default of the family.
+    fn rope_theta(&self) -> f64 {
+        self.rotary("rope_theta")
+            .unwrap_or(match self.0["model_type"].as_str() {
+                Some("gemma3_text") => 1e6,
+                Some("smollm3") => 2e6,
+                _ => 1e4,
+            })
+    }
+
     fn number(&self, key: &str) -> Option<f64> {
         self.0[key].as_f64()
     }
