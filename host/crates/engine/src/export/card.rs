@@ -99,7 +99,7 @@ impl Run {
             let newest = std::fs::read_dir(output)
                 .into_iter()
                 .flatten()
-                .filter_map(|entry| Some(entry.ok()?.file_name().into_string().ok()?))
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
                 .filter_map(|name| name.strip_prefix("checkpoint-")?.parse::<u64>().ok())
                 .max();
             if let Some(step) = newest {

@@ -92,12 +92,9 @@ fn collect(step: &Value, steps: &mut Vec<String>) {
             true => DIGIT.to_owned(),
             false => "\\p{N}+".to_owned(),
         }),
-        Some("ByteLevel") => {
-            // A missing key means true: it is older than the key.
-            if step["use_regex"] != false {
-                steps.push(GPT2.to_owned());
-            }
-        }
+        // A missing key means true: it is older than the key.
+        Some("ByteLevel") if step["use_regex"] != false => steps.push(GPT2.to_owned()),
+        Some("ByteLevel") => {}
         Some(other) => steps.push(other.to_owned()),
         None => {}
     }
