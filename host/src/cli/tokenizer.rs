@@ -11,8 +11,11 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use engine::{
     data::{read_documents, windows},
-    tokenizer::{BpeTraining, Tokenizer, train_bpe},
+    tokenizer::{
+        Extension, NewRows, Tokenizer, TokenizerModel, TokenizerTraining, extend, train_tokenizer,
+    },
 };
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::usage_error;
@@ -30,8 +33,10 @@ pub(crate) struct TokenizerArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a byte-level BPE on files
+    /// Train a tokenizer on files: byte-level BPE, WordPiece or Unigram
     Train(TrainArgs),
+    /// Add tokens to a model: its tokenizer, its embedding and its head
+    Extend(ExtendArgs),
     /// Show a tokenizer's special tokens, and how it cuts a text
     Inspect(InspectArgs),
     /// Cut documents into sequences of one length, as a dataset of the format tokenized
@@ -46,6 +51,10 @@ struct TrainArgs {
     /// Files or folders: text and source files, or JSON lines with a "text" column
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     input: Vec<PathBuf>,
+    /// What splits words: bpe (on bytes: every text comes back as it was), wordpiece (loses blanks and line breaks) or
+    /// unigram
+    #[arg(long, default_value = "bpe", value_name = "KIND")]
+    model: TokenizerModel,
     /// Tokens in all, bytes and special tokens included
     #[arg(long, default_value_t = 32_000)]
     vocab_size: usize,
@@ -61,6 +70,37 @@ struct TrainArgs {
     /// Longest sequence that the model will take
     #[arg(long, default_value_t = 2048)]
     model_max_length: usize,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  codetune tokenizer extend --model DIR --special '<|tool|>' '<|end_of_tool|>' --output NEW"
+)]
+struct ExtendArgs {
+    /// A Hugging Face folder
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Tokens to add
+    #[arg(long, num_args = 1.., value_name = "TOKEN")]
+    tokens: Vec<String>,
+    /// Special tokens to add: they are left out when text is decoded for people
+    #[arg(long, num_args = 1.., value_name = "TOKEN")]
+    special: Vec<String>,
+    /// What the new rows hold: mean (of the old rows) or normal (drawn)
+    #[arg(long, default_value = "mean", value_parser = ["mean", "normal"])]
+    rows: String,
+    /// With --rows normal: seed of the draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Add rows until their number is a multiple of this; 0 adds none
+    #[arg(long, default_value_t = 0)]
+    pad_to_multiple_of: usize,
+    /// The folder to write, a whole model
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -106,6 +146,7 @@ struct EncodeArgs {
 pub(crate) fn run(args: &TokenizerArgs, _config: &Config) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Train(args) => train(args),
+        Command::Extend(args) => extended(args),
         Command::Inspect(args) => inspect(args),
         Command::Encode(args) => encode(args),
     }
@@ -113,13 +154,28 @@ pub(crate) fn run(args: &TokenizerArgs, _config: &Config) -> anyhow::Result<Exit
 
 fn train(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let documents = read_documents(&args.input).map_err(bad_input)?;
-    let training = BpeTraining {
+    let training = TokenizerTraining {
+        model: args.model,
         vocab_size: args.vocab_size,
         special_tokens: args.special.clone(),
         min_frequency: args.min_frequency,
         model_max_length: args.model_max_length,
     };
-    let made = train_bpe(&documents, &training, &args.output).map_err(bad_input)?;
+    let bytes = documents.iter().map(|text| text.len() as u64).sum();
+    // Drawn on a terminal only; elsewhere it writes nothing.
+    let bar = ProgressBar::new(bytes);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes}") {
+        bar.set_style(style);
+    }
+    bar.set_message("counting words");
+    let heard = |counted: u64| {
+        bar.inc(counted);
+        if bar.position() >= bytes {
+            bar.set_message("learning tokens");
+        }
+    };
+    let made = train_tokenizer(&documents, &training, &args.output, &heard).map_err(bad_input)?;
+    bar.finish_and_clear();
     if made.vocab_size < args.vocab_size {
         eprintln!(
             "warning: the input gave {} tokens only, not {}: it holds no more pairs that repeat",
@@ -137,6 +193,33 @@ fn train(args: &TrainArgs) -> anyhow::Result<ExitCode> {
             args.output.display()
         );
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn extended(args: &ExtendArgs) -> anyhow::Result<ExitCode> {
+    let extension = Extension {
+        tokens: args.tokens.clone(),
+        special_tokens: args.special.clone(),
+        rows: match args.rows.as_str() {
+            "normal" => NewRows::Normal(args.seed),
+            _ => NewRows::Mean,
+        },
+        pad_to_multiple_of: args.pad_to_multiple_of,
+    };
+    let made = extend(&args.model, &extension, &args.output).map_err(bad_input)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&made)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (id, token) in &made.added {
+        println!("  added {id:>8} {token}");
+    }
+    println!(
+        "the embedding has {} rows (before: {}), written to {}",
+        made.vocab_size,
+        made.old_vocab_size,
+        args.output.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -158,6 +241,7 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         println!(
             "{}",
             json!({
+                "model": tokenizer.model(),
                 "vocab_size": tokenizer.vocab_size(),
                 "byte_level": tokenizer.is_byte_level(),
                 "special_tokens": special,
@@ -167,12 +251,16 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
                     .map(|(id, token)| json!({"id": id, "token": token}))
                     .collect::<Vec<_>>(),
                 "chat_template": tokenizer.chat_template().is_some(),
+                "chat_templates": tokenizer.chat_templates().map(|(name, _)| name).collect::<Vec<_>>(),
+                "bytes_per_token": cut.as_ref().zip(args.text.as_ref()).map(|(ids, text)| {
+                    text.len() as f64 / ids.len().max(1) as f64
+                }),
                 "tokens": tokens,
             })
         );
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{} tokens", tokenizer.vocab_size());
+    println!("{} tokens, {}", tokenizer.vocab_size(), tokenizer.model());
     for (name, token) in [
         ("begins a text", &special.bos),
         ("ends a text", &special.eos),

@@ -1,9 +1,11 @@
 //! The tokenizer of a model folder: text to ids and back, its special tokens, its chat template.
 //!
 //! [`Tokenizer`] reads what Python's `transformers` writes (`tokenizer.json`, `tokenizer_config.json`,
-//! `chat_template.jinja`); [`train_bpe`] makes a new one.
+//! `chat_template.jinja`); [`train_tokenizer`] makes a new one, [`extend()`] adds tokens to a model's.
 
 mod config;
+mod extend;
+mod resize;
 mod train;
 
 #[cfg(test)]
@@ -15,7 +17,11 @@ use crate::gguf::{Gguf, is_gguf};
 use crate::{Error, Result};
 
 pub use config::SpecialTokens;
-pub use train::{BpeTraining, TrainedTokenizer, train_bpe};
+pub use extend::{Extended, Extension, extend};
+pub use resize::NewRows;
+pub use train::{
+    BpeTraining, TokenizerModel, TokenizerTraining, TrainedTokenizer, train_bpe, train_tokenizer,
+};
 
 /// A tokenizer with what its folder says about special tokens and conversations.
 ///
@@ -101,8 +107,7 @@ impl Tokenizer {
     }
 
     fn of_parts(path: &Path, bytes: &[u8], described: config::Described) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|error| Error::file(path, format!("is no tokenizer: {error}")))?;
+        let mut inner = parsed(bytes, path)?;
         inner.with_padding(None);
         inner
             .with_truncation(None)
@@ -293,10 +298,31 @@ impl Tokenizer {
             .any(|token| text.ends_with(token.content.as_str()))
     }
 
+    /// What splits words, as `tokenizer.json` names it: `BPE`, `WordPiece`, `WordLevel` or `Unigram`.
+    pub fn model(&self) -> &'static str {
+        use tokenizers::models::ModelWrapper;
+        match self.inner.get_model() {
+            ModelWrapper::BPE(_) => "BPE",
+            ModelWrapper::WordPiece(_) => "WordPiece",
+            ModelWrapper::WordLevel(_) => "WordLevel",
+            ModelWrapper::Unigram(_) => "Unigram",
+        }
+    }
+
     /// The tokenizer works on bytes, so that text can be split anywhere and nothing is unknown.
     pub fn is_byte_level(&self) -> bool {
         self.byte_level
     }
+}
+
+/// Reads a `tokenizer.json`. The library panics on some files that are cut off or make no sense; here those are errors.
+fn parsed(bytes: &[u8], path: &Path) -> Result<tokenizers::Tokenizer> {
+    let told = |what: &str| Error::file(path, format!("is no tokenizer: {what}"));
+    let _: serde::de::IgnoredAny =
+        serde_json::from_slice(bytes).map_err(|error| told(&error.to_string()))?;
+    std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes))
+        .map_err(|_| told("its parts do not fit together"))?
+        .map_err(|error| told(&error.to_string()))
 }
 
 /// Neighbours of one kind as one piece; empty ones fall away.
