@@ -154,10 +154,12 @@ fn operations(d: &Description, bench: &BenchTrain, adapter: u64) -> f64 {
     let tokens = (bench.batch_size * bench.seq_len) as f64;
     let width = (d.heads * d.head_dim) as f64;
     let linear = (2.0 * width + 2.0 * (d.kv_heads * d.head_dim) as f64) * d.hidden as f64
-        + 3.0 * (d.hidden * d.intermediate) as f64;
-    let frozen = linear * d.layers as f64 + (d.vocab * d.hidden) as f64;
-    let attention =
-        6.0 * (bench.seq_len * bench.seq_len) as f64 * width * (d.layers * bench.batch_size) as f64;
+        + (2.0 + f64::from(u8::from(d.gated))) * (d.hidden * d.intermediate) as f64;
+    let frozen = linear * d.layers.len() as f64 + (d.vocab * d.hidden) as f64;
+    let attention = 6.0
+        * (bench.seq_len * bench.seq_len) as f64
+        * width
+        * (d.layers.len() * bench.batch_size) as f64;
     4.0 * frozen * tokens + 6.0 * adapter as f64 * tokens + attention
 }
 

@@ -1,7 +1,7 @@
 use candle_core::{Device, Tensor};
 
 use crate::Result;
-use crate::model::{Decoder, Pass, Setting, rotary_table, thirds};
+use crate::model::{Decoder, Pass, Setting, thirds};
 use crate::ops::{self, Heads, Span};
 
 /// Keys and values of what one text read and wrote so far, so that each token is computed once.
@@ -76,9 +76,8 @@ impl Cache {
 
 /// Logits of rows of the last layer's output: [N, H] to N times [V].
 fn head(decoder: &Decoder, x: &Tensor) -> Result<Vec<Vec<f32>>> {
-    let normed = ops::rms_norm(x, &decoder.norm.value, decoder.description.norm_eps)?;
     let logits = ops::unwritten_tensor(&[x.dims()[0], decoder.description.vocab])?;
-    decoder.head_weight().product(&logits, &normed, 1.0, 0.0)?;
+    decoder.head_logits(&decoder.norm.forward(x)?, &logits)?;
     Ok(logits.to_vec2()?)
 }
 
@@ -98,8 +97,9 @@ fn forward(
         positions.extend((from..from + tokens.len()).map(|position| position as u32));
         last = last.max(from + tokens.len());
     }
-    let table = rotary_table(decoder.frequencies(), first, last)?;
+    let tables = decoder.tables(first, last, first + last)?;
     let heads = decoder.heads([Span { start: 0, len: new }].into());
+    let places: Vec<u32> = positions.iter().map(|at| at + first as u32).collect();
     let positions = Tensor::from_vec(positions, new, &Device::Cpu)?;
     let pass = Pass {
         adapter,
@@ -107,18 +107,20 @@ fn forward(
     };
     let setting = Setting {
         heads: &heads,
-        table: &table,
+        tables: &tables,
         positions: &positions,
         pass,
     };
     let ids = Tensor::from_vec(tokens.concat(), new, &Device::Cpu)?;
-    let mut x = decoder.embedding.gather(&ids)?;
+    let mut x = decoder.embed(&ids, &Tensor::from_vec(places, new, &Device::Cpu)?)?;
     for (layer, block) in decoder.blocks.iter().enumerate() {
-        let (qkv, _) = block.project(&x, &setting)?;
+        let attention = &block.attention;
+        let qkv = attention.project(&x, &setting)?.qkv;
+        let heads = attention.heads(&setting);
         if let [cache] = caches {
             let (keys, values) = &cache.layers[layer];
             let attended = attend(&qkv, keys, values, cache.len, &heads)?;
-            x = block.finish(&x, &attended, pass)?.0;
+            x = block.finish(&x, &attended, pass)?;
             continue;
         }
         let attended = ops::unwritten_tensor(&[new, heads.q_width()])?;
@@ -130,7 +132,7 @@ fn forward(
             ops::assign(&attended.narrow(0, start, len)?, &own)?;
             start += len;
         }
-        x = block.finish(&x, &attended, pass)?.0;
+        x = block.finish(&x, &attended, pass)?;
     }
     for (cache, tokens) in caches.iter_mut().zip(tokens) {
         cache.len += tokens.len();
@@ -171,7 +173,15 @@ mod tests {
 
     #[test]
     fn token_by_token_gives_the_logits_of_the_whole_sequence() {
-        for case in ["llama-tied", "llama3-rope-scaled", "qwen2"] {
+        for case in [
+            "llama-tied",
+            "qwen2",
+            "qwen3",
+            "starcoder2",
+            "gemma2",
+            "phi3",
+            "llama-dora",
+        ] {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
                 .join("../../../tests/fixtures/goldens")
                 .join(case);

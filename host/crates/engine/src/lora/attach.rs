@@ -5,7 +5,9 @@ use domain::InitLoraWeights;
 
 use super::Settings;
 use super::target::targets;
-use crate::model::{Decoder, Linear, Lora, Parameter, Weights, named_generator, normal, uniform};
+use crate::model::{
+    Decoder, Dora, Linear, Lora, Parameter, Weights, named_generator, normal, uniform,
+};
 use crate::{Error, Result};
 
 /// What PEFT puts before a module's path.
@@ -48,6 +50,11 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
         let a = Tensor::from_vec(a, (rank, input), &Device::Cpu)?;
         let b = Tensor::from_vec(b, (out, rank), &Device::Cpu)?;
         put(linear, settings, &a, &b, true)?;
+        if settings.use_dora {
+            // As PEFT: the magnitudes begin as the norms, so that a fresh adapter changes nothing.
+            let norms = norms_of(linear)?;
+            put_magnitude(linear, &norms, true)?;
+        }
     }
     Ok(())
 }
@@ -106,6 +113,11 @@ fn read_tensors(
         let a = weights.take(&name_a, &[rank, input], DType::F32)?;
         let b = weights.take(&name_b, &[out, rank], DType::F32)?;
         put(linear, settings, &a, &b, trainable)?;
+        if settings.use_dora {
+            let name = magnitude_name(&linear.name);
+            let magnitude = weights.take(&name, &[out], DType::F32)?;
+            put_magnitude(linear, &magnitude, trainable)?;
+        }
     }
     if decoder.adapter_parameters().is_empty() {
         return Err(Error::file(&path, "holds no adapter for this model"));
@@ -127,17 +139,44 @@ fn put(
     trainable: bool,
 ) -> Result<()> {
     let (name_a, name_b) = names(&linear.name);
-    let parameter = |name: String, value: &Tensor| match trainable {
-        true => Parameter::trainable(name, value),
-        false => Ok(Parameter::frozen(name, value.clone())),
-    };
     linear.lora = Some(Lora {
-        a: parameter(name_a, a)?,
-        b: parameter(name_b, b)?,
+        a: parameter(name_a, a, trainable)?,
+        b: parameter(name_b, b, trainable)?,
         scale: settings.scale(&linear.name),
         dropout: settings.lora_dropout,
+        dora: None,
     });
     Ok(())
+}
+
+fn put_magnitude(linear: &mut Linear, magnitude: &Tensor, trainable: bool) -> Result<()> {
+    let dora = Dora {
+        magnitude: parameter(magnitude_name(&linear.name), magnitude, trainable)?,
+        fixed_norms: match trainable {
+            true => None,
+            false => Some(norms_of(linear)?),
+        },
+    };
+    if let Some(lora) = &mut linear.lora {
+        lora.dora = Some(dora);
+    }
+    Ok(())
+}
+
+fn norms_of(linear: &Linear) -> Result<Tensor> {
+    let lora = linear.lora.as_ref().expect("an adapter was just put there");
+    lora.norms(&linear.weight)
+}
+
+fn parameter(name: String, value: &Tensor, trainable: bool) -> Result<Parameter> {
+    match trainable {
+        true => Parameter::trainable(name, value),
+        false => Ok(Parameter::frozen(name, value.clone())),
+    }
+}
+
+fn magnitude_name(module: &str) -> String {
+    format!("{PREFIX}{module}.lora_magnitude_vector")
 }
 
 fn names(module: &str) -> (String, String) {

@@ -15,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) lora_dropout: f64,
     pub(crate) target_modules: TargetModules,
     pub(crate) use_rslora: bool,
+    pub(crate) use_dora: bool,
     pub(crate) rank_pattern: BTreeMap<String, u32>,
     pub(crate) alpha_pattern: BTreeMap<String, f64>,
     pub(crate) layers_to_transform: Vec<u32>,
@@ -30,6 +31,7 @@ impl Settings {
             lora_dropout: lora.lora_dropout,
             target_modules: lora.target_modules.clone(),
             use_rslora: lora.use_rslora,
+            use_dora: lora.use_dora,
             rank_pattern: lora.rank_pattern.clone(),
             alpha_pattern: lora.alpha_pattern.clone(),
             layers_to_transform: lora.layers_to_transform.clone(),
@@ -118,6 +120,7 @@ impl Settings {
             lora_dropout: number("lora_dropout", 0.0)?,
             target_modules,
             use_rslora: table.get("use_rslora").is_some_and(truthy),
+            use_dora: table.get("use_dora").is_some_and(truthy),
             rank_pattern: pattern("rank_pattern")?
                 .into_iter()
                 .map(|(key, rank)| (key, rank as u32))
@@ -182,7 +185,7 @@ impl Settings {
             "revision": revision,
             "target_modules": targets,
             "task_type": "CAUSAL_LM",
-            "use_dora": false,
+            "use_dora": self.use_dora,
             "use_rslora": self.use_rslora,
         })
     }
@@ -199,11 +202,11 @@ fn whole(number: f64) -> Value {
 
 /// Keys of `adapter_config.json` that change the computation in ways that are not implemented.
 const UNSUPPORTED: &[&str] = &[
-    "use_dora",
     "use_qalora",
     "use_bdlora",
     "lora_bias",
     "fan_in_fan_out",
+    "exclude_modules",
     "modules_to_save",
     "layer_replication",
     "target_parameters",

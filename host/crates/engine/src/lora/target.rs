@@ -106,6 +106,7 @@ mod tests {
             lora_dropout: 0.0,
             target_modules: targets,
             use_rslora: false,
+            use_dora: false,
             rank_pattern: [("1.self_attn.q_proj".to_owned(), 4)].into(),
             alpha_pattern: [("up_.*".to_owned(), 2.0)].into(),
             layers_to_transform: layers,

@@ -1,10 +1,9 @@
 use candle_core::Tensor;
 
 use super::block::{Saved, Setting};
-use super::rope::{inverse_frequencies, rotary_table};
-use super::{Batch, Block, Description, Linear, Matrix, Parameter, Pass};
+use super::{Batch, Block, Description, Linear, Matrix, Norm, Parameter, Pass};
 use crate::Result;
-use crate::ops::{self, Heads};
+use crate::ops::{self, Heads, RotaryTable};
 
 /// A decoder-only language model: embedding, layers, norm, head.
 #[derive(Debug)]
@@ -12,13 +11,14 @@ pub(crate) struct Decoder {
     pub(crate) description: Description,
     /// [V, H].
     pub(crate) embedding: Matrix,
+    /// Learned positions, where the model has no rotary embedding: [P, H].
+    pub(crate) positions: Option<Matrix>,
     pub(crate) blocks: Vec<Block>,
-    pub(crate) norm: Parameter,
+    pub(crate) norm: Norm,
     /// [V, H]; `None` where the head is the embedding.
     pub(crate) head: Option<Matrix>,
     /// Noise on the embeddings of a training pass (NEFTune, arXiv 2310.05914); 0 for none.
     pub(crate) neftune_noise_alpha: f64,
-    frequencies: Vec<f32>,
 }
 
 /// What the gradient of each supervised token's loss counts for.
@@ -103,25 +103,6 @@ impl<'a> Stored<'a> {
 const LOGITS: usize = 64 << 20;
 
 impl Decoder {
-    pub(crate) fn new(
-        description: Description,
-        embedding: Matrix,
-        blocks: Vec<Block>,
-        norm: Parameter,
-        head: Option<Matrix>,
-    ) -> Self {
-        let frequencies = inverse_frequencies(&description);
-        Self {
-            description,
-            embedding,
-            blocks,
-            norm,
-            head,
-            neftune_noise_alpha: 0.0,
-            frequencies,
-        }
-    }
-
     /// Heads of a batch with these spans.
     pub(crate) fn heads(&self, spans: std::sync::Arc<[ops::Span]>) -> Heads {
         let d = &self.description;
@@ -129,15 +110,41 @@ impl Decoder {
             heads: d.heads,
             kv_heads: d.kv_heads,
             head_dim: d.head_dim,
-            scale: 1.0 / (d.head_dim as f32).sqrt(),
-            softcap: None,
+            scale: d.attention_scale,
+            softcap: d.score_cap,
             window: None,
             spans,
         }
     }
 
-    pub(crate) fn frequencies(&self) -> &[f32] {
-        &self.frequencies
+    /// Cosines and sines for positions `from .. from + len` of each rotary embedding, where the longest sequence has
+    /// `total` tokens.
+    pub(crate) fn tables(&self, from: usize, len: usize, total: usize) -> Result<Vec<RotaryTable>> {
+        let rotaries = self.description.rotaries.iter();
+        rotaries
+            .map(|rotary| rotary.table(from, len, total))
+            .collect()
+    }
+
+    /// What the first layer is given for these tokens: [T, H].
+    pub(crate) fn embed(&self, ids: &Tensor, positions: &Tensor) -> Result<Tensor> {
+        let x = self.embedding.gather(ids)?;
+        ops::scale(&x, self.description.embedding_scale)?;
+        if let Some(table) = &self.positions {
+            ops::add(&x, &table.gather(positions)?)?;
+        }
+        Ok(x)
+    }
+
+    /// Logits of rows behind the final norm, into `logits` [N, V].
+    pub(crate) fn head_logits(&self, normed: &Tensor, logits: &Tensor) -> Result<()> {
+        let d = &self.description;
+        self.head_weight()
+            .product(logits, normed, d.logits_scale, 0.0)?;
+        match d.logits_cap {
+            Some(cap) => Ok(ops::soft_cap(logits, cap)?),
+            None => Ok(()),
+        }
     }
 
     /// The weight of the head: [V, H].
@@ -148,14 +155,14 @@ impl Decoder {
     /// Output of the last layer, before the final norm: [T, H].
     fn hidden(&self, batch: &Batch, pass: Pass) -> Result<Tensor> {
         let heads = self.heads(batch.spans.clone());
-        let table = rotary_table(&self.frequencies, 0, batch.longest)?;
+        let tables = self.tables(0, batch.longest, batch.longest)?;
         let setting = Setting {
             heads: &heads,
-            table: &table,
+            tables: &tables,
             positions: &batch.positions,
             pass,
         };
-        let mut x = self.embedding.gather(&batch.ids)?;
+        let mut x = self.embed(&batch.ids, &batch.positions)?;
         for block in &self.blocks {
             x = block.forward(x, &setting)?.0;
         }
@@ -171,9 +178,8 @@ impl Decoder {
                 dropout: None,
             },
         )?;
-        let normed = ops::rms_norm(&x, &self.norm.value, self.description.norm_eps)?;
         let logits = ops::unwritten_tensor(&[batch.tokens, self.description.vocab])?;
-        self.head_weight().product(&logits, &normed, 1.0, 0.0)?;
+        self.head_logits(&self.norm.forward(&x)?, &logits)?;
         Ok(logits)
     }
 
@@ -192,11 +198,7 @@ impl Decoder {
                 dropout: None,
             },
         )?;
-        let normed = ops::rms_norm(
-            &ops::gather(&x, &batch.rows)?,
-            &self.norm.value,
-            self.description.norm_eps,
-        )?;
+        let normed = self.norm.forward(&ops::gather(&x, &batch.rows)?)?;
         self.head_losses(&normed, &batch.targets)
     }
 
@@ -227,16 +229,16 @@ impl Decoder {
             dropout,
         };
         let heads = self.heads(batch.spans.clone());
-        let table = rotary_table(&self.frequencies, 0, batch.longest)?;
+        let tables = self.tables(0, batch.longest, batch.longest)?;
         let setting = Setting {
             heads: &heads,
-            table: &table,
+            tables: &tables,
             positions: &batch.positions,
             pass,
         };
         let lowest = self.lowest_trainable();
 
-        let mut x = self.embedding.gather(&batch.ids)?;
+        let mut x = self.embed(&batch.ids, &batch.positions)?;
         if let Some(seed) = dropout.filter(|_| self.neftune_noise_alpha > 0.0) {
             ops::add_noise(&x, &batch.spans, self.neftune_noise_alpha, seed)?;
         }
@@ -249,19 +251,14 @@ impl Decoder {
             }
         }
 
-        let eps = self.description.norm_eps;
-        let weight = &self.norm.value;
         let chosen = ops::gather(&x, &batch.rows)?;
         drop(x);
-        let normed = ops::rms_norm(&chosen, weight, eps)?;
+        let normed = self.norm.forward(&chosen)?;
         let d_normed = ops::unwritten_tensor(normed.dims())?;
         let loss = self.head_gradient(&normed, &batch.targets, &d_normed, weigh)?;
         drop(normed);
-        if let Some(grad) = &self.norm.grad {
-            ops::rms_norm_weight_gradient(grad, &chosen, &d_normed, eps)?;
-        }
         let d_chosen = Tensor::zeros_like(&chosen)?;
-        ops::rms_norm_backward(&d_chosen, &chosen, weight, &d_normed, eps)?;
+        self.norm.backward(&d_chosen, &chosen, &d_normed)?;
         let shape = (batch.tokens, self.description.hidden);
         let dx = Tensor::zeros(shape, candle_core::DType::F32, d_chosen.device())?;
         ops::scatter_add(&dx, &batch.rows, &d_chosen)?;
@@ -274,7 +271,11 @@ impl Decoder {
             let below = index > lowest || self.embedding.grad().is_some();
             block.backward(&dx, keep, &setting, below)?;
         }
+        if let Some(grad) = self.positions.as_ref().and_then(Matrix::grad) {
+            ops::scatter_add(grad, &batch.positions, &dx)?;
+        }
         if let Some(grad) = self.embedding.grad() {
+            ops::scale(&dx, self.description.embedding_scale)?;
             ops::scatter_add(grad, &batch.ids, &dx)?;
         }
         Ok(loss)
@@ -295,7 +296,7 @@ impl Decoder {
             let len = chunk.min(rows - from);
             let (normed, targets) = (normed.narrow(0, from, len)?, targets.narrow(0, from, len)?);
             let logits = buffer.narrow(0, 0, len)?;
-            self.head_weight().product(&logits, &normed, 1.0, 0.0)?;
+            self.head_logits(&normed, &logits)?;
             visit(HeadChunk {
                 from,
                 normed,
@@ -334,7 +335,7 @@ impl Decoder {
         d_normed: &Tensor,
         weigh: &mut Weigh<'_>,
     ) -> Result<f64> {
-        let head = self.head_weight();
+        let (d, head) = (&self.description, self.head_weight());
         // Weights by losses need all losses first; the logits are computed again rather than kept.
         let weights = match weigh {
             Weigh::Evenly(scale) => vec![*scale; normed.dims()[0]],
@@ -349,11 +350,20 @@ impl Decoder {
             let losses = statistics.to_vec2::<f32>()?;
             loss += losses.iter().map(|row| f64::from(row[0])).sum::<f64>();
             let weights = &weights[chunk.from..chunk.from + losses.len()];
+            // The gradient takes the logits' place, and a cap's slope depends on what it made of them.
+            let capped = match d.logits_cap {
+                Some(cap) => Some((cap, ops::copy(chunk.logits)?)),
+                None => None,
+            };
             ops::cross_entropy_gradient(chunk.logits, &statistics, &chunk.targets, weights)?;
+            if let Some((cap, capped)) = capped {
+                ops::soft_cap_backward(chunk.logits, &capped, cap)?;
+            }
             let d_normed = d_normed.narrow(0, chunk.from, losses.len())?;
-            head.product_back(&d_normed, chunk.logits, 1.0, 0.0)?;
+            head.product_back(&d_normed, chunk.logits, d.logits_scale, 0.0)?;
             if let Some(grad) = head.grad() {
-                ops::matmul_into(grad, &chunk.logits.t()?, &chunk.normed, 1.0, 1.0)?;
+                let transposed = chunk.logits.t()?;
+                ops::matmul_into(grad, &transposed, &chunk.normed, d.logits_scale, 1.0)?;
             }
             Ok(())
         })?;
@@ -368,7 +378,6 @@ impl Decoder {
         let trains = |block: &Block| {
             block
                 .linears()
-                .iter()
                 .any(|linear| linear.lora.is_some() || linear.weight.grad().is_some())
         };
         self.blocks
@@ -390,24 +399,24 @@ impl Decoder {
     /// Every tensor of the base, in the order of the layers.
     pub(crate) fn base(&self) -> Vec<Stored<'_>> {
         let mut all = vec![Stored::Matrix(&self.embedding)];
+        all.extend(self.positions.as_ref().map(Stored::Matrix));
         for block in &self.blocks {
-            all.push(Stored::Vector(&block.input_norm));
+            all.extend(block.norms().flat_map(Norm::parameters).map(Stored::Vector));
             for linear in block.linears() {
                 all.push(Stored::Matrix(&linear.weight));
                 all.extend(linear.bias.as_ref().map(Stored::Vector));
             }
-            all.push(Stored::Vector(&block.post_norm));
         }
-        all.push(Stored::Vector(&self.norm));
+        all.extend(self.norm.parameters().map(Stored::Vector));
         all.extend(self.head.as_ref().map(Stored::Matrix));
         all
     }
 
-    /// A and B of every adapter.
+    /// The tensors of every adapter.
     pub(crate) fn adapter_parameters(&self) -> Vec<&Parameter> {
         self.linears()
             .filter_map(|linear| linear.lora.as_ref())
-            .flat_map(|lora| [&lora.a, &lora.b])
+            .flat_map(|lora| lora.parameters())
             .collect()
     }
 

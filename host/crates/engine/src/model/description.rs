@@ -2,56 +2,69 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::family::{Bias, FAMILIES, Family};
+use super::family::{AttentionScale, Bias, FAMILIES, Family, Names, Positions, QkNorm, Windows};
+use super::keys::Keys;
+use super::norm::NormKind;
+use super::rope::{Rotary, RotaryContext};
+use crate::ops::Activation;
 use crate::{Error, Result};
 
 /// Everything that tells one decoder from another, read from a `config.json`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Description {
     pub(crate) model_type: String,
+    pub(crate) names: Names,
     pub(crate) hidden: usize,
     pub(crate) intermediate: usize,
-    pub(crate) layers: usize,
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
     pub(crate) vocab: usize,
+    /// Tokens that a sequence may have.
     pub(crate) max_positions: usize,
+    pub(crate) norm: NormKind,
     pub(crate) norm_eps: f32,
+    pub(crate) qk_norm: QkNorm,
     /// On queries, keys and values.
     pub(crate) qkv_bias: bool,
     /// On attention's output.
     pub(crate) output_bias: bool,
     /// On gate, up and down.
     pub(crate) mlp_bias: bool,
+    pub(crate) activation: Activation,
+    /// Whether the feed-forward has a gate.
+    pub(crate) gated: bool,
+    /// Factor of attention scores.
+    pub(crate) attention_scale: f32,
+    /// Soft cap of attention scores.
+    pub(crate) score_cap: Option<f32>,
+    /// Soft cap of logits.
+    pub(crate) logits_cap: Option<f32>,
+    /// Factor of embeddings.
+    pub(crate) embedding_scale: f32,
+    /// Factor of what attention and feed-forward add.
+    pub(crate) residual_scale: f32,
+    /// Factor of logits.
+    pub(crate) logits_scale: f32,
     /// The head is the embedding.
     pub(crate) tied_head: bool,
-    pub(crate) rope_theta: f64,
-    pub(crate) rope_scaling: RopeScaling,
+    /// Rows of the table of learned positions; `None` for a rotary embedding.
+    pub(crate) learned_positions: Option<usize>,
+    pub(crate) rotaries: Vec<Rotary>,
+    pub(crate) layers: Vec<Layer>,
     /// Standard deviation of random weights.
     pub(crate) initializer_range: f64,
     /// Ids that end a text.
     pub(crate) eos: Vec<u32>,
 }
 
-/// How the rotary embedding is stretched beyond the positions that a model was first trained on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum RopeScaling {
-    /// Not at all.
-    None,
-    /// All positions by one factor, as in DeepSeek-Coder.
-    Linear(f64),
-    /// By frequency, as in Llama 3.1.
-    Llama3(Llama3Scaling),
-}
-
-/// The frequency-dependent stretching of Llama 3.1's rotary embedding.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Llama3Scaling {
-    pub(crate) factor: f64,
-    pub(crate) low_freq_factor: f64,
-    pub(crate) high_freq_factor: f64,
-    pub(crate) original_max_positions: f64,
+/// What tells the layers of one model apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layer {
+    /// Keys that a query sees; `None` for all before it.
+    pub(crate) window: Option<usize>,
+    /// Which of [`Description::rotaries`] turns; `None` for none.
+    pub(crate) rotary: Option<usize>,
 }
 
 impl Description {
@@ -85,51 +98,107 @@ impl Description {
                     known.join(", ")
                 )
             })?;
-        refuse_options(&config)?;
-        let hidden = config.size("hidden_size")?;
-        let heads = config.size("num_attention_heads")?;
-        let kv_heads = config
-            .optional_size("num_key_value_heads")?
-            .unwrap_or(heads);
-        let head_dim = match config.optional_size("head_dim")? {
+        let keys = &family.keys;
+        refuse_options(&config, family)?;
+        let hidden = config.size(keys.hidden)?;
+        let heads = config.size(keys.heads)?;
+        let learned = family.positions == Positions::Learned;
+        let kv_heads = match family.model_type {
+            // `multi_query`, whose other value is refused.
+            "gpt_bigcode" => 1,
+            _ => config
+                .optional_size("num_key_value_heads")?
+                .unwrap_or(heads),
+        };
+        let head_dim = match config.optional_size("head_dim")?.or(family.head_dim) {
             Some(dim) => dim,
             None if hidden % heads == 0 => hidden / heads,
             None => {
                 return Err(format!(
-                    "hidden_size {hidden} is no multiple of num_attention_heads {heads}"
+                    "{} {hidden} is no multiple of {} {heads}",
+                    keys.hidden, keys.heads
                 ));
             }
         };
-        if heads % kv_heads != 0 || head_dim % 2 != 0 {
+        if heads % kv_heads != 0 || (head_dim % 2 != 0 && !learned) {
             return Err(format!(
                 "{heads} attention heads, {kv_heads} key/value heads and a head_dim of {head_dim} do not fit together"
             ));
         }
-        let (rope_theta, rope_scaling) = rope(&config, family)?;
+        let intermediate = match config.optional_size(keys.intermediate)? {
+            Some(size) => size,
+            None if family.model_type == "gpt_bigcode" => 4 * hidden,
+            None => return Err(format!("has no {}", keys.intermediate)),
+        };
+        let max_positions = config.optional_size(keys.max_positions)?.unwrap_or(2048);
+        let context = RotaryContext {
+            head_dim,
+            max_positions,
+            theta: family.rope_theta,
+            partial: family.partial_rotary,
+            phi3: family.model_type == "phi3",
+        };
+        let rotaries = rotaries(&config, family, context)?;
+        let count = config.size(keys.layers)?;
+        if count > 1 << 16 {
+            return Err(format!("{} {count} is too many", keys.layers));
+        }
+        let layers = layers(&config, family, count)?;
         let bias = |bias: Bias| match bias {
             Bias::Never => Ok(false),
             Bias::Always => Ok(true),
-            Bias::Key(key) => config.flag(key, false),
+            Bias::Key(key, default) => config.flag(key, default),
+        };
+        let multiplier = |key: &str| match family.multipliers {
+            true => Ok(config.number(key)?.unwrap_or(1.0)),
+            false => Ok::<_, String>(1.0),
+        };
+        let cap = |key: &str, default: Option<Option<f64>>| match default {
+            None => Ok(None),
+            // A cap that is null is switched off.
+            Some(_) if config.has(key) => config.positive(key),
+            Some(default) => Ok::<_, String>(default),
+        };
+        let logits_scaling = multiplier("logits_scaling")?;
+        if logits_scaling == 0.0 {
+            return Err("logits_scaling must not be 0".into());
+        }
+        let embedding_scale = match family.scaled_embedding {
+            true => (hidden as f64).sqrt(),
+            false => multiplier("embedding_multiplier")?,
         };
         Ok(Self {
             model_type: model_type.to_owned(),
+            names: family.names,
             hidden,
-            intermediate: config.size("intermediate_size")?,
-            layers: config.size("num_hidden_layers")?,
+            intermediate,
             heads,
             kv_heads,
             head_dim,
             vocab: config.size("vocab_size")?,
-            max_positions: config
-                .optional_size("max_position_embeddings")?
-                .unwrap_or(2048),
-            norm_eps: config.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+            max_positions: rotaries
+                .iter()
+                .map(|rotary| rotary.reach(max_positions))
+                .max()
+                .unwrap_or(max_positions),
+            norm: family.norm,
+            norm_eps: config.number(keys.eps)?.unwrap_or(family.eps) as f32,
+            qk_norm: family.qk_norm,
             qkv_bias: bias(family.qkv_bias)?,
             output_bias: bias(family.output_bias)?,
             mlp_bias: bias(family.mlp_bias)?,
-            tied_head: config.flag("tie_word_embeddings", false)?,
-            rope_theta,
-            rope_scaling,
+            activation: activation(&config, family)?,
+            gated: family.gated,
+            attention_scale: attention_scale(&config, family, head_dim)? as f32,
+            score_cap: cap("attn_logit_softcapping", family.score_cap)?.map(|cap| cap as f32),
+            logits_cap: cap("final_logit_softcapping", family.logits_cap)?.map(|cap| cap as f32),
+            embedding_scale: embedding_scale as f32,
+            residual_scale: multiplier("residual_multiplier")? as f32,
+            logits_scale: (1.0 / logits_scaling) as f32,
+            tied_head: config.flag("tie_word_embeddings", family.tied)?,
+            learned_positions: learned.then_some(max_positions),
+            rotaries,
+            layers,
             initializer_range: config.number("initializer_range")?.unwrap_or(0.02),
             eos: ids(config.0.get("eos_token_id")),
         })
@@ -138,19 +207,36 @@ impl Description {
     /// Parameters of the model without an adapter.
     pub(crate) fn parameters(&self) -> u64 {
         // Sizes may be what a broken config says: the product must not overflow before somebody looks at it.
-        let [h, i, q, kv] = [
+        let [h, i, dim, q, kv] = [
             self.hidden,
             self.intermediate,
+            self.head_dim,
             self.heads * self.head_dim,
             self.kv_heads * self.head_dim,
         ]
         .map(|size| size as u128);
+        let ups = 1 + u128::from(self.gated);
         let bias = u128::from(self.qkv_bias) * (q + 2 * kv)
             + u128::from(self.output_bias) * h
-            + u128::from(self.mlp_bias) * (2 * i + h);
-        let layer = h * (2 * q + 2 * kv) + 3 * h * i + 2 * h + bias;
+            + u128::from(self.mlp_bias) * (ups * i + h);
+        let norm = h * (1 + u128::from(self.norm == NormKind::Layer));
+        let names = &self.names;
+        let norms = [
+            names.before_attention,
+            names.after_attention,
+            names.before_mlp,
+            names.after_mlp,
+        ];
+        let norms = norms.iter().flatten().count() as u128 * norm;
+        let qk_norm = match self.qk_norm {
+            QkNorm::None => 0,
+            QkNorm::Head => 2 * dim,
+            QkNorm::Row => q + kv,
+        };
+        let layer = h * (2 * q + 2 * kv) + (ups + 1) * h * i + norms + qk_norm + bias;
         let heads = if self.tied_head { 1 } else { 2 };
-        let all = layer * self.layers as u128 + heads * self.vocab as u128 * h + h;
+        let tables = heads * self.vocab as u128 + self.learned_positions.unwrap_or(0) as u128;
+        let all = layer * self.layers.len() as u128 + tables * h + norm;
         u64::try_from(all).unwrap_or(u64::MAX)
     }
 }
@@ -166,160 +252,278 @@ fn ids(value: Option<&Value>) -> Vec<u32> {
 }
 
 /// What would change the computation and is not done here is refused by its name, never passed over.
-fn refuse_options(config: &Keys<'_>) -> Result<(), String> {
-    if let Some(activation) = config.text("hidden_act")?
-        && !matches!(activation, "silu" | "swish")
-    {
-        return Err(format!(
-            "hidden_act {activation:?} is not supported; silu is"
-        ));
+fn refuse_options(config: &Keys<'_>, family: &Family) -> Result<(), String> {
+    if matches!(family.windows, Windows::Never) {
+        for key in ["use_sliding_window", "sliding_window"] {
+            if config.get(key).is_some_and(|value| *value != false) {
+                return Err(format!(
+                    "{key} is not supported for model_type {:?}; only full attention is",
+                    family.model_type
+                ));
+            }
+        }
     }
-    if config.flag("use_sliding_window", false)? {
-        return Err("use_sliding_window is not supported; only full attention is".into());
-    }
-    // Qwen2 writes a window that use_sliding_window switches off.
-    let windowed = config
-        .0
-        .get("sliding_window")
-        .is_some_and(|window| !window.is_null());
-    if windowed && !config.0.contains_key("use_sliding_window") {
-        return Err("sliding_window is not supported; only full attention is".into());
-    }
-    if let Some(Value::Array(types)) = config.0.get("layer_types")
-        && let Some(other) = types.iter().find(|kind| *kind != "full_attention")
-    {
-        return Err(format!(
-            "layer_types holds {other}, which is not supported; full_attention is"
-        ));
-    }
-    if config
-        .0
-        .get("quantization_config")
-        .is_some_and(|value| !value.is_null())
-    {
+    if config.get("quantization_config").is_some() {
         return Err(
             "quantization_config: packed checkpoints are not supported; use the unquantized model"
                 .into(),
         );
     }
-    if config.number("attention_dropout")?.unwrap_or(0.0) != 0.0 {
-        return Err("attention_dropout is not supported; set it to 0".into());
-    }
-    if config.flag("rope_interleaved", false)? {
-        return Err(
-            "rope_interleaved is not supported; only the rotary embedding in halves is".into(),
-        );
-    }
-    for key in ["partial_rotary_factor", "rotary_pct"] {
-        if config.number(key)?.unwrap_or(1.0) != 1.0 {
-            return Err(format!(
-                "{key} is not supported; only a full rotary embedding is"
-            ));
+    // StarCoder's own config holds dropouts of 0.1: they belong to pretraining and are off here, as in evaluation.
+    if family.model_type != "gpt_bigcode" {
+        for key in [
+            "attention_dropout",
+            "residual_dropout",
+            "embedding_dropout",
+            "resid_pdrop",
+            "embd_pdrop",
+        ] {
+            if config.number(key)?.unwrap_or(0.0) != 0.0 {
+                return Err(format!("{key} is not supported; set it to 0"));
+            }
         }
+    }
+    for key in [
+        "rope_interleaved",
+        "use_bidirectional_attention",
+        "add_cross_attention",
+    ] {
+        if config.flag(key, false)? {
+            return Err(format!("{key} is not supported; set it to false"));
+        }
+    }
+    if !config.flag("multi_query", true)? {
+        return Err("multi_query = false is not supported; only one key/value head is".into());
+    }
+    if family.score_cap.is_none() && config.get("attn_logit_softcapping").is_some() {
+        return Err(format!(
+            "attn_logit_softcapping is not supported for model_type {:?}",
+            family.model_type
+        ));
+    }
+    if family.logits_cap.is_none() && config.get("final_logit_softcapping").is_some() {
+        return Err(format!(
+            "final_logit_softcapping is not supported for model_type {:?}",
+            family.model_type
+        ));
+    }
+    if config.number("rotary_pct")?.unwrap_or(1.0) != 1.0 {
+        return Err("rotary_pct is not supported; only a full rotary embedding is".into());
     }
     Ok(())
 }
 
-fn rope(config: &Keys<'_>, family: &Family) -> Result<(f64, RopeScaling), String> {
-    let empty = Map::new();
-    let table = |key: &str| match config.0.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Object(table)) => Ok(Some(table)),
-        Some(other) => Err(format!("{key} must be a table, not {other}")),
-    };
-    let (parameters, key) = match (table("rope_parameters")?, table("rope_scaling")?) {
-        (Some(table), _) => (table, "rope_parameters"),
-        (None, Some(table)) => (table, "rope_scaling"),
-        (None, None) => (&empty, "rope_scaling"),
-    };
-    let inner = Keys(parameters);
-    let theta = match inner.number("rope_theta")? {
-        Some(theta) => theta,
-        None => config.number("rope_theta")?.unwrap_or(family.rope_theta),
-    };
-    if !(theta.is_finite() && theta > 0.0) {
-        return Err(format!("rope_theta must be above 0, not {theta}"));
-    }
-    if inner.number("partial_rotary_factor")?.unwrap_or(1.0) != 1.0 {
-        return Err(
-            "partial_rotary_factor is not supported; only a full rotary embedding is".into(),
-        );
-    }
-    let kind = match inner.text("rope_type")? {
-        Some(kind) => Some(kind),
-        None => inner.text("type")?,
-    };
-    let needed = |name: &str| match inner.number(name)? {
-        Some(number) if number.is_finite() && number > 0.0 => Ok(number),
-        Some(number) => Err(format!("{name} in {key} must be above 0, not {number}")),
-        None => Err(format!("{key} has no {name}")),
-    };
-    let scaling = match kind {
-        None | Some("default") => RopeScaling::None,
-        Some("linear") => RopeScaling::Linear(needed("factor")?),
-        Some("llama3") => RopeScaling::Llama3(Llama3Scaling {
-            factor: needed("factor")?,
-            low_freq_factor: needed("low_freq_factor")?,
-            high_freq_factor: needed("high_freq_factor")?,
-            original_max_positions: needed("original_max_position_embeddings")?,
-        }),
-        Some(other) => {
+fn activation(config: &Keys<'_>, family: &Family) -> Result<Activation, String> {
+    let key = family.keys.activation;
+    Ok(match config.text(key)?.unwrap_or(family.activation) {
+        "silu" | "swish" => Activation::Silu,
+        "gelu" | "gelu_python" => Activation::Gelu,
+        "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Activation::GeluTanh,
+        "relu" => Activation::Relu,
+        other => {
             return Err(format!(
-                "rope_type {other:?} in {key} is not supported; default, linear and llama3 are"
+                "{key} {other:?} is not supported; silu, gelu, gelu_pytorch_tanh and relu are"
             ));
         }
-    };
-    Ok((theta, scaling))
+    })
 }
 
-/// Typed look-ups whose errors name the key.
-struct Keys<'a>(&'a Map<String, Value>);
+fn attention_scale(config: &Keys<'_>, family: &Family, head_dim: usize) -> Result<f64, String> {
+    let of_head = 1.0 / (head_dim as f64).sqrt();
+    Ok(match family.attention_scale {
+        AttentionScale::HeadDim => of_head,
+        AttentionScale::QueryPreAttnScalar => {
+            let scalar = config.positive("query_pre_attn_scalar")?;
+            1.0 / scalar.unwrap_or(256.0).sqrt()
+        }
+        AttentionScale::Multiplier => config.number("attention_multiplier")?.unwrap_or(1.0),
+        AttentionScale::Switched => match config.flag("scale_attn_weights", true)? {
+            true => of_head,
+            false => 1.0,
+        },
+    })
+}
 
-impl<'a> Keys<'a> {
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.0.get(key).filter(|value| !value.is_null())
+/// The rotary embeddings of a model: none, one, or Gemma 3's two (of layers that see everything, of those that do not).
+fn rotaries(
+    config: &Keys<'_>,
+    family: &Family,
+    context: RotaryContext,
+) -> Result<Vec<Rotary>, String> {
+    if family.positions == Positions::Learned {
+        return Ok(Vec::new());
     }
-
-    fn text(&self, key: &str) -> Result<Option<&'a str>, String> {
-        match self.get(key) {
+    let empty = Map::new();
+    // Transformers lets the older key win.
+    let older = config
+        .table("rope_scaling")?
+        .filter(|table| !table.0.is_empty());
+    let newer = config.table("rope_parameters")?;
+    let theta = |key: &str, default: f64| Ok::<_, String>(config.positive(key)?.unwrap_or(default));
+    if family.positions == Positions::RotaryByWindow {
+        let of = |kind: &str| match newer {
+            Some(tables) => tables.table(kind),
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(format!("{key} must be a word, not {other}")),
+        };
+        if let Some(key) = newer.and_then(|tables| {
+            let known = ["full_attention", "sliding_attention"];
+            tables
+                .0
+                .keys()
+                .find(|key| !known.contains(&key.as_str()))
+                .cloned()
+        }) {
+            return Err(format!(
+                "rope_parameters holds {key:?}; this model_type needs a table for full_attention and one for sliding_attention"
+            ));
         }
+        let context = |theta: f64| RotaryContext { theta, ..context };
+        let full = of("full_attention")?.or(older).unwrap_or(Keys(&empty));
+        let local = of("sliding_attention")?.unwrap_or(Keys(&empty));
+        return Ok(vec![
+            Rotary::read(
+                config,
+                &full,
+                "rope_parameters.full_attention",
+                context(theta("rope_theta", 1_000_000.0)?),
+            )?,
+            Rotary::read(
+                config,
+                &local,
+                "rope_parameters.sliding_attention",
+                context(theta("rope_local_base_freq", 10_000.0)?),
+            )?,
+        ]);
     }
+    let (table, name) = match (older, newer) {
+        (Some(table), _) => (table, "rope_scaling"),
+        (None, Some(table)) => (table, "rope_parameters"),
+        (None, None) => (Keys(&empty), "rope_parameters"),
+    };
+    if let Some(nested) = table.0.values().find(|value| value.is_object()) {
+        return Err(format!(
+            "{name} holds {nested}, and one rotary embedding for each kind of layer is not supported for model_type {:?}",
+            family.model_type
+        ));
+    }
+    let context = RotaryContext {
+        theta: theta("rope_theta", context.theta)?,
+        ..context
+    };
+    Ok(vec![Rotary::read(config, &table, name, context)?])
+}
 
-    fn number(&self, key: &str) -> Result<Option<f64>, String> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(value) => value
-                .as_f64()
-                .map(Some)
-                .ok_or(format!("{key} must be a number, not {value}")),
+/// Window and rotary embedding of each layer.
+fn layers(config: &Keys<'_>, family: &Family, count: usize) -> Result<Vec<Layer>, String> {
+    let turned = turned(config, family, count)?;
+    let types = layer_types(config, count)?;
+    let used = config.flag("use_sliding_window", false)?;
+    let width = match family.windows {
+        Windows::Never => None,
+        // A window that is null is switched off.
+        Windows::All(_) if config.has("sliding_window") => {
+            config.optional_size("sliding_window")?
         }
-    }
+        Windows::All(default) => default,
+        Windows::Switched if !used => None,
+        Windows::WithoutRotary if !used => None,
+        Windows::WithoutRotary => config.optional_size("sliding_window")?,
+        Windows::Switched | Windows::Pattern(_) => match config.has("sliding_window") {
+            true => config.optional_size("sliding_window")?,
+            false => Some(4096),
+        },
+    };
+    let default = |layer: usize| -> Result<bool, String> {
+        Ok(match family.windows {
+            Windows::Never => false,
+            Windows::All(_) => true,
+            Windows::Switched => {
+                let first = match config.get("max_window_layers") {
+                    Some(value) => value
+                        .as_u64()
+                        .ok_or(format!("max_window_layers must be a number, not {value}"))?
+                        as usize,
+                    None => 28,
+                };
+                width.is_some() && layer >= first
+            }
+            Windows::Pattern(every) => {
+                let every = config
+                    .optional_size("sliding_window_pattern")?
+                    .filter(|_| family.positions == Positions::RotaryByWindow)
+                    .unwrap_or(every);
+                (layer + 1) % every != 0
+            }
+            Windows::WithoutRotary => width.is_some() && !turned[layer],
+        })
+    };
+    (0..count)
+        .map(|layer| {
+            let windowed = match (&types, family.windows) {
+                (Some(types), Windows::All(_)) if width.is_some() && !types[layer] => {
+                    return Err(format!(
+                        "layer_types calls layer {layer} full_attention, but a sliding_window of model_type {:?} is that of every layer",
+                        family.model_type
+                    ));
+                }
+                (Some(types), _) => types[layer],
+                (None, _) => default(layer)?,
+            };
+            if windowed && width.is_none() && !matches!(family.windows, Windows::All(_)) {
+                return Err(format!(
+                    "layer_types calls layer {layer} sliding_attention, but no sliding_window is in use"
+                ));
+            }
+            let rotary = match family.positions {
+                Positions::Learned => None,
+                Positions::RotaryByWindow => Some(usize::from(windowed)),
+                Positions::Rotary | Positions::RotaryInSome => turned[layer].then_some(0),
+            };
+            let window = width.filter(|_| windowed);
+            Ok(Layer { window, rotary })
+        })
+        .collect()
+}
 
-    fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
-        match self.get(key) {
-            None => Ok(default),
-            Some(value) => value
-                .as_bool()
-                .ok_or(format!("{key} must be true or false, not {value}")),
+/// Whether each layer has a window, where the config lists it.
+fn layer_types(config: &Keys<'_>, count: usize) -> Result<Option<Vec<bool>>, String> {
+    let Some(value) = config.get("layer_types") else {
+        return Ok(None);
+    };
+    let types = value
+        .as_array()
+        .ok_or(format!("layer_types must be a list, not {value}"))?;
+    if types.len() != count {
+        return Err(format!(
+            "layer_types holds {} layers of {count}",
+            types.len()
+        ));
+    }
+    let one = |kind: &Value| match kind.as_str() {
+        Some("full_attention") => Ok(false),
+        Some("sliding_attention") => Ok(true),
+        _ => Err(format!(
+            "layer_types holds {kind}, which is not supported; full_attention and sliding_attention are"
+        )),
+    };
+    types.iter().map(one).collect::<Result<_, _>>().map(Some)
+}
+
+/// Whether each layer turns queries and keys.
+fn turned(config: &Keys<'_>, family: &Family, count: usize) -> Result<Vec<bool>, String> {
+    if family.positions != Positions::RotaryInSome {
+        return Ok(vec![true; count]);
+    }
+    match config.numbers("no_rope_layers")? {
+        // 1 is a layer with a rotary embedding, whatever the key's name says.
+        Some(list) if list.len() >= count => Ok(list[..count].iter().map(|x| *x != 0.0).collect()),
+        Some(list) => Err(format!(
+            "no_rope_layers holds {} layers of {count}",
+            list.len()
+        )),
+        None => {
+            let every = config.optional_size("no_rope_layer_interval")?.unwrap_or(4);
+            Ok((1..=count).map(|layer| layer % every != 0).collect())
         }
-    }
-
-    fn optional_size(&self, key: &str) -> Result<Option<usize>, String> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(value) => match value.as_u64() {
-                Some(size) if (1..=1 << 24).contains(&size) => Ok(Some(size as usize)),
-                _ => Err(format!(
-                    "{key} must be a whole number from 1 to 16777216, not {value}"
-                )),
-            },
-        }
-    }
-
-    fn size(&self, key: &str) -> Result<usize, String> {
-        self.optional_size(key)?.ok_or(format!("has no {key}"))
     }
 }

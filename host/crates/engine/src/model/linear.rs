@@ -1,5 +1,6 @@
 use candle_core::Tensor;
 
+use super::lora::{Decomposed, Lora};
 use super::{Matrix, Parameter};
 use crate::Result;
 use crate::ops;
@@ -16,16 +17,13 @@ pub(crate) struct Linear {
     pub(crate) lora: Option<Lora>,
 }
 
-/// The low-rank update of one linear layer (arXiv 2106.09685).
+/// What an adapter's forward leaves for its backward.
 #[derive(Debug)]
-pub(crate) struct Lora {
-    /// [r, in].
-    pub(crate) a: Parameter,
-    /// [out, r].
-    pub(crate) b: Parameter,
-    pub(crate) scale: f32,
-    /// Share of `x` that a training step drops.
-    pub(crate) dropout: f64,
+pub(crate) struct Kept {
+    /// dropout(x) Aᵀ: [T, r].
+    low: Tensor,
+    /// There with DoRA alone.
+    decomposed: Option<Decomposed>,
 }
 
 /// How a forward pass runs.
@@ -38,28 +36,67 @@ pub(crate) struct Pass {
 }
 
 impl Linear {
-    /// Writes the output for `x` [T, in] into `y` [T, out], or adds it. Returns dropout(x) Aᵀ [T, r] for the
-    /// backward pass.
+    /// Writes the output for `x` [T, in] into `y` [T, out], or adds it. Returns what the backward pass needs of an
+    /// adapter.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
         y: &Tensor,
         add: bool,
         pass: Pass,
-    ) -> Result<Option<Tensor>> {
-        self.weight.product(y, x, 1.0, f32::from(u8::from(add)))?;
-        if let Some(bias) = &self.bias {
-            ops::add_bias(y, &bias.value)?;
+    ) -> Result<Option<Kept>> {
+        let lora = self.lora.as_ref().filter(|_| pass.adapter);
+        if let Some(lora) = lora.filter(|lora| lora.dora.is_some()) {
+            return self.forward_decomposed(lora, x, y, add, pass).map(Some);
         }
-        let Some(lora) = self.lora.as_ref().filter(|_| pass.adapter) else {
+        self.weight.product(y, x, 1.0, f32::from(u8::from(add)))?;
+        self.add_bias(y)?;
+        let Some(lora) = lora else {
             return Ok(None);
         };
-        let low = match lora.dropped(x, pass)? {
-            Some(x) => ops::matmul(&x, &lora.a.value.t()?)?,
-            None => ops::matmul(x, &lora.a.value.t()?)?,
-        };
+        let dropped = lora.dropped(x, pass)?;
+        let low = ops::matmul(dropped.as_ref().unwrap_or(x), &lora.a.value.t()?)?;
         ops::matmul_into(y, &low, &lora.b.value.t()?, lora.scale, 1.0)?;
-        Ok(Some(low))
+        Ok(Some(Kept {
+            low,
+            decomposed: None,
+        }))
+    }
+
+    /// As PEFT computes DoRA: the base's output, and the update of it, each times magnitude over norm. Only the update
+    /// sees what dropout leaves.
+    fn forward_decomposed(
+        &self,
+        lora: &Lora,
+        x: &Tensor,
+        y: &Tensor,
+        add: bool,
+        pass: Pass,
+    ) -> Result<Kept> {
+        let factors = lora.factors(&self.weight)?;
+        let product = ops::unwritten_tensor(&[x.dims()[0], self.weight.outputs()])?;
+        let dropped = lora.dropped(x, pass)?;
+        let seen = dropped.as_ref().unwrap_or(x);
+        self.weight.product(&product, seen, 1.0, 0.0)?;
+        if dropped.is_some() {
+            self.weight.product(y, x, 1.0, f32::from(u8::from(add)))?;
+            let minus_one = (factors.of_magnitude.ones_like()? * -1.0)?;
+            ops::columns(y, &product, &minus_one, true)?;
+        }
+        let low = ops::matmul(seen, &lora.a.value.t()?)?;
+        ops::matmul_into(&product, &low, &lora.b.value.t()?, lora.scale, 1.0)?;
+        let add = add || dropped.is_some();
+        ops::columns(y, &product, &factors.of_magnitude, add)?;
+        self.add_bias(y)?;
+        let decomposed = Some(Decomposed { factors, product });
+        Ok(Kept { low, decomposed })
+    }
+
+    fn add_bias(&self, y: &Tensor) -> Result<()> {
+        match &self.bias {
+            Some(bias) => Ok(ops::add_bias(y, &bias.value)?),
+            None => Ok(()),
+        }
     }
 
     /// Adds the gradients of what trains, given `x`, what [`Self::forward`] returned and the gradient `dy` [T, out].
@@ -67,7 +104,7 @@ impl Linear {
     pub(crate) fn backward(
         &self,
         x: &Tensor,
-        low: Option<&Tensor>,
+        kept: Option<&Kept>,
         dy: &Tensor,
         dx: Option<&Tensor>,
         add: bool,
@@ -79,56 +116,55 @@ impl Linear {
         if let Some(grad) = self.bias.as_ref().and_then(|bias| bias.grad.as_ref()) {
             ops::add_row_sum(grad, dy)?;
         }
-        if let Some(dx) = dx {
-            self.weight
-                .product_back(dx, dy, 1.0, f32::from(u8::from(add)))?;
-        }
-        let (Some(lora), Some(low)) = (&self.lora, low) else {
-            return Ok(());
+        let adapter = self.lora.as_ref().zip(kept);
+        let Some((lora, kept)) = adapter else {
+            return self.backward_base(dy, dx, add);
         };
-        let d_low = ops::matmul(dy, &lora.b.value)?;
+        let scaled = match &kept.decomposed {
+            Some(decomposed) => Some(decomposed.backward(lora, dy)?),
+            None => None,
+        };
+        // What the low-rank update gets back: with DoRA the gradient times magnitude over norm.
+        let d_update = scaled.as_ref().unwrap_or(dy);
+        let mask = lora.mask(pass);
+        match (&scaled, mask) {
+            (Some(scaled), None) => self.backward_base(scaled, dx, add)?,
+            _ => self.backward_base(dy, dx, add)?,
+        }
+        let d_low = ops::matmul(d_update, &lora.b.value)?;
         if let Some(grad) = &lora.b.grad {
-            ops::matmul_into(grad, &dy.t()?, low, lora.scale, 1.0)?;
+            ops::matmul_into(grad, &d_update.t()?, &kept.low, lora.scale, 1.0)?;
         }
         if let Some(grad) = &lora.a.grad {
             let dropped = lora.dropped(x, pass)?;
-            ops::matmul_into(
-                grad,
-                &d_low.t()?,
-                dropped.as_ref().unwrap_or(x),
+            let seen = dropped.as_ref().unwrap_or(x);
+            ops::matmul_into(grad, &d_low.t()?, seen, lora.scale, 1.0)?;
+        }
+        let Some(dx) = dx else { return Ok(()) };
+        let Some(seed) = mask else {
+            return Ok(ops::matmul_into(
+                dx,
+                &d_low,
+                &lora.a.value,
                 lora.scale,
                 1.0,
-            )?;
+            )?);
+        };
+        let through = ops::unwritten_tensor(dx.dims())?;
+        ops::matmul_into(&through, &d_low, &lora.a.value, lora.scale, 0.0)?;
+        if let Some(decomposed) = &kept.decomposed {
+            let difference = decomposed.without_base(dy)?;
+            self.weight.product_back(&through, &difference, 1.0, 1.0)?;
         }
-        if let Some(dx) = dx {
-            match lora.mask(pass) {
-                None => ops::matmul_into(dx, &d_low, &lora.a.value, lora.scale, 1.0)?,
-                Some(seed) => {
-                    let through = ops::unwritten_tensor(dx.dims())?;
-                    ops::matmul_into(&through, &d_low, &lora.a.value, lora.scale, 0.0)?;
-                    ops::add(dx, &ops::dropout(&through, lora.dropout, seed)?)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Lora {
-    /// The seed of this layer's mask, where there is one. Each adapter draws its own.
-    fn mask(&self, pass: Pass) -> Option<u64> {
-        let seed = pass.dropout.filter(|_| self.dropout > 0.0)?;
-        let name = self
-            .a
-            .name
-            .bytes()
-            .fold(0u64, |hash, byte| ops::seed_of(&[hash, u64::from(byte)]));
-        Some(ops::seed_of(&[seed, name]))
+        Ok(ops::add(dx, &ops::dropout(&through, lora.dropout, seed)?)?)
     }
 
-    fn dropped(&self, x: &Tensor, pass: Pass) -> Result<Option<Tensor>> {
-        self.mask(pass)
-            .map(|seed| Ok(ops::dropout(x, self.dropout, seed)?))
-            .transpose()
+    fn backward_base(&self, dy: &Tensor, dx: Option<&Tensor>, add: bool) -> Result<()> {
+        match dx {
+            Some(dx) => self
+                .weight
+                .product_back(dx, dy, 1.0, f32::from(u8::from(add))),
+            None => Ok(()),
+        }
     }
 }

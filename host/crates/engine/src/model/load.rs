@@ -5,8 +5,11 @@ use domain::Quantize;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::family::QkNorm;
+use super::norm::NormKind;
+use super::section::{Entry, Exit};
 use super::source::{Source, Values};
-use super::{Block, Decoder, Description, Linear, Weights};
+use super::{Attention, Block, Decoder, Description, FeedForward, Linear, Norm, Weights};
 use crate::gguf::{Gguf, GgufWeights, is_gguf};
 use crate::{Error, Result};
 
@@ -125,55 +128,180 @@ struct Reader {
 impl Reader {
     fn read(mut self) -> Result<Decoder> {
         let d = self.description.clone();
+        let names = d.names;
+        let weight = |module: &str| format!("{module}.weight");
         let embedding = self
             .source
-            .matrix("model.embed_tokens.weight", &[d.vocab, d.hidden])?;
+            .matrix(&weight(names.embedding), &[d.vocab, d.hidden])?;
+        let positions = match d.learned_positions {
+            Some(rows) => Some(
+                self.source
+                    .matrix(&weight(names.positions), &[rows, d.hidden])?,
+            ),
+            None => None,
+        };
         let mut blocks = Vec::new();
-        for layer in 0..d.layers {
+        for layer in 0..d.layers.len() {
             blocks.push(self.block(layer, &d)?);
         }
-        let norm = self.source.vector("model.norm.weight", d.hidden)?;
+        let norm = self.norm(names.norm, d.hidden, &d)?;
         let head = match d.tied_head {
             true => None,
             false => Some(self.source.matrix("lm_head.weight", &[d.vocab, d.hidden])?),
         };
+        // Tables that can be computed, and causal masks of old GPT checkpoints.
+        let computed = [
+            "rotary_emb.inv_freq",
+            ".attn.bias",
+            ".attn.masked_bias",
+            ".embed_scale",
+        ];
         self.source.finish(|name| {
-            name.ends_with("rotary_emb.inv_freq") || (d.tied_head && name == "lm_head.weight")
+            computed.iter().any(|ending| name.ends_with(ending))
+                || (d.tied_head && name == "lm_head.weight")
         })?;
-        Ok(Decoder::new(d, embedding, blocks, norm, head))
+        Ok(Decoder {
+            description: d,
+            embedding,
+            positions,
+            blocks,
+            norm,
+            head,
+            neftune_noise_alpha: 0.0,
+        })
     }
 
     fn block(&mut self, layer: usize, d: &Description) -> Result<Block> {
-        let prefix = format!("model.layers.{layer}");
+        let names = d.names;
+        let prefix = format!("{}.{layer}", names.layers);
         let (q, kv) = (d.heads * d.head_dim, d.kv_heads * d.head_dim);
-        let mut linear = |name: &str, out: usize, input: usize, bias: bool| {
-            let name = format!("{prefix}.{name}");
-            Ok::<_, Error>(Linear {
-                weight: self
-                    .source
-                    .matrix(&format!("{name}.weight"), &[out, input])?,
-                bias: bias
-                    .then(|| self.source.vector(&format!("{name}.bias"), out))
-                    .transpose()?,
-                lora: None,
-                name,
-            })
+        let qkv = [q, kv, kv];
+        let ups = [d.intermediate, d.intermediate];
+        let ups = if d.gated { &ups[..] } else { &ups[..1] };
+        let mut norms = [
+            names.before_attention,
+            names.after_attention,
+            names.before_mlp,
+            names.after_mlp,
+        ]
+        .into_iter()
+        .map(|name| match name {
+            Some(name) => self
+                .norm(&format!("{prefix}.{name}"), d.hidden, d)
+                .map(Some),
+            None => Ok(None),
+        })
+        .collect::<Result<Vec<_>>>()?
+        .into_iter();
+        let mut norm = || norms.next().flatten();
+        let (before_attention, after_attention, before_mlp, after_mlp) =
+            (norm(), norm(), norm(), norm());
+        let (q_norm, k_norm) = match d.qk_norm {
+            QkNorm::None => (None, None),
+            kind => {
+                let widths = match kind {
+                    QkNorm::Row => (q, kv),
+                    _ => (d.head_dim, d.head_dim),
+                };
+                let mut norm =
+                    |name: &str, width| self.norm(&format!("{prefix}.{name}"), width, d).map(Some);
+                (norm(names.q_norm, widths.0)?, norm(names.k_norm, widths.1)?)
+            }
+        };
+        let attention = Attention {
+            entry: Entry {
+                norm: before_attention,
+                linears: self.side_by_side(&prefix, names.qkv, &qkv, d.hidden, d.qkv_bias)?,
+            },
+            q_norm,
+            k_norm,
+            exit: Exit {
+                linear: self.linear(&prefix, names.output, d.hidden, q, d.output_bias)?,
+                norm: after_attention,
+                factor: d.residual_scale,
+            },
+            window: d.layers[layer].window,
+            rotary: d.layers[layer].rotary,
+        };
+        let feed_forward = FeedForward {
+            entry: Entry {
+                norm: before_mlp,
+                linears: self.side_by_side(&prefix, names.up, ups, d.hidden, d.mlp_bias)?,
+            },
+            activation: d.activation,
+            gated: d.gated,
+            exit: Exit {
+                linear: self.linear(&prefix, names.down, d.hidden, d.intermediate, d.mlp_bias)?,
+                norm: after_mlp,
+                factor: d.residual_scale,
+            },
         };
         Ok(Block {
-            q: linear("self_attn.q_proj", q, d.hidden, d.qkv_bias)?,
-            k: linear("self_attn.k_proj", kv, d.hidden, d.qkv_bias)?,
-            v: linear("self_attn.v_proj", kv, d.hidden, d.qkv_bias)?,
-            o: linear("self_attn.o_proj", d.hidden, q, d.output_bias)?,
-            gate: linear("mlp.gate_proj", d.intermediate, d.hidden, d.mlp_bias)?,
-            up: linear("mlp.up_proj", d.intermediate, d.hidden, d.mlp_bias)?,
-            down: linear("mlp.down_proj", d.hidden, d.intermediate, d.mlp_bias)?,
-            input_norm: self
+            attention,
+            feed_forward,
+        })
+    }
+
+    /// Modules whose outputs lie side by side: one for each width, or one for all.
+    fn side_by_side(
+        &mut self,
+        prefix: &str,
+        names: &[&str],
+        widths: &[usize],
+        input: usize,
+        bias: bool,
+    ) -> Result<Vec<Linear>> {
+        match names {
+            [one] => Ok(vec![self.linear(
+                prefix,
+                one,
+                widths.iter().sum(),
+                input,
+                bias,
+            )?]),
+            each => each
+                .iter()
+                .zip(widths)
+                .map(|(name, width)| self.linear(prefix, name, *width, input, bias))
+                .collect(),
+        }
+    }
+
+    fn linear(
+        &mut self,
+        prefix: &str,
+        name: &str,
+        out: usize,
+        input: usize,
+        bias: bool,
+    ) -> Result<Linear> {
+        let name = format!("{prefix}.{name}");
+        Ok(Linear {
+            weight: self
                 .source
-                .vector(&format!("{prefix}.input_layernorm.weight"), d.hidden)?,
-            post_norm: self.source.vector(
-                &format!("{prefix}.post_attention_layernorm.weight"),
-                d.hidden,
-            )?,
+                .matrix(&format!("{name}.weight"), &[out, input])?,
+            bias: bias
+                .then(|| self.source.vector(&format!("{name}.bias"), out, 0.0))
+                .transpose()?,
+            lora: None,
+            name,
+        })
+    }
+
+    fn norm(&mut self, name: &str, width: usize, d: &Description) -> Result<Norm> {
+        let neutral = match d.norm {
+            NormKind::RmsPlusOne => 0.0,
+            NormKind::Rms | NormKind::Layer => 1.0,
+        };
+        Ok(Norm {
+            kind: d.norm,
+            weight: self
+                .source
+                .vector(&format!("{name}.weight"), width, neutral)?,
+            bias: match d.norm {
+                NormKind::Layer => Some(self.source.vector(&format!("{name}.bias"), width, 0.0)?),
+                NormKind::Rms | NormKind::RmsPlusOne => None,
+            },
             eps: d.norm_eps,
         })
     }

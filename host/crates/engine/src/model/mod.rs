@@ -5,28 +5,37 @@
 //! otherwise and are widened a few rows at a time when they are used. No autograd graph is ever built: a backward pass calls the ops in reverse, never
 //! computes the gradient of a frozen weight, and keeps only what it needs.
 
+mod attention;
 mod batch;
 mod block;
 mod decoder;
 mod description;
 mod family;
+mod feed_forward;
+mod keys;
 mod linear;
 mod load;
+mod lora;
 mod matrix;
+mod norm;
 mod packed;
 mod parameter;
 mod rope;
+mod section;
 mod source;
 pub(crate) mod weights;
 
+pub(crate) use attention::{Attention, thirds};
 pub(crate) use batch::Batch;
-pub(crate) use block::{Block, Setting, thirds};
+pub(crate) use block::{Block, Setting};
 pub(crate) use decoder::{Decoder, Stored};
 pub(crate) use description::Description;
-pub(crate) use linear::{Linear, Lora, Pass};
+pub(crate) use feed_forward::FeedForward;
+pub(crate) use linear::{Linear, Pass};
 pub(crate) use load::{Loading, check_folder, named_generator, normal, uniform};
+pub(crate) use lora::{Dora, Lora};
 pub(crate) use matrix::Matrix;
+pub(crate) use norm::Norm;
 pub(crate) use packed::{Kind, Packed};
 pub(crate) use parameter::Parameter;
-pub(crate) use rope::rotary_table;
 pub(crate) use weights::Weights;

@@ -78,18 +78,15 @@ impl Source {
         }
     }
 
-    /// A norm's weight or a bias: small, and always held in f32.
+    /// A norm's weight or a bias: small, and always held in f32. Drawn anew, it is `neutral`.
     ///
     /// # Errors
     /// As [`Self::matrix`].
-    pub(crate) fn vector(&mut self, name: &str, len: usize) -> Result<Parameter> {
+    pub(crate) fn vector(&mut self, name: &str, len: usize, neutral: f32) -> Result<Parameter> {
         let value = match &mut self.values {
             Values::Files(weights) => weights.take(name, &[len], DType::F32)?,
             Values::Gguf(weights) => weights.vector(name, len)?,
-            Values::Random { .. } => {
-                let value = f32::from(u8::from(!name.ends_with(".bias")));
-                Tensor::from_vec(vec![value; len], len, &Device::Cpu)?
-            }
+            Values::Random { .. } => Tensor::from_vec(vec![neutral; len], len, &Device::Cpu)?,
         };
         match self.loading.trainable {
             true => Parameter::trainable(name.to_owned(), &value),

@@ -13,14 +13,16 @@ struct Rotate {
     positions: Tensor,
     heads: usize,
     head_dim: usize,
+    /// Half of the dimensions of a head that are turned.
+    half: usize,
     sign: f32,
 }
 
 vectorized! {
-    fn rotate_row(row: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+    fn rotate_row(row: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], sign: f32) {
         let half = cos.len();
-        for head in row.chunks_exact_mut(2 * half) {
-            let (first, second) = head.split_at_mut(half);
+        for head in row.chunks_exact_mut(head_dim) {
+            let (first, second) = head[..2 * half].split_at_mut(half);
             for i in 0..half {
                 let (a, b) = (first[i], second[i]);
                 let s = sin[i] * sign;
@@ -39,10 +41,10 @@ impl InplaceOp1 for Rotate {
     fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let (rows, width) = layout.shape().dims2()?;
         let x = floats_mut("rotary", x, layout)?;
-        let half = self.head_dim / 2;
+        let half = self.half;
         let turned = self.heads * self.head_dim;
         let mut run = |positions: &[u32], cos: &[f32], sin: &[f32]| {
-            if positions.len() != rows || turned > width {
+            if positions.len() != rows || turned > width || 2 * half > self.head_dim {
                 bail!("rotary: {rows} rows, {} positions", positions.len());
             }
             if positions
@@ -59,6 +61,7 @@ impl InplaceOp1 for Rotate {
                         let at = position as usize * half;
                         rotate_row(
                             &mut row[..turned],
+                            self.head_dim,
                             &cos[at..at + half],
                             &sin[at..at + half],
                             self.sign,
@@ -75,7 +78,7 @@ impl InplaceOp1 for Rotate {
     }
 }
 
-/// Tables of cosine and sine: [positions, head_dim / 2].
+/// Tables of cosine and sine: [positions, half of the dimensions that are turned]; the rest of a head is left as it is.
 #[derive(Debug, Clone)]
 pub(crate) struct RotaryTable {
     pub(crate) cos: Tensor,
@@ -83,7 +86,7 @@ pub(crate) struct RotaryTable {
 }
 
 /// Turns the first `heads` heads of each row of `x` [T, ..] in place by its position; `inverse` turns back, which
-/// is also the backward pass.
+/// is also the backward pass, of a table whose values carry a factor too.
 pub(crate) fn rotary(
     x: &Tensor,
     table: &RotaryTable,
@@ -92,7 +95,9 @@ pub(crate) fn rotary(
     head_dim: usize,
     inverse: bool,
 ) -> Result<()> {
+    let half = table.cos.dims2()?.1;
     x.inplace_op1(&Rotate {
+        half,
         cos: table.cos.clone(),
         sin: table.sin.clone(),
         positions: positions.clone(),

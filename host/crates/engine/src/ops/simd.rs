@@ -197,6 +197,20 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     fold(lanes, rest)
 }
 
+/// Sum of all values.
+#[inline(always)]
+pub(crate) fn sum(x: &[f32]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let mut chunks = x.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for lane in 0..LANES {
+            lanes[lane] += chunk[lane];
+        }
+    }
+    let rest = chunks.remainder().iter().sum();
+    fold(lanes, rest)
+}
+
 /// Largest value; NaN where one is NaN is not promised, the sum of exponentials shows it.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {

@@ -1,6 +1,7 @@
 //! Every backward against central differences of its forward, and against sums in f64.
 
 use candle_core::{Device, Tensor};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -61,6 +62,127 @@ fn rms_norm_backward_is_the_slope_of_its_forward() {
     assert_gradient("w", &w, &dw, |w| {
         weigh(&rms_norm(&x, w, 1e-5).unwrap(), &dy)
     });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn norms_of_any_shape_have_the_slopes_of_their_forward(rows in 1usize..6, width in 2usize..150, seed: u64) {
+        let shape = [rows, width];
+        let (x, w, b) = (random(seed, &shape), random(seed ^ 2, &[width]), random(seed ^ 3, &[width]));
+        let dy = random(seed ^ 4, &shape);
+        let dx = Tensor::zeros_like(&x).unwrap();
+        layer_norm_backward(&dx, &x, &w, &dy, 1e-2).unwrap();
+        assert_gradient("x", &x, &dx, |x| weigh(&layer_norm(x, &w, &b, 1e-2).unwrap(), &dy));
+        let dw = Tensor::zeros_like(&w).unwrap();
+        layer_norm_weight_gradient(&dw, &x, &dy, 1e-2).unwrap();
+        assert_gradient("w", &w, &dw, |w| weigh(&layer_norm(&x, w, &b, 1e-2).unwrap(), &dy));
+        let db = Tensor::zeros_like(&b).unwrap();
+        add_row_sum(&db, &dy).unwrap();
+        assert_gradient("b", &b, &db, |b| weigh(&layer_norm(&x, &w, b, 1e-2).unwrap(), &dy));
+        let dx = Tensor::zeros_like(&x).unwrap();
+        rms_norm_backward(&dx, &x, &w, &dy, 1e-2).unwrap();
+        assert_gradient("x", &x, &dx, |x| weigh(&rms_norm(x, &w, 1e-2).unwrap(), &dy));
+    }
+
+    #[test]
+    fn activations_of_any_shape_have_the_slopes_of_their_forward(rows in 1usize..6, width in 1usize..90, seed: u64) {
+        for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+            for gated in [false, true] {
+                let columns = if gated { 2 * width } else { width };
+                let (x, dy) = (random(seed, &[rows, columns]), random(seed ^ 1, &[rows, width]));
+                // relu has no slope at 0; the differences must not step over it.
+                let away = |x: f32| if x.abs() < 0.05 { x + 0.1f32.copysign(x) } else { 3.0 * x };
+                let flat: Vec<f32> = values(&x).into_iter().map(away).collect();
+                let x = Tensor::from_vec(flat, (rows, columns), &Device::Cpu).unwrap();
+                let gradient = copy(&x).unwrap();
+                activate_backward(&gradient, &dy, activation, gated).unwrap();
+                assert_gradient(&format!("{activation:?} {gated}"), &x, &gradient, |x| {
+                    weigh(&activate(x, activation, gated).unwrap(), &dy)
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn attention_of_any_shape_has_the_slopes_of_its_forward(
+        kv_heads in 1usize..4, group in 1usize..4, half in 1usize..5, lens in (1usize..80, 1usize..80),
+        window in prop::option::of(1usize..90), softcap in prop::option::of(0.5f32..5.0), seed: u64,
+    ) {
+        let span = |start, len| Span { start, len };
+        let heads = Heads {
+            heads: kv_heads * group, kv_heads, head_dim: 2 * half, scale: 0.6, softcap, window,
+            spans: [span(0, lens.0), span(lens.0, lens.1)].into(),
+        };
+        let rows = lens.0 + lens.1;
+        let (qkv, dy) = (random(seed, &[rows, heads.qkv_width()]), random(seed ^ 1, &[rows, heads.q_width()]));
+        let expected = plain_attention(&qkv, &heads);
+        for (got, expected) in values(&attention(&qkv, &heads).unwrap()).iter().zip(&expected) {
+            assert!((f64::from(*got) - expected).abs() < 1e-5, "{heads:?}: {got} {expected}");
+        }
+        let gradient = attention_backward(&qkv, &dy, &heads).unwrap();
+        let dy: Vec<f64> = values(&dy).into_iter().map(f64::from).collect();
+        assert_gradient(&format!("{heads:?}"), &qkv, &gradient, |qkv| {
+            plain_attention(qkv, &heads).iter().zip(&dy).map(|(y, w)| y * w).sum()
+        });
+    }
+
+    #[test]
+    fn a_rotary_embedding_of_any_part_of_a_head_turns_its_gradient_back(
+        heads in 1usize..4, half in 1usize..5, rest in 0usize..4, rows in 1usize..6, seed: u64,
+    ) {
+        let dim = 2 * half + rest;
+        let table = RotaryTable { cos: random(seed, &[rows, half]), sin: random(seed ^ 1, &[rows, half]) };
+        let positions = Tensor::from_vec((0..rows as u32).rev().collect::<Vec<_>>(), rows, &Device::Cpu).unwrap();
+        let (x, dy) = (random(seed ^ 2, &[rows, heads * dim + 3]), random(seed ^ 3, &[rows, heads * dim + 3]));
+        let turned = |x: &Tensor, inverse: bool| {
+            let x = copy(x).unwrap();
+            rotary(&x, &table, &positions, heads, dim, inverse).unwrap();
+            x
+        };
+        assert_gradient("x", &x, &turned(&dy, true), |x| weigh(&turned(x, false), &dy));
+        let got: Vec<Vec<f32>> = turned(&x, false).to_vec2().unwrap();
+        let before: Vec<Vec<f32>> = x.to_vec2().unwrap();
+        for (got, before) in got.iter().zip(&before) {
+            for head in 0..heads {
+                let untouched = head * dim + 2 * half..(head + 1) * dim;
+                assert_eq!(got[untouched.clone()], before[untouched]);
+            }
+        }
+    }
+
+    #[test]
+    fn soft_caps_and_column_factors_have_the_slopes_of_their_forward(rows in 1usize..5, width in 1usize..140, seed: u64) {
+        let (x, dy) = (random(seed, &[rows, width]), random(seed ^ 1, &[rows, width]));
+        let capped = |x: &Tensor| {
+            let y = copy(x).unwrap();
+            soft_cap(&y, 0.7).unwrap();
+            y
+        };
+        let gradient = copy(&dy).unwrap();
+        soft_cap_backward(&gradient, &capped(&x), 0.7).unwrap();
+        assert_gradient("cap", &x, &gradient, |x| weigh(&capped(x), &dy));
+
+        let factors = random(seed ^ 2, &[width]);
+        let wide = random(seed ^ 3, &[rows, width + 4]);
+        let times = |x: &Tensor, factors: &Tensor| {
+            let wide = copy(&wide).unwrap();
+            columns(&wide.narrow(1, 1, width).unwrap(), x, factors, false).unwrap();
+            assert_eq!(values(&wide.narrow(1, 0, 1).unwrap()).len(), rows);
+            wide.narrow(1, 1, width).unwrap().contiguous().unwrap()
+        };
+        let dots = Tensor::zeros_like(&factors).unwrap();
+        column_dots(&dots, &dy, &x).unwrap();
+        assert_gradient("factors", &factors, &dots, |factors| weigh(&times(&x, factors), &dy));
+        let dx = times(&dy, &factors);
+        assert_gradient("x", &x, &dx, |x| weigh(&times(x, &factors), &dy));
+        let lengths = values(&row_norms(&x).unwrap());
+        for (length, row) in lengths.iter().zip(x.to_vec2::<f32>().unwrap()) {
+            let exact = row.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
+            assert!((f64::from(*length) - exact).abs() < 1e-5);
+        }
+    }
 }
 
 #[test]

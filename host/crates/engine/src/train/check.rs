@@ -29,11 +29,6 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "this build runs on the CPU only; set it to cpu or auto",
     );
     refuse(
-        lora.use_dora,
-        "lora.use_dora",
-        "is not supported yet; set it to false",
-    );
-    refuse(
         !lora.modules_to_save.is_empty(),
         "lora.modules_to_save",
         "is not supported yet; leave it out",

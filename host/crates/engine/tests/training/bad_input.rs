@@ -34,7 +34,7 @@ fn failure(change: impl FnOnce(&Path)) -> String {
 fn an_unknown_model_type_is_refused_and_names_those_that_work() {
     let message = failure(|model| edit(model, |config| config["model_type"] = json!("mamba")));
     assert!(
-        message.contains("\"mamba\"") && message.contains("llama, qwen2"),
+        message.contains("\"mamba\"") && message.contains("llama, mistral, qwen2"),
         "{message}"
     );
 }
@@ -44,16 +44,31 @@ fn options_of_a_model_that_are_not_done_are_refused_by_name() {
     let cases = [
         (
             "rope_scaling",
-            json!({ "rope_type": "yarn", "factor": 4.0 }),
-            "yarn",
+            json!({ "rope_type": "spiral", "factor": 4.0 }),
+            "spiral",
         ),
         (
             "rope_scaling",
-            json!({ "type": "dynamic", "factor": 2.0 }),
-            "dynamic",
+            json!({ "type": "dynamic", "factor": -2.0 }),
+            "factor",
         ),
-        ("use_sliding_window", json!(true), "use_sliding_window"),
-        ("hidden_act", json!("gelu"), "gelu"),
+        (
+            "rope_scaling",
+            json!({ "type": "longrope", "short_factor": [1.0], "long_factor": [1.0] }),
+            "short_factor",
+        ),
+        (
+            "layer_types",
+            json!(["sliding_attention", "full_attention", "full_attention"]),
+            "sliding_window",
+        ),
+        ("attention_dropout", json!(0.1), "attention_dropout"),
+        (
+            "attn_logit_softcapping",
+            json!(30.0),
+            "attn_logit_softcapping",
+        ),
+        ("hidden_act", json!("quick_gelu"), "quick_gelu"),
         (
             "quantization_config",
             json!({ "quant_method": "gptq" }),
@@ -256,7 +271,6 @@ fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
         ("data.packing", |c| c.data.packing = true),
         ("data.streaming", |c| c.data.streaming = true),
         ("data.format", |c| c.data.format = DataFormat::Preference),
-        ("lora.use_dora", |c| c.lora.use_dora = true),
         ("lora.modules_to_save", |c| {
             c.lora.modules_to_save = vec!["lm_head".into()]
         }),

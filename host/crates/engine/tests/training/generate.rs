@@ -232,7 +232,7 @@ fn an_adapter_that_does_not_fit_or_cannot_be_used_is_refused() {
         std::fs::write(to.join("adapter_config.json"), config.to_string()).unwrap();
         to
     };
-    assert!(load(&copy("dora", "use_dora", true.into())).contains("use_dora"));
+    assert!(load(&copy("qalora", "use_qalora", true.into())).contains("use_qalora"));
     assert!(load(&copy("bias", "bias", "all".into())).contains("bias"));
     assert!(load(&copy("rank", "r", 4.into())).contains("r = 4"));
     assert!(load(&copy("type", "peft_type", "IA3".into())).contains("peft_type"));

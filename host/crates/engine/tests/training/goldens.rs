@@ -2,7 +2,18 @@ use domain::RunEvent;
 
 use crate::harness::{config, golden, golden_rows, goldens, tensors, train};
 
-const CASES: [&str; 3] = ["llama-tied", "llama3-rope-scaled", "qwen2"];
+/// Every folder with a case.
+fn cases() -> Vec<String> {
+    let mut cases: Vec<String> = std::fs::read_dir(goldens())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().join("golden.json").is_file())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    cases.sort();
+    assert!(cases.len() >= 9, "{cases:?}");
+    cases
+}
 
 fn golden_config(case: &str, folder: &std::path::Path) -> domain::RunConfig {
     let mut config = config(case, folder, &golden_rows(case));
@@ -22,7 +33,7 @@ fn golden_config(case: &str, folder: &std::path::Path) -> domain::RunConfig {
 
 #[test]
 fn every_loss_and_the_trained_adapter_are_those_of_peft() {
-    for case in CASES {
+    for case in &cases() {
         let folder = tempfile::tempdir().unwrap();
         let run = train(&golden_config(case, folder.path()));
         let report = run.result.as_ref().unwrap();

@@ -1,0 +1,129 @@
+use candle_core::{Device, Tensor};
+
+use super::{Matrix, Parameter, Pass};
+use crate::Result;
+use crate::ops;
+
+/// The low-rank update of one linear layer (arXiv 2106.09685).
+#[derive(Debug)]
+pub(crate) struct Lora {
+    /// [r, in].
+    pub(crate) a: Parameter,
+    /// [out, r].
+    pub(crate) b: Parameter,
+    pub(crate) scale: f32,
+    /// Share of `x` that a training step drops.
+    pub(crate) dropout: f64,
+    /// There where the update is weight-decomposed.
+    pub(crate) dora: Option<Dora>,
+}
+
+/// The magnitudes of a weight-decomposed update (DoRA, arXiv 2402.09353), as PEFT computes it: the layer's weight is
+/// `m · (W + scale · B A) / ‖W + scale · B A‖`, row by row, and the norm counts as a constant in the backward pass.
+#[derive(Debug)]
+pub(crate) struct Dora {
+    /// [out].
+    pub(crate) magnitude: Parameter,
+    /// The norms, where the adapter does not train and they stay the same.
+    pub(crate) fixed_norms: Option<Tensor>,
+}
+
+/// What a decomposed update multiplies by.
+#[derive(Debug)]
+pub(crate) struct Factors {
+    /// Magnitude over norm: [out].
+    pub(crate) of_magnitude: Tensor,
+    /// 1 over the norm: [out].
+    inverse_norms: Tensor,
+}
+
+/// What the backward pass of a decomposed update needs.
+#[derive(Debug)]
+pub(crate) struct Decomposed {
+    pub(crate) factors: Factors,
+    /// Output of `W + scale · B A` for what dropout left: [T, out].
+    pub(crate) product: Tensor,
+}
+
+impl Decomposed {
+    /// Adds the gradient of the magnitudes and returns `dy` times magnitude over norm: [T, out].
+    pub(super) fn backward(&self, lora: &Lora, dy: &Tensor) -> Result<Tensor> {
+        let grad = lora
+            .dora
+            .as_ref()
+            .and_then(|dora| dora.magnitude.grad.as_ref());
+        if let Some(grad) = grad {
+            let dots = Tensor::zeros_like(grad)?;
+            ops::column_dots(&dots, dy, &self.product)?;
+            let row = |x: &Tensor| x.reshape((1, x.elem_count()));
+            ops::columns(&row(grad)?, &row(&dots)?, &self.factors.inverse_norms, true)?;
+        }
+        let scaled = ops::unwritten_tensor(self.product.dims())?;
+        ops::columns(&scaled, dy, &self.factors.of_magnitude, false)?;
+        Ok(scaled)
+    }
+
+    /// `dy` times magnitude over norm, less `dy`: what goes back through the base's weight beside the plain path.
+    pub(super) fn without_base(&self, dy: &Tensor) -> Result<Tensor> {
+        let out = ops::unwritten_tensor(self.product.dims())?;
+        ops::columns(&out, dy, &(&self.factors.of_magnitude - 1.0)?, false)?;
+        Ok(out)
+    }
+}
+
+impl Lora {
+    /// The seed of this layer's mask, where there is one. Each adapter draws its own.
+    pub(super) fn mask(&self, pass: Pass) -> Option<u64> {
+        let seed = pass.dropout.filter(|_| self.dropout > 0.0)?;
+        let name = self
+            .a
+            .name
+            .bytes()
+            .fold(0u64, |hash, byte| ops::seed_of(&[hash, u64::from(byte)]));
+        Some(ops::seed_of(&[seed, name]))
+    }
+
+    pub(super) fn dropped(&self, x: &Tensor, pass: Pass) -> Result<Option<Tensor>> {
+        self.mask(pass)
+            .map(|seed| Ok(ops::dropout(x, self.dropout, seed)?))
+            .transpose()
+    }
+
+    /// Rows of `W + scale · B A` have these lengths: [out].
+    pub(crate) fn norms(&self, weight: &Matrix) -> Result<Tensor> {
+        let mut norms: Vec<f32> = Vec::with_capacity(weight.outputs());
+        weight.panels(|from, panel| {
+            let updated = ops::copy(panel)?;
+            let b = self.b.value.narrow(0, from, panel.dims()[0])?;
+            ops::matmul_into(&updated, &b, &self.a.value, self.scale, 1.0)?;
+            norms.extend(ops::row_norms(&updated)?.to_vec1::<f32>()?);
+            Ok(())
+        })?;
+        let count = norms.len();
+        Ok(Tensor::from_vec(norms, count, &Device::Cpu)?)
+    }
+
+    /// What a decomposed update multiplies by; of an update that is not, ones.
+    pub(super) fn factors(&self, weight: &Matrix) -> Result<Factors> {
+        let fixed = self.dora.as_ref().and_then(|dora| dora.fixed_norms.clone());
+        let norms = match fixed {
+            Some(norms) => norms,
+            None => self.norms(weight)?,
+        };
+        let inverse_norms = norms.recip()?;
+        let of_magnitude = match &self.dora {
+            Some(dora) => (&dora.magnitude.value * &inverse_norms)?,
+            None => inverse_norms.ones_like()?,
+        };
+        Ok(Factors {
+            of_magnitude,
+            inverse_norms,
+        })
+    }
+
+    /// Its tensors.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        let magnitude = self.dora.as_ref().map(|dora| &dora.magnitude);
+        [&self.a, &self.b].into_iter().chain(magnitude)
+    }
+}
