@@ -7,7 +7,7 @@ fn cases() -> Vec<String> {
     let mut cases: Vec<String> = std::fs::read_dir(goldens())
         .unwrap()
         .map(|entry| entry.unwrap())
-        .filter(|entry| entry.path().join("golden.json").is_file())
+        .filter(|entry| entry.path().join("golden.safetensors").is_file())
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
     cases.sort();
