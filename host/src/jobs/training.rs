@@ -95,6 +95,7 @@ pub(super) fn train(
                 &TrainOptions {
                     run: id.to_string(),
                     resume,
+                    ..TrainOptions::default()
                 },
                 stop,
                 &mut |event| match event {

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,9 @@ pub enum RunEvent {
         supervised_tokens: u64,
         /// Tokens a second of this step, without padding.
         tokens_per_second: f64,
+        /// More figures of the run's method, as keys beside the others: `rewards/margins`, …
+        #[serde(flatten)]
+        metrics: BTreeMap<String, f64>,
     },
     /// One evaluation on held-out data.
     Eval {

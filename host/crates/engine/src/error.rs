@@ -37,15 +37,27 @@ pub enum Error {
     NoSupervisedToken(String),
     /// The loss or the gradient stopped being a number.
     #[error(
-        "the {what} of step {step} is not finite; {kept}. Lower train.learning_rate or set train.max_grad_norm"
+        "the {what} of step {step} is not finite ({batch}); {kept}. Lower train.learning_rate or set train.max_grad_norm"
     )]
     NonFiniteLoss {
         /// `loss` or `gradient`.
         what: &'static str,
         /// The step, counted from 1.
         step: u64,
+        /// Which samples made it, in words.
+        batch: String,
         /// Which checkpoint is still good, as half a sentence.
         kept: String,
+    },
+    /// What was learned could not be written at the end of a run.
+    #[error("{source}; tried {tries} times. What the last steps learned is lost; {kept}")]
+    NotSaved {
+        /// Times that it was tried.
+        tries: usize,
+        /// Which checkpoint is still good, as half a sentence.
+        kept: String,
+        /// What kept it from being written.
+        source: Box<Error>,
     },
     /// A checkpoint is damaged or belongs to another run.
     #[error("{path}: {message}", path = path.display())]
@@ -66,7 +78,7 @@ impl Error {
         match self {
             Self::Fields(_) => "bad_config",
             Self::File { .. } | Self::Input(_) => "bad_input",
-            Self::Io { .. } => "io",
+            Self::Io { .. } | Self::NotSaved { .. } => "io",
             Self::NoSupervisedToken(_) => "no_supervised_token",
             Self::NonFiniteLoss { .. } => "non_finite_loss",
             Self::Checkpoint { .. } => "bad_checkpoint",

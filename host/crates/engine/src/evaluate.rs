@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use crate::{
     Error, Result, data,
+    data::{IGNORED, Sample},
     lora::read_adapter,
-    model::{Batch, Decoder, Loading},
+    model::{Batch, Decoder, Loading, TokenLoss},
+    tokenizer::Tokenizer,
 };
 
 /// Tokens of one forward.
@@ -26,6 +28,12 @@ pub struct Evaluation {
     /// compares models with different tokenizers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits_per_byte: Option<f64>,
+    /// Share of the completions that greedy decoding writes token by token as the data has them, to their end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact_match: Option<f64>,
+    /// The same of the middles of fill-in-the-middle samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fim_exact_match: Option<f64>,
     /// Tokens that carry a label.
     pub supervised_tokens: usize,
     /// Bytes of the text that they stand for.
@@ -47,6 +55,7 @@ pub fn evaluate(model: &Path, adapter: Option<&Path>, data: &DataConfig) -> Resu
     }
     // Sequences of like length cost least together; the sum does not depend on the order.
     samples.samples.sort_by_key(|sample| sample.input_ids.len());
+    let mut matches = Matches::new(model);
     let (mut loss, mut tokens) = (0.0, 0);
     let mut rest = &samples.samples[..];
     while !rest.is_empty() {
@@ -61,7 +70,12 @@ pub fn evaluate(model: &Path, adapter: Option<&Path>, data: &DataConfig) -> Resu
             .max(1);
         let (now, later) = rest.split_at(count);
         let batch = Batch::new(now)?;
-        loss += decoder.loss(&batch, adapter.is_some())?;
+        let losses = decoder.token_losses(&batch, adapter.is_some())?;
+        loss += losses
+            .iter()
+            .map(|token| f64::from(token.loss))
+            .sum::<f64>();
+        matches.add(&now.iter().collect::<Vec<_>>(), &losses);
         tokens += batch.supervised;
         rest = later;
     }
@@ -79,8 +93,106 @@ pub fn evaluate(model: &Path, adapter: Option<&Path>, data: &DataConfig) -> Resu
             .bytes
             .filter(|bytes| *bytes > 0)
             .map(|bytes| loss / std::f64::consts::LN_2 / bytes as f64),
+        exact_match: matches.exact_match(),
+        fim_exact_match: matches.fim_exact_match(),
         supervised_tokens: tokens,
         bytes: samples.bytes,
         samples: samples.samples.len(),
     })
+}
+
+/// Tokens before a suffix and before the middle, by family.
+const SENTINELS: [[&str; 2]; 6] = [
+    ["<|fim_suffix|>", "<|fim_middle|>"],
+    ["<fim_suffix>", "<fim_middle>"],
+    ["<fim-suffix>", "<fim-middle>"],
+    ["<｜fim▁hole｜>", "<｜fim▁end｜>"],
+    ["▁<SUF>", "▁<MID>"],
+    ["<|code_suffix|>", "<|code_middle|>"],
+];
+
+/// Counts completions that greedy decoding would write exactly.
+///
+/// No token is generated for it: greedy decoding writes the reference if and only if each of its tokens is the
+/// likeliest after those before it, and the forward pass of the loss shows that.
+pub(crate) struct Matches {
+    /// Tokens before a suffix and before the middle.
+    sentinels: Option<[u32; 2]>,
+    /// Exact ones and all, of completions and of middles.
+    completions: (usize, usize),
+    middles: (usize, usize),
+}
+
+impl Matches {
+    /// Counts nothing yet; the folder's tokenizer, where there is one, tells the token before a middle.
+    pub(crate) fn new(folder: &Path) -> Self {
+        let tokenizer = Tokenizer::load(folder).ok();
+        Self {
+            sentinels: tokenizer.and_then(|found| {
+                SENTINELS.iter().find_map(|[suffix, middle]| {
+                    Some([found.token_id(suffix)?, found.token_id(middle)?])
+                })
+            }),
+            completions: (0, 0),
+            middles: (0, 0),
+        }
+    }
+
+    /// Takes samples with the losses of their supervised tokens, one sample behind the other.
+    ///
+    /// The completion is the last stretch with labels behind a prompt; a sample that is learned from its first token
+    /// on has none, unless a middle token stands in it.
+    pub(crate) fn add(&mut self, samples: &[&Sample], losses: &[TokenLoss]) {
+        let mut rest = losses;
+        for sample in samples {
+            let (own, later) = rest.split_at(sample.supervised_tokens());
+            rest = later;
+            let labels = &sample.labels;
+            let place = |token: u32| sample.input_ids.iter().position(|id| *id == token);
+            let middle = self.sentinels.and_then(|[_, middle]| place(middle));
+            let start = if labels.first() == Some(&IGNORED) {
+                let end = labels.iter().rposition(|label| *label != IGNORED);
+                let before =
+                    end.and_then(|end| labels[..end].iter().rposition(|label| *label == IGNORED));
+                before.map(|before| before + 1)
+            } else {
+                // Learned whole: where the suffix comes first (SPM), nothing tells where the middle begins.
+                let suffix = self.sentinels.and_then(|[suffix, _]| place(suffix));
+                middle
+                    .filter(|_| suffix.is_some_and(|at| at > 2))
+                    .map(|at| at + 1)
+            };
+            let Some(start) = start else { continue };
+            let count = labels[start..]
+                .iter()
+                .filter(|label| **label != IGNORED)
+                .count();
+            if count == 0 || count > own.len() {
+                continue;
+            }
+            let exact = own[own.len() - count..].iter().all(|token| token.likeliest);
+            let counts = match middle {
+                Some(_) => &mut self.middles,
+                None => &mut self.completions,
+            };
+            counts.0 += usize::from(exact);
+            counts.1 += 1;
+        }
+    }
+}
+
+impl Matches {
+    /// Share of exact completions; `None` where there was none to count.
+    pub(crate) fn exact_match(&self) -> Option<f64> {
+        share(self.completions)
+    }
+
+    /// Share of exact middles.
+    pub(crate) fn fim_exact_match(&self) -> Option<f64> {
+        share(self.middles)
+    }
+}
+
+fn share((exact, all): (usize, usize)) -> Option<f64> {
+    (all > 0).then(|| exact as f64 / all as f64)
 }

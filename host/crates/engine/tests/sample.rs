@@ -76,6 +76,7 @@ fn a_few_steps_of_lora_lower_the_held_out_loss() {
     let options = TrainOptions {
         run: "sample".to_owned(),
         resume: false,
+        ..TrainOptions::default()
     };
     train(&config, &options, &StopFlag::default(), &mut |event| {
         if let RunEvent::Finished { adapter, .. } = event {

@@ -238,6 +238,7 @@ impl Progress {
                 grad_norm,
                 supervised_tokens,
                 tokens_per_second,
+                metrics,
             } => {
                 let step = to_i64(*step);
                 self.step = Some(step);
@@ -254,6 +255,9 @@ impl Progress {
                     ("tokens_per_second", *tokens_per_second),
                 ] {
                     points.push(Point::new(name, step, *epoch, value));
+                }
+                for (name, value) in metrics {
+                    points.push(Point::new(name.as_str(), step, *epoch, *value));
                 }
             }
             RunEvent::Eval {

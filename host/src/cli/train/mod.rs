@@ -54,6 +54,7 @@ pub(crate) fn run(args: &TrainArgs, _config: &Config) -> anyhow::Result<ExitCode
     let options = TrainOptions {
         run: RunId::new().to_string(),
         resume: args.resume,
+        ..TrainOptions::default()
     };
     let result = engine::train(&run_config, &options, &stop, &mut |event| {
         if output.hear(&event).is_err() {

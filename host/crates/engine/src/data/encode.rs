@@ -39,6 +39,10 @@ impl Encoder {
             (DataFormat::Messages, Some(tokenizer)) => {
                 Some(template(config, tokenizer, model_dir)?)
             }
+            // Pairs of texts need none.
+            (DataFormat::Preference, Some(tokenizer)) => {
+                template(config, tokenizer, model_dir).ok()
+            }
             _ => None,
         };
         Ok(Self {
@@ -67,7 +71,20 @@ impl Encoder {
     }
 
     pub(super) fn encode(&self, row: &Row) -> Result<Encoded> {
-        let mut sample = match self.content(row)? {
+        self.encode_content(row, self.content(row)?)
+    }
+
+    /// The two samples of a row of the format preference.
+    pub(super) fn encode_pair(&self, row: &Row) -> Result<super::Pair> {
+        let (chosen, rejected) = format::preference(row, &self.config, self)?;
+        Ok(super::Pair {
+            chosen: self.encode_content(row, chosen)?.sample,
+            rejected: self.encode_content(row, rejected)?.sample,
+        })
+    }
+
+    fn encode_content(&self, row: &Row, content: Content) -> Result<Encoded> {
+        let mut sample = match content {
             Content::Tokens(sample) => sample,
             Content::Text {
                 pieces,
@@ -144,6 +161,10 @@ impl Encoder {
         self.template
             .as_ref()
             .expect("conversations come with a template")
+    }
+
+    pub(super) fn optional_template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
     }
 
     pub(super) fn vocab_size(&self) -> Option<usize> {

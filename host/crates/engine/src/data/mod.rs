@@ -10,6 +10,7 @@ mod encode;
 mod evaluation;
 mod format;
 mod inspect;
+mod pairs;
 mod preview;
 mod read;
 mod report;
@@ -28,6 +29,7 @@ use crate::{Error, Result};
 
 pub use evaluation::{Measured, Prompt, measured, prompts};
 pub use inspect::{Inspection, inspect};
+pub(crate) use pairs::{Pair, load_pairs};
 pub use preview::{PreviewRow, PreviewToken, preview};
 pub use read::read_documents;
 pub use report::{DataReport, LengthBin};
@@ -98,7 +100,7 @@ pub(crate) fn unsupported_format(format: DataFormat) -> Option<String> {
     let name = format::name(format);
     matches!(
         format,
-        DataFormat::Sharegpt | DataFormat::Preference | DataFormat::Fim | DataFormat::SourceTree
+        DataFormat::Sharegpt | DataFormat::Fim | DataFormat::SourceTree
     )
     .then(|| {
         format!(

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::Sample;
+use super::{Pair, Sample};
 
 /// Holds out `share` of the samples, drawn by `seed`.
 ///
@@ -10,10 +10,21 @@ use super::Sample;
 /// both sides, and a sample's side does not depend on the order of the file. At least one sample is held out
 /// where the share is above 0 and at least one is left to train on, if there are two that differ.
 pub(super) fn split(samples: Vec<Sample>, share: f64, seed: u64) -> (Vec<Sample>, Vec<Sample>) {
+    split_by(samples, share, |sample| rank(&[sample], seed))
+}
+
+/// As [`split`], for pairs.
+pub(super) fn split_pairs(pairs: Vec<Pair>, share: f64, seed: u64) -> (Vec<Pair>, Vec<Pair>) {
+    split_by(pairs, share, |pair| {
+        rank(&[&pair.chosen, &pair.rejected], seed)
+    })
+}
+
+fn split_by<T>(samples: Vec<T>, share: f64, rank: impl Fn(&T) -> [u8; 32]) -> (Vec<T>, Vec<T>) {
     if share <= 0.0 || samples.len() < 2 {
         return (samples, Vec::new());
     }
-    let ranks: Vec<[u8; 32]> = samples.iter().map(|sample| rank(sample, seed)).collect();
+    let ranks: Vec<[u8; 32]> = samples.iter().map(rank).collect();
     let mut sorted = ranks.clone();
     sorted.sort_unstable();
     let wanted = ((samples.len() as f64 * share).round() as usize).clamp(1, samples.len() - 1);
@@ -38,10 +49,10 @@ pub(super) fn split(samples: Vec<Sample>, share: f64, seed: u64) -> (Vec<Sample>
     (train, eval)
 }
 
-fn rank(sample: &Sample, seed: u64) -> [u8; 32] {
+fn rank(samples: &[&Sample], seed: u64) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(seed.to_le_bytes());
-    for id in &sample.input_ids {
+    for id in samples.iter().flat_map(|sample| &sample.input_ids) {
         hasher.update(id.to_le_bytes());
     }
     hasher.finalize().into()

@@ -183,12 +183,6 @@ impl Decoder {
         Ok(logits)
     }
 
-    /// Sum of the losses of a batch's supervised tokens.
-    pub(crate) fn loss(&self, batch: &Batch, adapter: bool) -> Result<f64> {
-        let tokens = self.token_losses(batch, adapter)?;
-        Ok(tokens.iter().map(|token| f64::from(token.loss)).sum())
-    }
-
     /// The loss of each supervised token, in the batch's order of rows.
     pub(crate) fn token_losses(&self, batch: &Batch, adapter: bool) -> Result<Vec<TokenLoss>> {
         let x = self.hidden(

@@ -28,7 +28,7 @@ pub(crate) mod weights;
 pub(crate) use attention::{Attention, thirds};
 pub(crate) use batch::Batch;
 pub(crate) use block::{Block, Setting};
-pub(crate) use decoder::{Decoder, Stored};
+pub(crate) use decoder::{Decoder, Stored, TokenLoss, Weigh};
 pub(crate) use description::Description;
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use linear::{Linear, Pass};

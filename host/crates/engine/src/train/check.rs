@@ -39,13 +39,13 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "only true, false and \"gaussian\" are supported yet",
     );
     refuse(
-        matches!(train.method, Method::Dpo | Method::Orpo),
-        "train.method",
-        "only lora and full are supported yet",
-    );
-    refuse(
         train.early_stopping_patience > 0 && train.eval_steps == 0,
         "train.early_stopping_patience",
+        "needs evaluations on the way: set train.eval_steps",
+    );
+    refuse(
+        train.load_best_model_at_end && train.eval_steps == 0,
+        "train.load_best_model_at_end",
         "needs evaluations on the way: set train.eval_steps",
     );
     refuse(

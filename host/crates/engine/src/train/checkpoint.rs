@@ -27,6 +27,12 @@ pub(super) struct State {
     pub(super) learning_rate: f64,
     pub(super) loss: Option<f64>,
     pub(super) best_eval_loss: Option<f64>,
+    /// The step after which that was measured.
+    #[serde(default)]
+    pub(super) best_step: Option<u64>,
+    /// Loss of the last evaluation.
+    #[serde(default)]
+    pub(super) eval_loss: Option<f64>,
     pub(super) evals_without_gain: u32,
     /// What decides which samples come next, and every random draw.
     pub(super) cursor: Cursor,
@@ -36,12 +42,19 @@ pub(super) struct State {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Cursor {
     pub(super) method: String,
+    #[serde(default = "adamw")]
+    pub(super) optim: String,
     pub(super) seed: u64,
     pub(super) shuffle: bool,
     pub(super) batch_size: u32,
     pub(super) gradient_accumulation_steps: u32,
     pub(super) samples: usize,
     pub(super) data_sha256: String,
+}
+
+/// What checkpoints used before they said it.
+fn adamw() -> String {
+    "adamw".into()
 }
 
 /// A checkpoint on the disk whose checksums were found right.
@@ -73,14 +86,39 @@ pub(super) fn list(output: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Writes a checkpoint beside its place, waits for the disk, and renames it there; then removes the oldest over
-/// `limit`.
+/// Removes what saves that were cut off left beside the checkpoints.
+pub(super) fn remove_leftovers(output: &Path) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(output) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let half = name.ends_with(".new") || name.ends_with(".old");
+        if name.starts_with(".checkpoint-") && half {
+            files::remove_folder(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the oldest checkpoints over `limit`, but for the best one.
+pub(super) fn remove_oldest(output: &Path, limit: u32, best: Option<u64>) -> Result<()> {
+    let kept = limit.max(1) as usize;
+    for (step, old) in list(output)?.into_iter().skip(kept) {
+        if best != Some(step) {
+            files::remove_folder(&old)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a checkpoint beside its place, waits for the disk, and renames it there.
 pub(super) fn save(
     output: &Path,
     setup: &Setup,
     optimizer: &Optimizer,
     state: &State,
-    limit: u32,
 ) -> Result<PathBuf> {
     let path = output.join(format!("checkpoint-{}", state.step));
     files::replace_folder(&path, |fresh| {
@@ -108,9 +146,6 @@ pub(super) fn save(
         }
         write_json(&fresh.join(MANIFEST), &json!({ "sha256": digests }))
     })?;
-    for (_, old) in list(output)?.into_iter().skip(limit.max(1) as usize) {
-        files::remove_folder(&old)?;
-    }
     Ok(path)
 }
 
@@ -157,6 +192,23 @@ impl Checkpoint {
         &self.folder
     }
 
+    /// Puts the adapter that it holds in place of what may be at `path`.
+    pub(super) fn copy_adapter(&self, path: &Path) -> Result<()> {
+        files::replace_folder(path, |fresh| {
+            let entries =
+                std::fs::read_dir(&self.folder).map_err(Error::io("read", &self.folder))?;
+            for entry in entries {
+                let from = entry.map_err(Error::io("read", &self.folder))?.path();
+                let name = from.file_name().unwrap_or_default();
+                if [MANIFEST, STATE, OPTIMIZER].iter().all(|own| *own != name) {
+                    let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
+                    files::write_synced(&fresh.join(name), &bytes)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// The optimizer's file.
     pub(super) fn optimizer(&self) -> PathBuf {
         self.folder.join(OPTIMIZER)
@@ -170,6 +222,7 @@ impl Checkpoint {
         let then = &self.state.cursor;
         let differs = [
             ("train.method", then.method != now.method),
+            ("train.optim", then.optim != now.optim),
             ("train.seed", then.seed != now.seed),
             ("data.shuffle", then.shuffle != now.shuffle),
             ("train.batch_size", then.batch_size != now.batch_size),

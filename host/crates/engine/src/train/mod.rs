@@ -5,14 +5,18 @@
 
 mod check;
 mod checkpoint;
+mod evaluation;
 mod order;
 mod output;
+mod preference;
+mod saving;
 mod setup;
 mod stop;
 mod trainer;
 
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use domain::{FinishReason, RunConfig, RunEvent};
 
@@ -24,12 +28,24 @@ pub use stop::StopFlag;
 pub(crate) use output::{copy_companions, write_model};
 
 /// What a run is told beside its config.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct TrainOptions {
     /// Id of the run, as it stands in its events.
     pub run: String,
     /// Go on from the last good checkpoint in `train.output`, where there is one.
     pub resume: bool,
+    /// Pause before a write that failed at the end of the run is tried again.
+    pub save_pause: Duration,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            run: String::new(),
+            resume: false,
+            save_pause: Duration::from_secs(5),
+        }
+    }
 }
 
 /// How a run ended.

@@ -5,7 +5,8 @@ use domain::{Method, ModelDtype, Quantize, RunConfig, RunEvent};
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
-use crate::data::Sample;
+use super::preference::{Preference, values};
+use crate::data::{Pair, Sample};
 use crate::lora::{Base, Settings, attach, read_adapter};
 use crate::model::{Decoder, Loading, Matrix, Stored, check_folder};
 use crate::{Error, Result};
@@ -19,6 +20,11 @@ pub(super) struct Setup {
     pub(super) base: Base,
     pub(super) train: Vec<Sample>,
     pub(super) eval: Vec<Sample>,
+    /// What is trained on and held out for preference tuning, in place of samples.
+    pub(super) pairs: Vec<Pair>,
+    pub(super) eval_pairs: Vec<Pair>,
+    /// The loss over pairs, for preference tuning.
+    pub(super) preference: Option<Preference>,
     /// Digest of what is trained on, so that a checkpoint is not gone on from with other data.
     pub(super) data_digest: String,
 }
@@ -40,21 +46,29 @@ pub(super) fn set_up(
 ) -> Result<Setup> {
     let folder = PathBuf::from(config.model.path.as_deref().unwrap_or_default());
     check_folder(&folder)?;
-    let data = crate::data::load(&config.data, &folder, config.train.seed)?;
-    let (train, eval) = (learnable(data.train, emit), learnable(data.eval, emit));
-    if train.is_empty() {
+    let paired = matches!(config.train.method, Method::Dpo | Method::Orpo);
+    let (mut train, mut eval, mut pairs, mut eval_pairs) = (vec![], vec![], vec![], vec![]);
+    if paired {
+        (pairs, eval_pairs) = crate::data::load_pairs(&config.data, &folder, config.train.seed)?;
+    } else {
+        let data = crate::data::load(&config.data, &folder, config.train.seed)?;
+        if data.report.format == domain::DataFormat::Preference {
+            let message = "preference needs train.method = \"dpo\" or \"orpo\"";
+            return Err(domain::FieldErrors::one("data.format", message).into());
+        }
+        (train, eval) = (learnable(data.train, emit), learnable(data.eval, emit));
+    }
+    if train.is_empty() && pairs.is_empty() {
         return Err(Error::NoSupervisedToken(format!(
             "{}: no token would be trained on; check data.train_on and data.max_seq_length",
             config.data.path.as_deref().unwrap_or("data"),
         )));
     }
+    let (trained, held_out) = (train.len() + pairs.len(), eval.len() + eval_pairs.len());
+    let what = if paired { "pairs" } else { "samples" };
     log(
         emit,
-        format!(
-            "{} samples to train on, {} held out",
-            train.len(),
-            eval.len()
-        ),
+        format!("{trained} {what} to train on, {held_out} held out"),
     );
     let full = config.train.method == Method::Full;
     let mut decoder = Decoder::load(
@@ -73,7 +87,15 @@ pub(super) fn set_up(
     if let Some(quantize) = config.model.quantize.filter(|_| !full) {
         log(emit, packing(&decoder, quantize));
     }
-    check_lengths(&decoder, train.iter().chain(&eval))?;
+    let of_pairs = pairs.iter().chain(&eval_pairs);
+    let of_pairs = of_pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]);
+    check_lengths(&decoder, train.iter().chain(&eval).chain(of_pairs))?;
+    // DPO that goes on with an adapter holds to it as it began, as TRL does.
+    let mut reference = None;
+    if let (Method::Dpo, Some(adapter)) = (config.train.method, &config.lora.init_adapter) {
+        read_adapter(&mut decoder, Path::new(adapter), true)?;
+        reference = Some(values(&decoder)?);
+    }
     let lora = match (full, checkpoint, &config.lora.init_adapter) {
         (true, ..) => None,
         (false, Some(checkpoint), _) => {
@@ -90,7 +112,10 @@ pub(super) fn set_up(
         true => Base::default(),
         false => Base::of_folder(&folder)?,
     };
-    let data_digest = digest(&train);
+    let of_pairs = pairs.iter();
+    let of_pairs = of_pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]);
+    let data_digest = digest(train.iter().chain(of_pairs));
+    let preference = Preference::of_run(&config.train, reference);
     Ok(Setup {
         folder,
         decoder,
@@ -98,6 +123,9 @@ pub(super) fn set_up(
         base,
         train,
         eval,
+        pairs,
+        eval_pairs,
+        preference,
         data_digest,
     })
 }
@@ -117,6 +145,21 @@ fn packing(decoder: &Decoder, quantize: Quantize) -> String {
         bytes as f64 / 1e6,
         bytes as f64 / weights.max(1) as f64,
     )
+}
+
+impl Setup {
+    /// Samples or pairs to train on.
+    pub(super) fn examples(&self) -> usize {
+        self.train.len() + self.pairs.len()
+    }
+
+    /// Tokens of one epoch that carry a label.
+    pub(super) fn supervised_tokens(&self) -> u64 {
+        let of_pairs = self.pairs.iter();
+        let of_pairs = of_pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]);
+        let all = self.train.iter().chain(of_pairs);
+        all.map(|sample| sample.supervised_tokens() as u64).sum()
+    }
 }
 
 /// Says one line in the run's log.
@@ -169,7 +212,7 @@ fn check_lengths<'a>(decoder: &Decoder, samples: impl Iterator<Item = &'a Sample
     Ok(())
 }
 
-fn digest(samples: &[Sample]) -> String {
+fn digest<'a>(samples: impl Iterator<Item = &'a Sample>) -> String {
     let mut hasher = Sha256::new();
     for sample in samples {
         hasher.update((sample.input_ids.len() as u64).to_le_bytes());

@@ -1,30 +1,38 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use domain::{FinishReason, Method, RunConfig, RunEvent};
+use domain::{FinishReason, Method, Optim, RunConfig, RunEvent};
 
 use super::checkpoint::{self, Cursor, State};
 use super::order::Order;
-use super::output::write_model;
-use super::setup::{Setup, dtype, log, set_up};
+use super::preference::{Tally, Totals};
+use super::setup::{Setup, log, set_up};
 use super::{Report, StopFlag, TrainOptions, check_config};
-use crate::data::Sample;
-use crate::lora::write_adapter;
+use crate::data::{Pair, Sample};
 use crate::model::{Batch, Stored};
 use crate::optim::{Optimizer, Schedule, clip_factor, gradient_norm};
-use crate::{Error, Result, files, ops};
+use crate::{Error, Result, ops};
 
-struct Trainer<'a> {
-    config: &'a RunConfig,
-    output: PathBuf,
-    setup: Setup,
+pub(super) struct Trainer<'a> {
+    pub(super) config: &'a RunConfig,
+    pub(super) output: PathBuf,
+    pub(super) setup: Setup,
     order: Order,
     schedule: Schedule,
-    optimizer: Optimizer,
-    state: State,
+    pub(super) optimizer: Optimizer,
+    pub(super) state: State,
     /// Step of the newest checkpoint.
-    saved: Option<u64>,
-    eval_loss: Option<f64>,
+    pub(super) saved: Option<u64>,
+    pub(super) save_pause: std::time::Duration,
+}
+
+/// What one optimizer step found.
+struct Found {
+    loss: f64,
+    supervised: usize,
+    tokens: usize,
+    metrics: BTreeMap<String, f64>,
 }
 
 /// The whole run, on a thread of its own.
@@ -85,21 +93,30 @@ impl<'a> Trainer<'a> {
             ),
             None => {}
         }
+        checkpoint::remove_leftovers(&output)?;
         let setup = set_up(config, found.as_ref(), emit)?;
-        let order = Order::new(config, setup.train.len());
+        let order = Order::new(config, setup.examples());
         let total_steps = order.total_steps(config);
         let cursor = Cursor {
-            method: if config.train.method == Method::Full {
-                "full"
-            } else {
-                "lora"
+            method: match config.train.method {
+                Method::Lora => "lora",
+                Method::Full => "full",
+                Method::Dpo => "dpo",
+                Method::Orpo => "orpo",
+            }
+            .into(),
+            optim: match config.train.optim {
+                Optim::Adamw => "adamw",
+                Optim::Lion => "lion",
+                Optim::Sgd => "sgd",
+                Optim::Adafactor => "adafactor",
             }
             .into(),
             seed: config.train.seed,
             shuffle: config.data.shuffle,
             batch_size: config.train.batch_size,
             gradient_accumulation_steps: config.train.gradient_accumulation_steps,
-            samples: setup.train.len(),
+            samples: setup.examples(),
             data_sha256: setup.data_digest.clone(),
         };
         let (optimizer, state) = match &found {
@@ -125,6 +142,8 @@ impl<'a> Trainer<'a> {
                     learning_rate: 0.0,
                     loss: None,
                     best_eval_loss: None,
+                    best_step: None,
+                    eval_loss: None,
                     evals_without_gain: 0,
                     cursor,
                 };
@@ -139,11 +158,7 @@ impl<'a> Trainer<'a> {
             trainable_parameters: parameters(setup.decoder.trainable()),
             all_parameters: setup.decoder.base().iter().map(Stored::len).sum::<u64>()
                 + parameters(setup.decoder.adapter_parameters()),
-            supervised_tokens_per_epoch: setup
-                .train
-                .iter()
-                .map(|sample| sample.supervised_tokens() as u64)
-                .sum(),
+            supervised_tokens_per_epoch: setup.supervised_tokens(),
             total_steps,
         });
         Ok(Self {
@@ -155,7 +170,7 @@ impl<'a> Trainer<'a> {
             order,
             optimizer,
             state,
-            eval_loss: None,
+            save_pause: options.save_pause,
         })
     }
 
@@ -165,25 +180,25 @@ impl<'a> Trainer<'a> {
         if train.eval_steps > 0 && self.state.step == 0 {
             self.evaluate(emit)?;
         }
+        let patience = train.early_stopping_patience;
         while self.state.step < self.state.total_steps {
+            // Here rather than behind the evaluation: a run may go on from a checkpoint that had run out of patience.
+            if patience > 0 && self.state.evals_without_gain >= patience {
+                return Ok(FinishReason::EarlyStop);
+            }
             if stop.is_stopped() || !self.step(stop, emit)? {
                 return Ok(FinishReason::Stopped);
             }
             let step = self.state.step;
             let last = step == self.state.total_steps;
             let evaluated = train.eval_steps > 0 && step.is_multiple_of(train.eval_steps);
-            if evaluated {
+            if evaluated || last {
                 self.evaluate(emit)?;
             }
-            if train.save_steps > 0 && step.is_multiple_of(train.save_steps) && !last {
+            let best = train.load_best_model_at_end && self.state.best_step == Some(step);
+            let due = train.save_steps > 0 && step.is_multiple_of(train.save_steps);
+            if (best || due) && !last {
                 self.save(emit)?;
-            }
-            let patience = train.early_stopping_patience;
-            if evaluated && patience > 0 && self.state.evals_without_gain >= patience && !last {
-                return Ok(FinishReason::EarlyStop);
-            }
-            if last && !evaluated {
-                self.evaluate(emit)?;
             }
         }
         Ok(if train.max_steps > 0 {
@@ -198,17 +213,6 @@ impl<'a> Trainer<'a> {
         let begun = Instant::now();
         let index = self.state.step;
         let (micro_batches, epoch) = self.order.step(index);
-        let samples = |indices: &[usize]| {
-            indices
-                .iter()
-                .map(|&i| &self.setup.train[i])
-                .collect::<Vec<&Sample>>()
-        };
-        let supervised: usize = micro_batches
-            .iter()
-            .flatten()
-            .map(|&i| self.setup.train[i].supervised_tokens())
-            .sum();
         let decoder = &self.setup.decoder;
         let trainable = decoder.trainable();
         for grad in trainable
@@ -217,26 +221,12 @@ impl<'a> Trainer<'a> {
         {
             ops::zero(grad)?;
         }
-        let (mut loss, mut tokens) = (0f64, 0usize);
-        for (micro, indices) in micro_batches.iter().enumerate() {
-            if stop.is_stopped() {
-                return Ok(false);
-            }
-            let batch = Batch::new(samples(indices))?;
-            let draw = ops::seed_of(&[self.config.train.seed, index, micro as u64]);
-            loss += decoder.loss_and_gradient(&batch, 1.0 / supervised as f32, Some(draw))?;
-            tokens += batch.tokens;
-        }
-        let loss = loss / supervised as f64;
+        let Some(found) = self.gradient(index, &micro_batches, stop)? else {
+            return Ok(false);
+        };
         let norm = gradient_norm(&trainable)?;
-        for (what, value) in [("loss", loss), ("gradient", norm)] {
-            if !value.is_finite() {
-                return Err(Error::NonFiniteLoss {
-                    what,
-                    step: index + 1,
-                    kept: self.kept(),
-                });
-            }
+        if !norm.is_finite() {
+            return Err(self.not_finite("gradient", index + 1, &micro_batches.concat()));
         }
         let rate = self.schedule.rate(index);
         self.optimizer.step(
@@ -246,122 +236,102 @@ impl<'a> Trainer<'a> {
         )?;
         self.state.step = index + 1;
         self.state.epoch = epoch;
-        self.state.loss = Some(loss);
+        self.state.loss = Some(found.loss);
         self.state.learning_rate = rate;
         emit(RunEvent::Step {
             step: index + 1,
             epoch,
-            loss,
+            loss: found.loss,
             learning_rate: rate,
             grad_norm: norm,
-            supervised_tokens: supervised as u64,
-            tokens_per_second: tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+            supervised_tokens: found.supervised as u64,
+            tokens_per_second: found.tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+            metrics: found.metrics,
         });
         Ok(true)
     }
 
-    /// Mean token loss on the held-out data, where there is any.
-    fn evaluate(&mut self, emit: &mut dyn FnMut(RunEvent)) -> Result<()> {
-        if self.setup.eval.is_empty() {
-            return Ok(());
+    /// Loss and gradient of a step's micro-batches; `None` when the stop flag was raised.
+    fn gradient(
+        &self,
+        index: u64,
+        micro_batches: &[Vec<usize>],
+        stop: &StopFlag,
+    ) -> Result<Option<Found>> {
+        let setup = &self.setup;
+        let draw = |micro: usize| ops::seed_of(&[self.config.train.seed, index, micro as u64]);
+        if let Some(preference) = &setup.preference {
+            let pairs = |indices: &[usize]| -> Vec<&Pair> {
+                indices.iter().map(|&i| &setup.pairs[i]).collect()
+            };
+            let totals = Totals::of(pairs(&micro_batches.concat()).into_iter());
+            let mut tally = Tally::default();
+            for (micro, indices) in micro_batches.iter().enumerate() {
+                if stop.is_stopped() {
+                    return Ok(None);
+                }
+                let draw = draw(micro);
+                preference.gradient(&setup.decoder, &pairs(indices), totals, draw, &mut tally)?;
+                if !tally.is_finite() {
+                    return Err(self.not_finite("loss", index + 1, indices));
+                }
+            }
+            let (supervised, tokens) = (tally.supervised, tally.tokens);
+            let (loss, metrics) = tally.finish();
+            return Ok(Some(Found {
+                loss,
+                supervised,
+                tokens,
+                metrics,
+            }));
         }
+        let samples = |indices: &[usize]| -> Vec<&Sample> {
+            indices.iter().map(|&i| &setup.train[i]).collect()
+        };
+        let all = samples(&micro_batches.concat());
+        let supervised: usize = all.iter().map(|sample| sample.supervised_tokens()).sum();
         let (mut loss, mut tokens) = (0f64, 0usize);
-        for samples in self
-            .setup
-            .eval
-            .chunks(self.config.train.batch_size as usize)
-        {
-            let batch = Batch::new(samples)?;
-            loss += self.setup.decoder.loss(&batch, true)?;
-            tokens += batch.supervised;
+        for (micro, indices) in micro_batches.iter().enumerate() {
+            if stop.is_stopped() {
+                return Ok(None);
+            }
+            let batch = Batch::new(samples(indices))?;
+            let scale = 1.0 / supervised as f32;
+            loss += setup
+                .decoder
+                .loss_and_gradient(&batch, scale, Some(draw(micro)))?;
+            if !loss.is_finite() {
+                return Err(self.not_finite("loss", index + 1, indices));
+            }
+            tokens += batch.tokens;
         }
-        let eval_loss = loss / tokens.max(1) as f64;
-        if !eval_loss.is_finite() {
-            return Err(Error::NonFiniteLoss {
-                what: "evaluation loss",
-                step: self.state.step,
-                kept: self.kept(),
-            });
-        }
-        if self
-            .state
-            .best_eval_loss
-            .is_none_or(|best| eval_loss < best)
-        {
-            self.state.best_eval_loss = Some(eval_loss);
-            self.state.evals_without_gain = 0;
-        } else {
-            self.state.evals_without_gain += 1;
-        }
-        self.eval_loss = Some(eval_loss);
-        emit(RunEvent::Eval {
-            step: self.state.step,
-            eval_loss,
-            scores: serde_json::Map::new(),
-        });
-        Ok(())
+        Ok(Some(Found {
+            loss: loss / supervised as f64,
+            supervised,
+            tokens,
+            metrics: BTreeMap::new(),
+        }))
     }
 
-    fn kept(&self) -> String {
+    fn not_finite(&self, what: &'static str, step: u64, samples: &[usize]) -> Error {
+        let samples: Vec<String> = samples.iter().map(ToString::to_string).collect();
+        Error::NonFiniteLoss {
+            what,
+            step,
+            batch: format!(
+                "samples {} of the training data, counted from 0",
+                samples.join(", ")
+            ),
+            kept: self.kept(),
+        }
+    }
+
+    /// Which checkpoint is good, as half a sentence.
+    pub(super) fn kept(&self) -> String {
         match self.saved {
             Some(step) => format!("checkpoint-{step} is kept"),
             None => "no checkpoint had been written".into(),
         }
-    }
-
-    fn save(&mut self, emit: &mut dyn FnMut(RunEvent)) -> Result<()> {
-        let step = self.state.step;
-        if self.saved == Some(step) {
-            return Ok(());
-        }
-        let limit = self.config.train.save_total_limit;
-        let path = checkpoint::save(
-            &self.output,
-            &self.setup,
-            &self.optimizer,
-            &self.state,
-            limit,
-        )?;
-        self.saved = Some(step);
-        emit(RunEvent::Checkpoint { step, path });
-        Ok(())
-    }
-
-    /// Saves what was learned and says how the run ended.
-    fn finish(mut self, reason: FinishReason, emit: &mut dyn FnMut(RunEvent)) -> Result<Report> {
-        if self.state.step > 0 {
-            self.save(emit)?;
-        }
-        let (adapter, model) = match &self.setup.lora {
-            Some(settings) => {
-                let path = self.output.join("adapter");
-                files::replace_folder(&path, |fresh| {
-                    write_adapter(fresh, &self.setup.decoder, settings, &self.setup.base)
-                })?;
-                (Some(path), None)
-            }
-            None => {
-                let path = self.output.join("model");
-                let dtype = dtype(self.config.model.dtype);
-                write_model(&path, &self.setup.folder, &self.setup.decoder, dtype)?;
-                (None, Some(path))
-            }
-        };
-        let steps = self.state.step;
-        emit(RunEvent::Finished {
-            reason,
-            steps,
-            adapter: adapter.clone(),
-            model: model.clone(),
-        });
-        Ok(Report {
-            reason,
-            steps,
-            loss: self.state.loss,
-            eval_loss: self.eval_loss,
-            adapter,
-            model,
-        })
     }
 }
 

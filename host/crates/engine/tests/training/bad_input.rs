@@ -270,14 +270,16 @@ fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
         }),
         ("data.packing", |c| c.data.packing = true),
         ("data.streaming", |c| c.data.streaming = true),
-        ("data.format", |c| c.data.format = DataFormat::Preference),
+        ("data.format", |c| c.data.format = DataFormat::Fim),
         ("lora.modules_to_save", |c| {
             c.lora.modules_to_save = vec!["lm_head".into()]
         }),
         ("lora.init_lora_weights", |c| {
             c.lora.init_lora_weights = domain::InitLoraWeights::Named("pissa".into());
         }),
-        ("train.method", |c| c.train.method = Method::Dpo),
+        ("train.load_best_model_at_end", |c| {
+            c.train.load_best_model_at_end = true
+        }),
         ("train.early_stopping_patience", |c| {
             c.train.early_stopping_patience = 2
         }),

@@ -135,6 +135,7 @@ pub(crate) fn train_with(
     let options = TrainOptions {
         run: "test".into(),
         resume,
+        ..TrainOptions::default()
     };
     let result = engine::train(config, &options, &stop, &mut |event| {
         watch(&event, &stop);

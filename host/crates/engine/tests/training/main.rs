@@ -6,4 +6,6 @@ mod generate;
 mod gguf;
 mod goldens;
 mod harness;
+mod preference;
 mod resume;
+mod survive;

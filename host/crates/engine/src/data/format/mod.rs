@@ -3,6 +3,7 @@
 mod alpaca;
 mod completion;
 mod messages;
+mod preference;
 mod text;
 mod tokenized;
 
@@ -32,7 +33,14 @@ pub(super) enum Content {
 }
 
 /// Formats that can be loaded.
-pub(super) const SUPPORTED: &[&str] = &["text", "completion", "alpaca", "messages", "tokenized"];
+pub(super) const SUPPORTED: &[&str] = &[
+    "text",
+    "completion",
+    "alpaca",
+    "messages",
+    "preference",
+    "tokenized",
+];
 
 /// The name of a format in a RUN.toml.
 pub(super) fn name(format: DataFormat) -> String {
@@ -48,6 +56,7 @@ pub(super) fn columns(format: DataFormat) -> &'static [&'static str] {
         DataFormat::Completion => &["prompt", "completion"],
         DataFormat::Alpaca => &["instruction", "input", "output", "system"],
         DataFormat::Messages => &["messages", "tools"],
+        DataFormat::Preference => &["prompt", "chosen", "rejected", "tools"],
         DataFormat::Tokenized => &["input_ids", "labels"],
         _ => &["text"],
     }
@@ -65,9 +74,19 @@ pub(super) fn content(
         DataFormat::Completion => completion::content(&columns),
         DataFormat::Alpaca => alpaca::content(&columns),
         DataFormat::Messages => messages::content(&columns, encoder),
+        DataFormat::Preference => Ok(preference::contents(&columns, encoder)?.0),
         DataFormat::Tokenized => tokenized::content(&columns, encoder.vocab_size()),
         _ => text::content(&columns),
     }
+}
+
+/// Reads a row of the format preference: what is chosen, and what is rejected.
+pub(super) fn preference(
+    row: &Row,
+    config: &DataConfig,
+    encoder: &Encoder,
+) -> Result<(Content, Content)> {
+    preference::contents(&Columns { row, config }, encoder)
 }
 
 /// A row's columns under our names.

@@ -1,0 +1,102 @@
+use serde_json::Value;
+
+use super::{Columns, Content};
+use crate::{
+    Result, chat::Conversation, data::encode::Encoder, data::read::kind, tokenizer::Piece,
+};
+
+/// `{"prompt", "chosen", "rejected", "tools"?}`, each a text or, all of them, lists of messages that the chat template
+/// writes. Lists may leave the prompt out: it is then the messages that both have in common. The completions carry
+/// labels, the prompt never does. As TRL's `DPOTrainer` encodes them: a text ends with the end-of-document token, and
+/// a completion begins where it parts from the prompt with an open assistant turn.
+pub(super) fn contents(columns: &Columns<'_>, encoder: &Encoder) -> Result<(Content, Content)> {
+    let (chosen, rejected) = (columns.value("chosen")?, columns.value("rejected")?);
+    if chosen.is_string() || rejected.is_string() {
+        let prompt = columns.text("prompt")?;
+        let content = |completion: &str| Content::Text {
+            pieces: vec![Piece::given(prompt), Piece::trained(completion)],
+            special: true,
+            end: !completion.is_empty(),
+        };
+        return Ok((
+            content(columns.text("chosen")?),
+            content(columns.text("rejected")?),
+        ));
+    }
+    let chosen = messages(columns, "chosen", chosen)?;
+    let rejected = messages(columns, "rejected", rejected)?;
+    let prompt = match columns.optional("prompt") {
+        Some(prompt) => messages(columns, "prompt", prompt)?,
+        None => &[],
+    };
+    let shared = match prompt {
+        // An explicit prompt: the completions hold what follows it.
+        [_, ..] => 0,
+        [] => {
+            let most = chosen.len().min(rejected.len()).saturating_sub(1);
+            let same = chosen.iter().zip(rejected).take(most);
+            same.take_while(|(a, b)| a == b).count()
+        }
+    };
+    let mut before = prompt.to_vec();
+    before.extend_from_slice(&chosen[..shared]);
+    if before.is_empty() {
+        return Err(columns.error(
+            "prompt",
+            "is missing, and chosen and rejected do not begin with the same messages",
+        ));
+    }
+    let template = encoder.optional_template().ok_or_else(|| {
+        columns.error(
+            "chosen",
+            "is a list of messages, and the model has no chat template; set data.chat_template",
+        )
+    })?;
+    let render = |messages: &[Value], open: bool| {
+        let conversation = Conversation {
+            messages,
+            tools: columns.optional("tools"),
+            ..Conversation::default()
+        };
+        template
+            .render(conversation, open)
+            .map_err(|error| columns.row.origin.error(error.to_string()))
+    };
+    let given = render(&before, true)?;
+    let content = |after: &[Value]| -> Result<Content> {
+        let whole = render(&[before.as_slice(), after].concat(), false)?;
+        let same = given
+            .char_indices()
+            .zip(whole.chars())
+            .find(|((_, a), b)| a != b)
+            .map_or(given.len().min(whole.len()), |((at, _), _)| at);
+        Ok(Content::Text {
+            pieces: vec![Piece::given(&whole[..same]), Piece::trained(&whole[same..])],
+            special: false,
+            end: false,
+        })
+    };
+    Ok((content(&chosen[shared..])?, content(&rejected[shared..])?))
+}
+
+fn messages<'a>(columns: &Columns<'_>, ours: &str, value: &'a Value) -> Result<&'a [Value]> {
+    let messages = value.as_array().ok_or_else(|| {
+        let message = format!(
+            "must be a list of messages as the other columns are, not {}",
+            kind(value)
+        );
+        columns.error(ours, message)
+    })?;
+    for (index, message) in messages.iter().enumerate() {
+        if !message["role"].is_string() || !message["content"].is_string() {
+            return Err(columns.error(
+                ours,
+                format!("message {} must have a role and a content", index + 1),
+            ));
+        }
+    }
+    if messages.is_empty() {
+        return Err(columns.error(ours, "must hold at least one message"));
+    }
+    Ok(messages)
+}

@@ -1,0 +1,64 @@
+//! Pairs of a chosen and a rejected completion, for preference tuning.
+
+use std::path::Path;
+
+use domain::{DataConfig, DataFormat, FieldErrors};
+use rayon::prelude::*;
+
+use super::{Sample, encode::Encoder, open, read, split};
+use crate::{Error, Result};
+
+/// Two completions of one prompt; their labels are the completions' tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) chosen: Sample,
+    pub(crate) rejected: Sample,
+}
+
+/// Reads the pairs of a run: what is trained on, and what is held out. Rows of which a completion was cut off whole
+/// are left out.
+///
+/// # Errors
+/// As [`super::load`], and where the data is of another format.
+pub(crate) fn load_pairs(
+    config: &DataConfig,
+    model_dir: &Path,
+    seed: u64,
+) -> Result<(Vec<Pair>, Vec<Pair>)> {
+    let path = Path::new(config.path.as_deref().unwrap_or_default());
+    let (rows, encoder) = open(config, model_dir)?;
+    if encoder.format() != DataFormat::Preference {
+        return Err(FieldErrors::one(
+            "data.format",
+            "must be preference for this train.method: rows of prompt, chosen and rejected",
+        )
+        .into());
+    }
+    let pairs = encode(&rows, &encoder)?;
+    let (train, eval) = match &config.eval_path {
+        Some(eval_path) => {
+            let rows = read::rows(Path::new(eval_path), config.format)?;
+            (pairs, encode(&rows, &encoder)?)
+        }
+        None => split::split_pairs(pairs, config.eval_split, seed),
+    };
+    if train.is_empty() {
+        return Err(Error::NoSupervisedToken(format!(
+            "{}: no pair has tokens of both completions within data.max_seq_length = {}",
+            path.display(),
+            config.max_seq_length
+        )));
+    }
+    Ok((train, eval))
+}
+
+fn encode(rows: &[read::Row], encoder: &Encoder) -> Result<Vec<Pair>> {
+    let pairs = rows
+        .par_iter()
+        .map(|row| encoder.encode_pair(row))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(pairs
+        .into_iter()
+        .filter(|pair| pair.chosen.supervised_tokens() > 0 && pair.rejected.supervised_tokens() > 0)
+        .collect())
+}

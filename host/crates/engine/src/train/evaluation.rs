@@ -1,0 +1,106 @@
+use domain::RunEvent;
+use serde_json::{Map, Value};
+
+use super::preference::{Tally, Totals};
+use super::trainer::Trainer;
+use crate::data::{Pair, Sample};
+use crate::evaluate::Matches;
+use crate::model::Batch;
+use crate::{Error, Result};
+
+impl Trainer<'_> {
+    /// Measures the held-out data, where there is any: its loss, and as scores what the method has beside that.
+    pub(super) fn evaluate(&mut self, emit: &mut dyn FnMut(RunEvent)) -> Result<()> {
+        let (eval_loss, scores) = match &self.setup.preference {
+            Some(_) if self.setup.eval_pairs.is_empty() => return Ok(()),
+            Some(_) => self.evaluate_pairs()?,
+            None if self.setup.eval.is_empty() => return Ok(()),
+            None => self.evaluate_samples()?,
+        };
+        let state = &mut self.state;
+        if !eval_loss.is_finite() {
+            return Err(Error::NonFiniteLoss {
+                what: "evaluation loss",
+                step: state.step,
+                batch: "on the held-out data".into(),
+                kept: self.kept(),
+            });
+        }
+        state.eval_loss = Some(eval_loss);
+        // As Transformers' EarlyStoppingCallback: the best is the best, but patience needs more than the threshold.
+        let threshold = self.config.train.early_stopping_threshold;
+        let best = state.best_eval_loss;
+        // The evaluation before the first step has no checkpoint to go back to.
+        if state.step > 0 {
+            if best.is_none_or(|best| eval_loss < best && best - eval_loss > threshold) {
+                state.evals_without_gain = 0;
+            } else {
+                state.evals_without_gain += 1;
+            }
+            if best.is_none_or(|best| eval_loss < best) {
+                state.best_eval_loss = Some(eval_loss);
+                state.best_step = Some(state.step);
+            }
+        }
+        emit(RunEvent::Eval {
+            step: state.step,
+            eval_loss,
+            scores,
+        });
+        Ok(())
+    }
+
+    /// Mean token loss.
+    fn evaluate_samples(&self) -> Result<(f64, Map<String, Value>)> {
+        let (mut loss, mut tokens) = (0f64, 0usize);
+        let mut matches = Matches::new(&self.setup.folder);
+        let batch_size = self.config.train.batch_size as usize;
+        for samples in self.setup.eval.chunks(batch_size) {
+            let batch = Batch::new(samples)?;
+            let losses = self.setup.decoder.token_losses(&batch, true)?;
+            loss += losses
+                .iter()
+                .map(|token| f64::from(token.loss))
+                .sum::<f64>();
+            tokens += batch.supervised;
+            let samples: Vec<&Sample> = samples.iter().collect();
+            matches.add(&samples, &losses);
+        }
+        let loss = loss / tokens.max(1) as f64;
+        let mut scores = Map::new();
+        let figures = [
+            ("perplexity", Some(loss.exp())),
+            ("exact_match", matches.exact_match()),
+            ("fim_exact_match", matches.fim_exact_match()),
+        ];
+        for (name, value) in figures {
+            // A perplexity can be too large for a number; JSON then goes without it.
+            if let Some(value) = value.and_then(serde_json::Number::from_f64) {
+                scores.insert(name.into(), Value::Number(value));
+            }
+        }
+        Ok((loss, scores))
+    }
+
+    /// Mean loss over the pairs.
+    fn evaluate_pairs(&self) -> Result<(f64, Map<String, Value>)> {
+        let setup = &self.setup;
+        let Some(preference) = &setup.preference else {
+            return Ok((0.0, Map::new()));
+        };
+        let totals = Totals::of(setup.eval_pairs.iter());
+        let mut tally = Tally::default();
+        for pairs in setup
+            .eval_pairs
+            .chunks(self.config.train.batch_size as usize)
+        {
+            let pairs: Vec<&Pair> = pairs.iter().collect();
+            preference.measure(&setup.decoder, &pairs, totals, &mut tally)?;
+        }
+        let (loss, metrics) = tally.finish();
+        let scores = metrics
+            .into_iter()
+            .map(|(name, value)| (format!("eval_{name}"), Value::from(value)));
+        Ok((loss, scores.collect()))
+    }
+}
