@@ -108,6 +108,7 @@ fn losses(overrides: &[&str]) -> (f64, f64, Vec<String>) {
     let options = TrainOptions {
         run: "sample".to_owned(),
         resume: false,
+        ..TrainOptions::default()
     };
     let report = train(
         &run(&all),
