@@ -80,7 +80,8 @@ pub(crate) fn replace_file(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) 
         .and_then(|name| name.to_str())
         .unwrap_or("output");
     fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-    let fresh = parent.join(format!(".{name}.new"));
+    // The ending stays: it tells readers what the file is.
+    let fresh = parent.join(format!(".new-{name}"));
     let filled = fill(&fresh).and_then(|()| {
         File::open(&fresh)
             .and_then(|file| file.sync_all())

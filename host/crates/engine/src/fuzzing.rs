@@ -47,7 +47,9 @@ pub fn safetensors(bytes: &[u8]) {
 /// Reads a model from a GGUF.
 pub fn gguf(bytes: &[u8]) {
     in_folder("model.gguf", bytes, |folder| {
-        let _ = Decoder::load(&folder.join("model.gguf"), Loading::frozen(DType::F32));
+        let path = folder.join("model.gguf");
+        let _ = Decoder::load(&path, Loading::frozen(DType::F32));
+        let _ = Tokenizer::load(&path);
     });
 }
 

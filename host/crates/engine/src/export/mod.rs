@@ -2,7 +2,7 @@
 //! folder or a GGUF.
 //!
 //! `merge` makes the tensors one at a time; `peft`, `safetensors` and `gguf` write them; `verify` reads what was
-//! written again (`reread` for a GGUF) and compares its answers; `chat` looks at the chat template, `modelfile` and
+//! written again (`reread` for a GGUF LoRA) and compares its answers; `chat` looks at the chat template, `modelfile` and
 //! `card` write what stands beside.
 
 mod card;
@@ -249,7 +249,7 @@ impl Job<'_> {
                 _ => fresh.to_owned(),
             };
             self.write(&written, merged, &mut report)?;
-            report.verification = self.verify(&written, fresh, merged, report.dtype)?;
+            report.verification = self.verify(&written, fresh, merged, &mut report)?;
             if written != *fresh {
                 let name = written.file_name().unwrap_or_default().to_string_lossy();
                 let text = self.modelfile(&name, merged, &mut report);
@@ -280,7 +280,7 @@ impl Job<'_> {
         };
         files::replace_file(output, |fresh| {
             self.write(fresh, merged, &mut report)?;
-            report.verification = self.verify(fresh, parent, merged, report.dtype)?;
+            report.verification = self.verify(fresh, parent, merged, &mut report)?;
             Ok(())
         })?;
         let name = output.file_name().unwrap_or_default().to_string_lossy();
@@ -361,7 +361,7 @@ impl Job<'_> {
         written: &Path,
         scratch: &Path,
         merged: &Merged,
-        dtype: Option<ExportDtype>,
+        report: &mut Report,
     ) -> Result<Option<Verification>> {
         if !self.request.verify {
             return Ok(None);
@@ -372,17 +372,19 @@ impl Job<'_> {
         let ids = verify::prompt(self.tokenizer.as_ref(), &decoder)?;
         let expected = verify::ask(&decoder, &ids)?;
         drop(decoder);
-        let dtype = dtype.unwrap_or(match self.request.format {
+        let dtype = report.dtype.unwrap_or(match self.request.format {
             Format::Peft => ExportDtype::F32,
             _ => own,
         });
+        if let (Format::Gguf, Some(tokenizer)) = (self.request.format, &self.tokenizer) {
+            report
+                .warnings
+                .extend(verify::vocabulary(written, tokenizer));
+        }
         let got = match self.request.format {
             Format::Peft => verify::ask(&load(model, Some(written), own)?, &ids)?,
             Format::Safetensors => verify::ask(&load(written, None, dtype)?, &ids)?,
-            Format::Gguf => in_scratch(scratch, |folder| {
-                reread::unpack_model(written, folder, merged, dtype)?;
-                verify::ask(&load(folder, None, dtype)?, &ids)
-            })?,
+            Format::Gguf => verify::ask(&load(written, None, dtype)?, &ids)?,
             Format::GgufLora => in_scratch(scratch, |folder| {
                 reread::unpack_lora(written, folder, merged)?;
                 verify::ask(&load(model, Some(folder), own)?, &ids)

@@ -1,4 +1,4 @@
-//! Reading a GGUF again, value by value, as a model or an adapter that the decoder takes.
+//! Reading a GGUF LoRA again, value by value, as an adapter that the decoder takes.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -9,10 +9,8 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 use serde_json::json;
 
-use super::ExportDtype;
 use super::merge::{Entry, Merged};
-use super::safetensors::{candle_dtype, write_file};
-use super::verify::held;
+use super::safetensors::write_file;
 use crate::gguf::names::{Architecture, Layout, key, rows_from_gguf};
 use crate::lora::write_json;
 use crate::model::weights::to_bytes;
@@ -70,66 +68,10 @@ impl Gguf {
     }
 }
 
-/// Unpacks the model of a GGUF into a Hugging Face folder, one tensor at a time.
-///
-/// # Errors
-/// The file is damaged, or misses a tensor.
-pub(super) fn unpack_model(
-    path: &Path,
-    folder: &Path,
-    merged: &Merged,
-    dtype: ExportDtype,
-) -> Result<()> {
-    let mut gguf = Gguf::open(path)?;
-    let d = &merged.description;
-    let (heads, kv_heads) = (d.heads, d.kv_heads);
-    let held = match held(dtype) {
-        DType::F16 => Dtype::F16,
-        DType::BF16 => Dtype::BF16,
-        _ => Dtype::F32,
-    };
-    let mut names = BTreeMap::new();
-    let mut entries = Vec::new();
-    let mut in_file: Vec<&String> = gguf.content.tensor_infos.keys().collect();
-    in_file.sort();
-    for own in in_file {
-        let Some(name) = gguf.architecture.hugging_face_name(own) else {
-            continue;
-        };
-        let shape = gguf.shape(own);
-        names.insert(name.clone(), own.clone());
-        let stored = match shape.len() {
-            1 => Dtype::F32,
-            _ => held,
-        };
-        let entry = Entry {
-            name,
-            shape,
-            stored,
-        };
-        entries.push((entry, stored));
-    }
-    let mut config = merged.config.clone();
-    if let Some(table) = config.as_object_mut() {
-        let tied = !names.contains_key("lm_head.weight");
-        table.insert("tie_word_embeddings".into(), json!(tied));
-    }
-    write_json(&folder.join("config.json"), &config)?;
-    write_file(
-        &folder.join("model.safetensors"),
-        &entries,
-        &mut |entry, dtype, put| {
-            let layout = gguf.architecture.layout(&entry.name, heads, kv_heads);
-            let values = gguf.tensor(&names[&entry.name], layout)?;
-            put(&to_bytes(&values, candle_dtype(dtype))?)
-        },
-    )
-}
-
 /// Unpacks a GGUF LoRA into a PEFT folder whose scales are those that llama.cpp computes: alpha over the rank.
 ///
 /// # Errors
-/// As [`unpack_model`].
+/// The file is damaged, or no adapter's.
 pub(super) fn unpack_lora(path: &Path, folder: &Path, merged: &Merged) -> Result<()> {
     let mut gguf = Gguf::open(path)?;
     let d = &merged.description;

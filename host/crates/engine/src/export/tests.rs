@@ -8,7 +8,18 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::Weights;
 
-const CASES: [&str; 3] = ["llama-tied", "llama3-rope-scaled", "qwen2"];
+/// Every golden case that is there.
+fn cases() -> Vec<String> {
+    let mut cases: Vec<String> = std::fs::read_dir(golden("", ""))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().join("model").is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    cases.sort();
+    assert!(cases.len() >= 3, "{cases:?}");
+    cases
+}
 
 fn golden(case: &str, part: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -41,7 +52,7 @@ fn metadata(path: &Path) -> Content {
 #[test]
 fn every_form_answers_as_base_and_adapter_do() {
     let folder = tempfile::tempdir().unwrap();
-    for case in CASES {
+    for case in &cases() {
         for (format, dtype, most) in [
             (Format::Peft, None, 1e-6),
             (Format::Safetensors, None, 1e-5),
@@ -54,6 +65,10 @@ fn every_form_answers_as_base_and_adapter_do() {
             (Format::GgufLora, None, 1e-5),
             (Format::GgufLora, Some(ExportDtype::F16), 5e-3),
         ] {
+            // What DoRA does to a row has no place among pairs of A and B.
+            if format == Format::GgufLora && case.contains("dora") {
+                continue;
+            }
             let name = format!("{case}-{format:?}-{dtype:?}");
             let request = Request {
                 dtype,

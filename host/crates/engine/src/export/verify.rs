@@ -60,6 +60,23 @@ pub(super) fn ask(decoder: &Decoder, ids: &[u32]) -> Result<Answers> {
     Ok(Answers(decoder.logits(&batch, true)?.to_vec2()?))
 }
 
+/// Reads the vocabulary of a GGUF again; a sentence where it cuts the prompt otherwise than the folder's.
+pub(super) fn vocabulary(written: &Path, tokenizer: &Tokenizer) -> Option<String> {
+    let ids = |tokenizer: &Tokenizer| tokenizer.encode(PROMPT, true).ok();
+    let own = match Tokenizer::load(written) {
+        Ok(own) => own,
+        Err(error) => {
+            return Some(format!(
+                "the vocabulary of the GGUF was not read again: {error}"
+            ));
+        }
+    };
+    (ids(&own) != ids(tokenizer)).then(|| {
+        "the vocabulary of the GGUF, read again, cuts text otherwise than the model's tokenizer"
+            .to_owned()
+    })
+}
+
 /// Compares what an export answers with what it should.
 ///
 /// # Errors
