@@ -37,6 +37,9 @@ bench:
     cargo build --release
     target/release/codetune bench make-model --output target/smol-135m
     target/release/codetune bench train --model target/smol-135m --batch-size 2 --seq-len 512 --steps 5 --lora-r 16 --json
+    python3 tests/peers/compare_train.py --codetune target/release/codetune --model target/smol-135m
+    python3 tests/peers/compare_train.py --codetune target/release/codetune --model target/smol-135m --only-ours --rounds 1 --batch-size 1 --seq-len 256 1024 4096
+    python3 tests/peers/compare_real_set.py --codetune target/release/codetune --model target/smol-135m
     target/release/codetune bench plugins --json
 
 # Every fuzz target for so many seconds (needs: rustup toolchain install nightly; cargo install cargo-fuzz)

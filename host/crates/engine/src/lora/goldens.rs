@@ -271,3 +271,42 @@ fn a_fresh_adapter_changes_nothing_yet_and_begins_as_in_peft() {
     let deviation = (all.iter().map(|x| f64::from(x * x)).sum::<f64>() / all.len() as f64).sqrt();
     assert!((deviation - 1.0 / 16.0).abs() < 2e-3, "{deviation}");
 }
+
+#[test]
+fn a_base_in_16_bits_has_the_loss_of_one_in_f32_within_half_a_percent() {
+    for case in &cases() {
+        let golden = Golden::read(case);
+        let loss = |dtype| {
+            let loading = Loading::frozen(dtype);
+            let mut decoder = Decoder::load(&folder(case).join("model"), loading).unwrap();
+            read_adapter(&mut decoder, &folder(case).join("adapter_init"), true).unwrap();
+            let batch = Batch::new(&golden.samples).unwrap();
+            let losses = decoder.token_losses(&batch, true).unwrap();
+            losses
+                .iter()
+                .map(|token| f64::from(token.loss))
+                .sum::<f64>()
+        };
+        let exact = loss(DType::F32);
+        for dtype in [DType::BF16, DType::F16] {
+            let error = (loss(dtype) - exact).abs() / exact;
+            assert!(error < 0.005, "{case} {dtype:?}: {error}");
+        }
+    }
+}
+
+/// Runs these goldens again in a process of its own for each set of instructions, as a process looks its own up once.
+/// The crate `gemm`, which multiplies below AVX-512, chooses its kernels itself; all other vector code obeys.
+#[test]
+fn every_fallback_of_the_vector_code_passes_the_goldens_when_forced() {
+    for level in ["base", "avx2", "avx512", "avx512-bf16"] {
+        let run = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["lora::goldens", "ops::", "--skip", "every_fallback"])
+            .env("CODETUNE_TEST_VECTORS", level)
+            .output()
+            .unwrap();
+        let out = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success(), "{level}: {out}");
+        assert!(!out.contains(" 0 passed"), "{level}: {out}");
+    }
+}

@@ -3,25 +3,19 @@
 //! Both take any strides, so that a transpose and a block of columns cost nothing.
 
 use candle_core::{CpuStorage, CustomOp2, InplaceOp3, Layout, Result, Shape, Tensor, bail};
-use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::product::{self, Term, View};
+#[cfg(target_arch = "x86_64")]
+use super::product::{HalfTerm, Right};
 use super::simd::{dot, vectorized};
-use super::storage::{rows_per_task, unwritten};
+use super::storage::{Shared, unwritten};
 
 struct Product;
 
 struct Accumulate {
     alpha: f32,
     beta: f32,
-}
-
-fn parallelism(m: usize, n: usize, k: usize) -> Parallelism {
-    if m * n * k < 32 * 1024 {
-        Parallelism::None
-    } else {
-        Parallelism::Rayon(rayon::current_num_threads())
-    }
 }
 
 fn matrix<'a>(
@@ -114,43 +108,39 @@ fn multiply(
         );
         return Ok(());
     }
-    // SAFETY: the shapes agree, and every element that the strides reach lies inside its slice (checked above).
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst.as_mut_ptr(),
-            dst_cs,
-            dst_rs,
-            beta != 0.0,
-            a.as_ptr(),
-            a_cs,
-            a_rs,
-            b.as_ptr(),
-            b_cs,
-            b_rs,
-            beta,
-            alpha,
-            false,
-            false,
-            false,
-            parallelism(m, n, k),
-        );
-    }
+    let view = |data, rs: isize, cs: isize| View {
+        data,
+        rs: rs as usize,
+        cs: cs as usize,
+    };
+    let term = Term {
+        a: view(a, a_rs, a_cs),
+        b: view(b, b_rs, b_cs),
+        k,
+    };
+    let strides = (dst_rs as usize, dst_cs as usize);
+    product::sum(dst, strides, (m, n), &[term], alpha, beta);
     Ok(())
 }
 
 /// Rows of `a` up to which a product is a set of dot products rather than a matrix product.
-const FEW: usize = 4;
+const FEW: usize = 8;
 
 vectorized! {
-    fn dots(out: &mut [f32], x: &[f32], rows: &[f32], stride: usize) {
-        for (j, out) in out.iter_mut().enumerate() {
-            *out = dot(x, &rows[j * stride..][..x.len()]);
+    /// The dot products of rows of `x` with rows of a weight, each given as number and stride, into rows of [`COLUMNS`].
+    fn dots(x: &[f32], rows: (usize, usize), weight: &[f32], columns: (usize, usize), k: usize, out: &mut [f32]) {
+        let ((m, x_row), (count, stride)) = (rows, columns);
+        for j in 0..count {
+            let row = &weight[j * stride..][..k];
+            for i in 0..m {
+                out[i * COLUMNS + j] = dot(&x[i * x_row..][..k], row);
+            }
         }
     }
 }
+
+/// Columns whose products a task keeps on its stack.
+const COLUMNS: usize = 64;
 
 fn rows_by_rows(
     dst: &mut [f32],
@@ -161,26 +151,30 @@ fn rows_by_rows(
     alpha: f32,
     beta: f32,
 ) {
-    let task = rows_per_task(k);
-    for i in 0..m {
-        let x = &a[i * a_row..][..k];
-        let out = &mut dst[i * dst_row..][..n];
-        let one = |(part, out): (usize, &mut [f32])| {
-            let mut products = vec![0f32; out.len()];
-            dots(&mut products, x, &b[part * task * b_row..], b_row);
-            for (out, product) in out.iter_mut().zip(products) {
-                *out = if beta == 0.0 {
-                    alpha * product
-                } else {
-                    alpha * product + beta * *out
-                };
+    let shared = Shared(dst.as_mut_ptr());
+    let one = |first: usize| {
+        let count = COLUMNS.min(n - first);
+        let mut products = [0f32; FEW * COLUMNS];
+        let weight = &b[first * b_row..];
+        dots(a, (m, a_row), weight, (count, b_row), k, &mut products);
+        for i in 0..m {
+            for j in 0..count {
+                let to = shared.at(i * dst_row + first + j);
+                // SAFETY: the caller checked that `dst` reaches over m x n; each task has columns of its own.
+                unsafe {
+                    let old = if beta == 0.0 { 0.0 } else { beta * *to };
+                    *to = alpha * products[i * COLUMNS + j] + old;
+                }
             }
-        };
-        if n * k < 64 * 1024 {
-            out.chunks_mut(task).enumerate().for_each(one);
-        } else {
-            out.par_chunks_mut(task).enumerate().for_each(one);
         }
+    };
+    let tasks = n.div_ceil(COLUMNS);
+    if m * n * k < 64 * 1024 {
+        (0..tasks).for_each(|task| one(task * COLUMNS));
+    } else {
+        (0..tasks)
+            .into_par_iter()
+            .for_each(|task| one(task * COLUMNS));
     }
 }
 
@@ -205,6 +199,9 @@ impl InplaceOp3 for Accumulate {
             bail!("matmul: needs f32")
         };
         let data = &mut data[dst_layout.start_offset()..];
+        if !matches!(b, CpuStorage::F32(_)) {
+            return self.in_bf16(data, dst_layout, (a, a_layout), (b, b_layout));
+        }
         multiply(
             data,
             rs,
@@ -218,12 +215,53 @@ impl InplaceOp3 for Accumulate {
     }
 }
 
+impl Accumulate {
+    /// Products by 16-bit values, where [`half_products`] allows them.
+    fn in_bf16(
+        &self,
+        dst: &mut [f32],
+        dst_layout: &Layout,
+        (a, a_layout): (&CpuStorage, &Layout),
+        (b, b_layout): (&CpuStorage, &Layout),
+    ) -> Result<()> {
+        let (m, n) = dst_layout.shape().dims2()?;
+        let (data, am, k, a_rs, a_cs) = matrix(a, a_layout)?;
+        let (bk, bn) = b_layout.shape().dims2()?;
+        if (am, bk, bn) != (m, k, n) || dst_layout.stride()[1] != 1 {
+            bail!("matmul: {am} x {k} times {bk} x {bn} into {dst_layout:?}");
+        }
+        #[cfg(target_arch = "x86_64")]
+        if half_products() {
+            let (rs, cs) = (b_layout.stride()[0], b_layout.stride()[1]);
+            let start = b_layout.start_offset();
+            let b = match b {
+                CpuStorage::BF16(b) => Right::Bf16(&b[start..], rs, cs),
+                CpuStorage::F16(b) => Right::F16(&b[start..], rs, cs),
+                _ => bail!("matmul: needs f32, bf16 or f16"),
+            };
+            let a = View {
+                data,
+                rs: a_rs as usize,
+                cs: a_cs as usize,
+            };
+            let term = HalfTerm { a, b, k };
+            let stride = dst_layout.stride()[0];
+            product::sum_half(dst, stride, (m, n), &[term], self.alpha, self.beta);
+            return Ok(());
+        }
+        let _ = (data, a_rs, a_cs, dst);
+        bail!("matmul: this machine multiplies in f32 only")
+    }
+}
+
 /// `a · b`: [m, k] and [k, n] to [m, n].
 pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     a.apply_op2_no_bwd(b, &Product)
 }
 
 /// `dst = alpha · a · b + beta · dst`; with `beta` 0 whatever `dst` held is not read.
+///
+/// Where `b` is in bf16 or f16, which [`half_products`] must allow, both are rounded to bf16 and sums are in f32.
 pub(crate) fn matmul_into(
     dst: &Tensor,
     a: &Tensor,
@@ -232,4 +270,14 @@ pub(crate) fn matmul_into(
     beta: f32,
 ) -> Result<()> {
     dst.inplace_op3(a, b, &Accumulate { alpha, beta })
+}
+
+/// Whether the machine multiplies bf16 faster than f32; where it does not, 16-bit weights must be widened.
+pub(crate) fn half_products() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        product::UNIT.is_some()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }

@@ -11,6 +11,7 @@ mod embedding;
 mod layer_norm;
 mod matmul;
 mod noise;
+mod product;
 mod rms_norm;
 mod rotary;
 mod scaling;
@@ -30,7 +31,7 @@ pub(crate) use elementwise::{
 };
 pub(crate) use embedding::{gather, scatter_add};
 pub(crate) use layer_norm::{layer_norm, layer_norm_backward, layer_norm_weight_gradient};
-pub(crate) use matmul::{matmul, matmul_into};
+pub(crate) use matmul::{half_products, matmul, matmul_into};
 pub(crate) use noise::add_noise;
 pub(crate) use rms_norm::{rms_norm, rms_norm_backward, rms_norm_weight_gradient};
 pub(crate) use rotary::{RotaryTable, rotary};

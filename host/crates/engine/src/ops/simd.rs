@@ -15,12 +15,33 @@ pub(crate) enum Level {
     Base,
 }
 
+/// What a test run is held to, below what the machine has: `base`, `avx2`, `avx512` (bf16 is widened) or `avx512-bf16`
+/// (no AMX). Nothing but the tests of this crate reads it.
+#[cfg(test)]
+pub(crate) fn forced() -> Option<&'static str> {
+    let wanted = std::env::var("CODETUNE_TEST_VECTORS").ok()?;
+    let known = ["base", "avx2", "avx512", "avx512-bf16"];
+    let found = known.into_iter().find(|known| *known == wanted);
+    assert!(found.is_some(), "CODETUNE_TEST_VECTORS: {wanted:?}");
+    found
+}
+
+/// Programs use what the machine has.
+#[cfg(not(test))]
+pub(crate) fn forced() -> Option<&'static str> {
+    None
+}
+
 /// Looked up once.
 pub(crate) static LEVEL: LazyLock<Level> = LazyLock::new(|| {
+    if forced() == Some("base") {
+        return Level::Base;
+    }
     #[cfg(target_arch = "x86_64")]
     {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         if avx2
+            && forced() != Some("avx2")
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")

@@ -1,0 +1,31 @@
+//! `codetune bench train` without the program around it, so that a change of the engine alone is quick to measure.
+//!
+//! usage: bench_train MODEL_DIR [f32|bf16|f16] [BATCH] [SEQ] [STEPS]; a folder that is not there is made.
+
+use std::path::PathBuf;
+
+use domain::ModelDtype;
+use engine::bench::{BenchTrain, Shape, make_model, train};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let model = PathBuf::from(args.first().ok_or("usage: bench_train MODEL_DIR …")?);
+    let number = |at: usize, default: usize| args.get(at).map_or(Ok(default), |text| text.parse());
+    if !model.exists() {
+        make_model(&Shape::default(), &model)?;
+    }
+    let report = train(&BenchTrain {
+        model,
+        batch_size: number(2, 2)?,
+        seq_len: number(3, 512)?,
+        steps: number(4, 4)?,
+        dtype: match args.get(1).map(String::as_str) {
+            Some("bf16") => ModelDtype::Bf16,
+            Some("f16") => ModelDtype::F16,
+            _ => ModelDtype::F32,
+        },
+        lora_r: 16,
+    })?;
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
+}

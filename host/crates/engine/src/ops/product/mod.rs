@@ -1,0 +1,151 @@
+//! Sums of matrix products, by the best kernel that the machine has.
+//!
+//! In f32 the crate `gemm` multiplies, but for narrow right sides; in bf16 kernels of our own do. Each output is one sum
+//! over the shared dimension in its order, cut at places that depend on the shape alone: the same bits on any number of
+//! threads.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod half;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use half::{HalfTerm, Right, UNIT, sum_half};
+
+use gemm::Parallelism;
+
+use super::storage::Shared;
+
+/// A matrix of floats with any strides.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) data: &'a [f32],
+    /// Elements from a row to the next.
+    pub(crate) rs: usize,
+    /// Elements from a column to the next.
+    pub(crate) cs: usize,
+}
+
+/// One product of a sum: `a` [m, k] by `b` [k, n].
+#[derive(Clone, Copy)]
+pub(crate) struct Term<'a> {
+    pub(crate) a: View<'a>,
+    pub(crate) b: View<'a>,
+    pub(crate) k: usize,
+}
+
+impl View<'_> {
+    /// Whether a matrix of this shape lies inside the slice.
+    pub(crate) fn reaches(&self, rows: usize, columns: usize) -> bool {
+        rows == 0
+            || columns == 0
+            || (rows - 1) * self.rs + (columns - 1) * self.cs < self.data.len()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn at(&self, row: usize, column: usize) -> *const f32 {
+        self.data
+            .as_ptr()
+            .wrapping_add(row * self.rs + column * self.cs)
+    }
+}
+
+/// `dst = alpha · Σ a·b + beta · dst` for `dst` [m, n]; with `beta` 0 whatever `dst` held is not read.
+///
+/// # Panics
+/// A shape reaches over its slice.
+pub(crate) fn sum(
+    dst: &mut [f32],
+    (rs, cs): (usize, usize),
+    (m, n): (usize, usize),
+    terms: &[Term<'_>],
+    alpha: f32,
+    beta: f32,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!((m - 1) * rs + (n - 1) * cs < dst.len());
+    for term in terms {
+        assert!(term.a.reaches(m, term.k) && term.b.reaches(term.k, n));
+    }
+    let dst = Shared(dst.as_mut_ptr());
+    let mut beta = beta;
+    for &term in terms {
+        // SAFETY: the shapes were checked above.
+        unsafe { one(dst, (rs, cs), (m, n), term, alpha, beta) };
+        beta = 1.0;
+    }
+}
+
+/// # Safety
+/// Every element that shapes and strides reach lies in live memory.
+unsafe fn one(
+    dst: Shared,
+    strides: (usize, usize),
+    (m, n): (usize, usize),
+    term: Term<'_>,
+    alpha: f32,
+    beta: f32,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if n <= avx512::COLUMNS
+        && m >= 2 * n
+        && strides.1 == 1
+        && term.a.cs == 1
+        && term.k > 0
+        && *super::simd::LEVEL == super::simd::Level::Avx512
+    {
+        // SAFETY: the level says that the machine has AVX-512; the caller promises the rest.
+        unsafe { avx512::narrow(dst, strides.0, (m, n), term, alpha, beta) };
+        return;
+    }
+    // SAFETY: promised by the caller.
+    unsafe { by_gemm(dst, strides, (m, n), term, alpha, beta) };
+}
+
+/// By the kernels of the crate `gemm` (AVX-512, AVX2 with FMA, NEON, plain).
+///
+/// # Safety
+/// As [`one`].
+unsafe fn by_gemm(
+    dst: Shared,
+    (rs, cs): (usize, usize),
+    (m, n): (usize, usize),
+    term: Term<'_>,
+    alpha: f32,
+    beta: f32,
+) {
+    let parallelism = if m * n * term.k < 32 * 1024 {
+        Parallelism::None
+    } else {
+        Parallelism::Rayon(rayon::current_num_threads())
+    };
+    // SAFETY: promised by the caller.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            term.k,
+            dst.at(0),
+            cs as isize,
+            rs as isize,
+            beta != 0.0,
+            term.a.data.as_ptr(),
+            term.a.cs as isize,
+            term.a.rs as isize,
+            term.b.data.as_ptr(),
+            term.b.cs as isize,
+            term.b.rs as isize,
+            beta,
+            alpha,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;
