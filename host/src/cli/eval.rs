@@ -82,6 +82,14 @@ fn measure(args: &EvalArgs, data: &DataConfig) -> anyhow::Result<ExitCode> {
     if let Some(bits) = found.bits_per_byte {
         println!("bits per byte  {bits:.4}");
     }
+    for (name, share) in [
+        ("exact match", found.exact_match),
+        ("FIM exact", found.fim_exact_match),
+    ] {
+        if let Some(share) = share {
+            println!("{name:<14} {:.1} %", share * 100.0);
+        }
+    }
     println!(
         "over           {} tokens in {} sequences",
         found.supervised_tokens, found.samples

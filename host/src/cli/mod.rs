@@ -7,6 +7,7 @@ mod db;
 mod doctor;
 mod eval;
 mod export;
+mod find_lr;
 mod generate;
 mod mask;
 mod plugin;
@@ -52,6 +53,8 @@ enum Command {
     Tokenizer(tokenizer::TokenizerArgs),
     /// Train a run in this process
     Train(train::TrainArgs),
+    /// Look for a learning rate for a run
+    FindLr(find_lr::FindLrArgs),
     /// Put a run into the queue
     Submit(submit::SubmitArgs),
     /// Take runs from the queue and train them
@@ -112,6 +115,7 @@ fn run(cli: Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Dataset(args) => dataset::run(&args, config),
         Command::Tokenizer(args) => tokenizer::run(&args, config),
         Command::Train(args) => train::run(&args, config),
+        Command::FindLr(args) => find_lr::run(&args, config),
         Command::Submit(args) => submit::run(&args, config),
         Command::Worker(args) => worker::run(&args, config),
         Command::Db(args) => db::run(&args, config),

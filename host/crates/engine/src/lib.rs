@@ -27,4 +27,7 @@ mod train;
 
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
-pub use train::{Report, StopFlag, TrainOptions, check_config, train};
+pub use train::{
+    LrFound, LrPoint, LrSearch, LrSearchEnd, Report, StopFlag, TrainOptions, check_config, find_lr,
+    train,
+};

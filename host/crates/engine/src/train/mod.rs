@@ -6,6 +6,7 @@
 mod check;
 mod checkpoint;
 mod evaluation;
+mod find_lr;
 mod order;
 mod output;
 mod preference;
@@ -23,6 +24,7 @@ use domain::{FinishReason, RunConfig, RunEvent};
 use crate::{Error, Result};
 
 pub use check::check_config;
+pub use find_lr::{LrFound, LrPoint, LrSearch, LrSearchEnd, find_lr};
 pub use stop::StopFlag;
 
 pub(crate) use output::{copy_companions, write_model};

@@ -94,6 +94,17 @@ impl<'a> Trainer<'a> {
             None => {}
         }
         checkpoint::remove_leftovers(&output)?;
+        Self::prepare(config, options, output, found, emit)
+    }
+
+    /// Loads what a run needs, and goes on from a checkpoint where one is given. An empty `output` stands for none.
+    pub(super) fn prepare(
+        config: &'a RunConfig,
+        options: &TrainOptions,
+        output: PathBuf,
+        found: Option<checkpoint::Checkpoint>,
+        emit: &mut dyn FnMut(RunEvent),
+    ) -> Result<Self> {
         let setup = set_up(config, found.as_ref(), emit)?;
         let order = Order::new(config, setup.examples());
         let total_steps = order.total_steps(config);
@@ -208,8 +219,18 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// One optimizer step; false when the stop flag was raised in the middle, and nothing was changed.
+    /// One optimizer step at the schedule's rate; false when the stop flag was raised in the middle, and nothing was changed.
     fn step(&mut self, stop: &StopFlag, emit: &mut dyn FnMut(RunEvent)) -> Result<bool> {
+        self.step_at(self.schedule.rate(self.state.step), stop, emit)
+    }
+
+    /// One optimizer step at a rate of the caller's.
+    pub(super) fn step_at(
+        &mut self,
+        rate: f64,
+        stop: &StopFlag,
+        emit: &mut dyn FnMut(RunEvent),
+    ) -> Result<bool> {
         let begun = Instant::now();
         let index = self.state.step;
         let (micro_batches, epoch) = self.order.step(index);
@@ -228,7 +249,6 @@ impl<'a> Trainer<'a> {
         if !norm.is_finite() {
             return Err(self.not_finite("gradient", index + 1, &micro_batches.concat()));
         }
-        let rate = self.schedule.rate(index);
         self.optimizer.step(
             &trainable,
             rate,

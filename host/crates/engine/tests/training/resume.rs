@@ -156,3 +156,104 @@ fn early_stopping_ends_a_run_whose_held_out_loss_no_longer_falls() {
     let run = train(&config);
     assert_eq!(run.result.unwrap().reason, FinishReason::EarlyStop);
 }
+
+#[test]
+fn a_learning_rate_is_found_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = long("llama-tied", folder.path(), "run");
+    let search = engine::LrSearch {
+        steps: 40,
+        ..Default::default()
+    };
+    let mut heard = 0;
+    let stop = engine::StopFlag::new();
+    let found = engine::find_lr(&config, search, &stop, &mut |_| heard += 1).unwrap();
+    assert_eq!(heard, found.points.len());
+    assert!((found.points[0].learning_rate - 1e-7).abs() < 1e-12);
+    let suggestion = found.suggestion.unwrap();
+    assert!((1e-5..0.5).contains(&suggestion), "{suggestion}");
+    assert!(suggestion <= found.lowest.unwrap());
+    assert!(!Path::new(&config.train.output).exists());
+    let again = engine::find_lr(&config, search, &stop, &mut |_| {}).unwrap();
+    assert_eq!(found, again, "the same search finds the same");
+    stop.stop();
+    let stopped = engine::find_lr(&config, search, &stop, &mut |_| {}).unwrap();
+    assert_eq!(stopped.reason, engine::LrSearchEnd::Stopped);
+    assert!(stopped.points.is_empty());
+}
+
+#[test]
+fn the_best_checkpoint_is_kept_and_the_result_is_taken_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = long("llama-tied", folder.path(), "run");
+    let held_out = folder.path().join("eval.jsonl");
+    crate::harness::write_rows(&held_out, &random_rows(4, 40, 9));
+    config.data.eval_path = Some(held_out.display().to_string());
+    config.train.max_steps = 16;
+    config.train.learning_rate = 2e-2;
+    config.train.eval_steps = 1;
+    config.train.save_steps = 1;
+    config.train.save_total_limit = 2;
+    config.train.load_best_model_at_end = true;
+    let run = train(&config);
+    let adapter = run.result.as_ref().unwrap().adapter.clone().unwrap();
+    let best = run.events.iter().filter_map(|event| match event {
+        RunEvent::Eval {
+            step,
+            eval_loss,
+            scores,
+        } if *step > 0 => {
+            let perplexity = scores["perplexity"].as_f64().unwrap();
+            assert!((perplexity - eval_loss.exp()).abs() < 1e-9);
+            assert!(!scores.contains_key("exact_match"), "no row has a prompt");
+            Some((*eval_loss, *step))
+        }
+        _ => None,
+    });
+    let (_, best) = best.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+    assert!(best < 14, "the loss rises again: {best}");
+    let output = Path::new(&config.train.output);
+    let present: Vec<u64> = (1..=16)
+        .filter(|step| output.join(format!("checkpoint-{step}")).is_dir())
+        .collect();
+    assert_eq!(present, [best, 15, 16]);
+    let file = "adapter_model.safetensors";
+    let kept = output.join(format!("checkpoint-{best}")).join(file);
+    assert!(tensors(&adapter.join(file)) == tensors(&kept));
+    assert!(!adapter.join("optimizer.safetensors").exists());
+}
+
+#[test]
+fn what_greedy_decoding_would_write_counts_as_an_exact_match() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: Vec<_> = (0..4)
+        .map(|at| {
+            let ids = [10 + at, 20 + at, 30 + at, 40 + at, 50 + at];
+            serde_json::json!({ "input_ids": ids, "labels": [-100, -100, 30 + at, 40 + at, 50 + at] })
+        })
+        .collect();
+    let mut config = config("llama-tied", folder.path(), &rows);
+    config.data.eval_path = config.data.path.clone();
+    config.train.max_steps = 60;
+    config.train.learning_rate = 1e-2;
+    config.train.eval_steps = 60;
+    let run = train(&config);
+    let report = run.result.as_ref().unwrap();
+    let matches: Vec<f64> = run
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            RunEvent::Eval { scores, .. } => scores["exact_match"].as_f64(),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        matches,
+        [0.0, 1.0],
+        "nothing at first, everything when learned by heart"
+    );
+    let model = config.model.path.as_deref().map(Path::new).unwrap();
+    let found = engine::evaluate(model, report.adapter.as_deref(), &config.data).unwrap();
+    assert_eq!(found.exact_match, Some(1.0));
+    assert_eq!(found.fim_exact_match, None);
+}
