@@ -27,6 +27,9 @@ pub(super) struct State {
     pub(super) learning_rate: f64,
     pub(super) loss: Option<f64>,
     pub(super) best_eval_loss: Option<f64>,
+    /// The same to the last bit, which a number in JSON may lose when it is read.
+    #[serde(default)]
+    pub(super) best_eval_loss_bits: Option<u64>,
     /// The step after which that was measured.
     #[serde(default)]
     pub(super) best_step: Option<u64>,
@@ -180,8 +183,11 @@ impl Checkpoint {
                 )));
             }
         }
-        let state = serde_json::from_value(read(STATE)?)
+        let mut state: State = serde_json::from_value(read(STATE)?)
             .map_err(|error| bad(format!("{STATE} is damaged: {error}")))?;
+        if let Some(bits) = state.best_eval_loss_bits {
+            state.best_eval_loss = Some(f64::from_bits(bits));
+        }
         Ok(Self {
             folder: folder.to_owned(),
             state,

@@ -39,6 +39,7 @@ impl Trainer<'_> {
             }
             if best.is_none_or(|best| eval_loss < best) {
                 state.best_eval_loss = Some(eval_loss);
+                state.best_eval_loss_bits = Some(eval_loss.to_bits());
                 state.best_step = Some(state.step);
             }
         }

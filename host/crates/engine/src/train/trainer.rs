@@ -153,6 +153,7 @@ impl<'a> Trainer<'a> {
                     learning_rate: 0.0,
                     loss: None,
                     best_eval_loss: None,
+                    best_eval_loss_bits: None,
                     best_step: None,
                     eval_loss: None,
                     evals_without_gain: 0,

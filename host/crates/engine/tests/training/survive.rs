@@ -88,6 +88,17 @@ impl Draw {
     }
 }
 
+/// Step and loss of a `step` event's text; `serde_json` would read the loss to within its last bit only.
+fn told(json: &str) -> Option<(u64, f64)> {
+    let value = |key: &str| {
+        let from = json.find(key)? + key.len();
+        json[from..].split([',', '}']).next()
+    };
+    let is_step = json.starts_with("{\"event\":\"step\"");
+    let step = value("\"step\":")?.parse().ok()?;
+    is_step.then_some((step, value("\"loss\":")?.parse().ok()?))
+}
+
 fn steps(events: &[RunEvent], into: &mut Vec<(u64, f64)>) {
     for event in events {
         if let RunEvent::Step { step, loss, .. } = event {
@@ -104,7 +115,6 @@ fn killed_over_and_over(config: &RunConfig, seed: u64) -> (usize, Vec<(u64, f64)
     loop {
         let mut child = start(config, &[]);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut events = Vec::new();
         // Later rounds are left alone sooner or later, so that the run comes to its end.
         let after = if kills < 12 {
             Some(2 + draw.below(9))
@@ -121,7 +131,7 @@ fn killed_over_and_over(config: &RunConfig, seed: u64) -> (usize, Vec<(u64, f64)
             };
             let event: RunEvent = serde_json::from_str(json).unwrap();
             done |= matches!(event, RunEvent::Finished { .. });
-            events.push(event);
+            seen.extend(told(json));
             count += 1;
             if !done && after.is_some_and(|after| count >= after) {
                 // A save that has begun shows as a folder beside the checkpoints.
@@ -138,12 +148,15 @@ fn killed_over_and_over(config: &RunConfig, seed: u64) -> (usize, Vec<(u64, f64)
         child.wait().unwrap();
         // What it said before it died.
         for line in lines.map_while(Result::ok) {
-            if let Some(Ok(event)) = line.strip_prefix("EVENT ").map(serde_json::from_str) {
+            let Some(json) = line.strip_prefix("EVENT ") else {
+                continue;
+            };
+            // The last line may be torn.
+            if let Ok(event) = serde_json::from_str(json) {
                 done |= matches!(event, RunEvent::Finished { .. });
-                events.push(event);
+                seen.extend(told(json));
             }
         }
-        steps(&events, &mut seen);
         if done {
             return (kills, seen);
         }
@@ -299,7 +312,10 @@ fn a_run_that_is_killed_over_and_over_ends_as_if_it_never_was() {
 
 /// Runs with files bounded to 100 bytes from one step on, and perhaps free again from another; the run and the child's
 /// last error.
-fn run_on_a_full_disk(config: &RunConfig, more: &[(&str, u64)]) -> (Vec<RunEvent>, Option<String>) {
+fn run_on_a_full_disk(
+    config: &RunConfig,
+    more: &[(&str, u64)],
+) -> (Vec<RunEvent>, Vec<f64>, Option<String>) {
     let output = start(config, more).wait_with_output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     let events = text.lines().filter_map(|line| line.strip_prefix("EVENT "));
@@ -307,7 +323,11 @@ fn run_on_a_full_disk(config: &RunConfig, more: &[(&str, u64)]) -> (Vec<RunEvent
         .map(|json| serde_json::from_str(json).unwrap())
         .collect();
     let error = text.lines().find_map(|line| line.strip_prefix("ERROR "));
-    (events, error.map(str::to_owned))
+    let told = text
+        .lines()
+        .filter_map(|line| told(line.strip_prefix("EVENT ")?));
+    let losses = told.map(|(_, loss)| loss).collect();
+    (events, losses, error.map(str::to_owned))
 }
 
 fn checkpoints(events: &[RunEvent]) -> Vec<u64> {
@@ -327,7 +347,7 @@ fn a_full_disk_lets_the_run_go_on_and_the_next_save_tries_again() {
     let whole = train(&config);
     let before = files(Path::new(&config.train.output));
     config.train.output += "-full";
-    let (events, error) = run_on_a_full_disk(&config, &[(FULL_FROM, 5), (FULL_TO, 20)]);
+    let (events, losses, error) = run_on_a_full_disk(&config, &[(FULL_FROM, 5), (FULL_TO, 20)]);
     assert_eq!(error, None);
     let told = events.iter().find_map(|event| match event {
         RunEvent::Log { message } if message.contains("could not be written") => Some(message),
@@ -337,9 +357,6 @@ fn a_full_disk_lets_the_run_go_on_and_the_next_save_tries_again() {
     assert!(told.contains("goes on from memory"), "{told}");
     assert!(checkpoints(&events).len() < 20, "some saves failed");
     assert_eq!(checkpoints(&events).last(), Some(&40));
-    let mut losses = Vec::new();
-    steps(&events, &mut losses);
-    let losses: Vec<f64> = losses.into_iter().map(|(_, loss)| loss).collect();
     assert_eq!(losses, whole.losses());
     let last = |files: &[(String, Vec<u8>)]| {
         let wanted =
@@ -357,7 +374,7 @@ fn a_disk_that_stays_full_fails_the_run_clearly_and_leaves_the_last_checkpoint()
     config.train.max_steps = 40;
     config.train.save_steps = 2;
     config.train.output += "-full";
-    let (events, error) = run_on_a_full_disk(&config, &[(FULL_FROM, 5)]);
+    let (events, _, error) = run_on_a_full_disk(&config, &[(FULL_FROM, 5)]);
     let error = error.expect("it fails");
     let kept = *checkpoints(&events).last().unwrap();
     assert!(error.starts_with("io "), "{error}");
