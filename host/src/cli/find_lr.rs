@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 use engine::{LrSearch, StopFlag, find_lr};
 
-use super::{run_file, usage_error};
+use super::{run_file, train::exit_code, usage_error};
 use crate::config::Config;
 use crate::jobs::shutdown;
 
@@ -63,6 +63,10 @@ pub(crate) fn run(args: &FindLrArgs, _config: &Config) -> anyhow::Result<ExitCod
             "step {:>4}  rate {:.2e}  loss {:.4}  smoothed {:.4}",
             point.step, point.learning_rate, point.loss, point.smoothed_loss
         );
+    })
+    .map_err(|error| match exit_code(&error) {
+        2 => usage_error(error.to_string()),
+        _ => error.into(),
     })?;
     if args.json {
         println!("{}", serde_json::to_string(&found)?);

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &TrainArgs, _config: &Config) -> anyhow::Result<ExitCode
 }
 
 /// Faults of what the user gave are 2, all others 1.
-fn exit_code(error: &engine::Error) -> u8 {
+pub(super) fn exit_code(error: &engine::Error) -> u8 {
     use engine::Error;
     match error {
         Error::Fields(_) | Error::File { .. } | Error::Input(_) | Error::NoSupervisedToken(_) => 2,
