@@ -56,7 +56,7 @@ impl Cache {
         }
         let x = last.expect("there is always a token to take in");
         let row = x.narrow(0, x.dims()[0] - 1, 1)?;
-        let mut logits = head(decoder, &row)?;
+        let mut logits = head(decoder, &row, adapter)?;
         Ok(logits.swap_remove(0))
     }
 
@@ -70,14 +70,14 @@ impl Cache {
     ) -> Result<Vec<Vec<f32>>> {
         let tokens: Vec<&[u32]> = tokens.chunks(1).collect();
         let x = forward(decoder, caches, &tokens, adapter)?;
-        head(decoder, &x)
+        head(decoder, &x, adapter)
     }
 }
 
 /// Logits of rows of the last layer's output: [N, H] to N times [V].
-fn head(decoder: &Decoder, x: &Tensor) -> Result<Vec<Vec<f32>>> {
+fn head(decoder: &Decoder, x: &Tensor, adapter: bool) -> Result<Vec<Vec<f32>>> {
     let logits = ops::unwritten_tensor(&[x.dims()[0], decoder.description.vocab])?;
-    decoder.head_logits(&decoder.norm.forward(x)?, &logits)?;
+    decoder.head_logits(&decoder.norm.forward(x)?, &logits, adapter)?;
     Ok(logits.to_vec2()?)
 }
 
@@ -112,7 +112,7 @@ fn forward(
         pass,
     };
     let ids = Tensor::from_vec(tokens.concat(), new, &Device::Cpu)?;
-    let mut x = decoder.embed(&ids, &Tensor::from_vec(places, new, &Device::Cpu)?)?;
+    let mut x = decoder.embed(&ids, &Tensor::from_vec(places, new, &Device::Cpu)?, adapter)?;
     for (layer, block) in decoder.blocks.iter().enumerate() {
         let attention = &block.attention;
         let qkv = attention.project(&x, &setting)?.qkv;

@@ -16,6 +16,8 @@ pub(crate) struct Settings {
     pub(crate) target_modules: TargetModules,
     pub(crate) use_rslora: bool,
     pub(crate) use_dora: bool,
+    /// Modules that are trained and saved whole.
+    pub(crate) modules_to_save: Vec<String>,
     pub(crate) rank_pattern: BTreeMap<String, u32>,
     pub(crate) alpha_pattern: BTreeMap<String, f64>,
     pub(crate) layers_to_transform: Vec<u32>,
@@ -32,6 +34,7 @@ impl Settings {
             target_modules: lora.target_modules.clone(),
             use_rslora: lora.use_rslora,
             use_dora: lora.use_dora,
+            modules_to_save: lora.modules_to_save.clone(),
             rank_pattern: lora.rank_pattern.clone(),
             alpha_pattern: lora.alpha_pattern.clone(),
             layers_to_transform: lora.layers_to_transform.clone(),
@@ -121,6 +124,11 @@ impl Settings {
             target_modules,
             use_rslora: table.get("use_rslora").is_some_and(truthy),
             use_dora: table.get("use_dora").is_some_and(truthy),
+            modules_to_save: match table.get("modules_to_save") {
+                None | Some(Value::Null) => Vec::new(),
+                Some(list) => serde_json::from_value(list.clone())
+                    .map_err(|_| format!("modules_to_save must be a list of words, not {list}"))?,
+            },
             rank_pattern: pattern("rank_pattern")?
                 .into_iter()
                 .map(|(key, rank)| (key, rank as u32))
@@ -178,7 +186,7 @@ impl Settings {
             "layers_to_transform": (!self.layers_to_transform.is_empty()).then_some(&self.layers_to_transform),
             "lora_alpha": whole(self.lora_alpha),
             "lora_dropout": self.lora_dropout,
-            "modules_to_save": null,
+            "modules_to_save": (!self.modules_to_save.is_empty()).then_some(&self.modules_to_save),
             "peft_type": "LORA",
             "r": self.r,
             "rank_pattern": self.rank_pattern,
@@ -207,7 +215,7 @@ const UNSUPPORTED: &[&str] = &[
     "lora_bias",
     "fan_in_fan_out",
     "exclude_modules",
-    "modules_to_save",
+    "ensure_weight_tying",
     "layer_replication",
     "target_parameters",
     "trainable_token_indices",

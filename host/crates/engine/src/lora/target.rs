@@ -107,6 +107,7 @@ mod tests {
             target_modules: targets,
             use_rslora: false,
             use_dora: false,
+            modules_to_save: Vec::new(),
             rank_pattern: [("1.self_attn.q_proj".to_owned(), 4)].into(),
             alpha_pattern: [("up_.*".to_owned(), 2.0)].into(),
             layers_to_transform: layers,

@@ -17,6 +17,10 @@ pub(crate) struct Decoder {
     pub(crate) norm: Norm,
     /// [V, H]; `None` where the head is the embedding.
     pub(crate) head: Option<Matrix>,
+    /// An adapter's own copy of the embedding, where it trains it whole (PEFT's `modules_to_save`).
+    pub(crate) saved_embedding: Option<Matrix>,
+    /// As [`Self::saved_embedding`], of the head.
+    pub(crate) saved_head: Option<Matrix>,
     /// Noise on the embeddings of a training pass (NEFTune, arXiv 2310.05914); 0 for none.
     pub(crate) neftune_noise_alpha: f64,
 }
@@ -126,9 +130,21 @@ impl Decoder {
             .collect()
     }
 
+    /// The embedding of a pass with or without the adapter: [V, H].
+    fn embedding_in_use(&self, adapter: bool) -> &Matrix {
+        let saved = self.saved_embedding.as_ref().filter(|_| adapter);
+        saved.unwrap_or(&self.embedding)
+    }
+
+    /// The head of a pass with or without the adapter: [V, H].
+    fn head_in_use(&self, adapter: bool) -> &Matrix {
+        let saved = self.saved_head.as_ref().filter(|_| adapter);
+        saved.unwrap_or_else(|| self.head_weight())
+    }
+
     /// What the first layer is given for these tokens: [T, H].
-    pub(crate) fn embed(&self, ids: &Tensor, positions: &Tensor) -> Result<Tensor> {
-        let x = self.embedding.gather(ids)?;
+    pub(crate) fn embed(&self, ids: &Tensor, positions: &Tensor, adapter: bool) -> Result<Tensor> {
+        let x = self.embedding_in_use(adapter).gather(ids)?;
         ops::scale(&x, self.description.embedding_scale)?;
         if let Some(table) = &self.positions {
             ops::add(&x, &table.gather(positions)?)?;
@@ -137,9 +153,14 @@ impl Decoder {
     }
 
     /// Logits of rows behind the final norm, into `logits` [N, V].
-    pub(crate) fn head_logits(&self, normed: &Tensor, logits: &Tensor) -> Result<()> {
+    pub(crate) fn head_logits(
+        &self,
+        normed: &Tensor,
+        logits: &Tensor,
+        adapter: bool,
+    ) -> Result<()> {
         let d = &self.description;
-        self.head_weight()
+        self.head_in_use(adapter)
             .product(logits, normed, d.logits_scale, 0.0)?;
         match d.logits_cap {
             Some(cap) => Ok(ops::soft_cap(logits, cap)?),
@@ -162,7 +183,7 @@ impl Decoder {
             positions: &batch.positions,
             pass,
         };
-        let mut x = self.embed(&batch.ids, &batch.positions)?;
+        let mut x = self.embed(&batch.ids, &batch.positions, pass.adapter)?;
         for block in &self.blocks {
             x = block.forward(x, &setting)?.0;
         }
@@ -179,7 +200,7 @@ impl Decoder {
             },
         )?;
         let logits = ops::unwritten_tensor(&[batch.tokens, self.description.vocab])?;
-        self.head_logits(&self.norm.forward(&x)?, &logits)?;
+        self.head_logits(&self.norm.forward(&x)?, &logits, adapter)?;
         Ok(logits)
     }
 
@@ -193,7 +214,7 @@ impl Decoder {
             },
         )?;
         let normed = self.norm.forward(&ops::gather(&x, &batch.rows)?)?;
-        self.head_losses(&normed, &batch.targets)
+        self.head_losses(&normed, &batch.targets, adapter)
     }
 
     /// Sum of the losses of a batch's supervised tokens; adds `scale` times its gradient to all that trains.
@@ -232,7 +253,7 @@ impl Decoder {
         };
         let lowest = self.lowest_trainable();
 
-        let mut x = self.embed(&batch.ids, &batch.positions)?;
+        let mut x = self.embed(&batch.ids, &batch.positions, pass.adapter)?;
         if let Some(seed) = dropout.filter(|_| self.neftune_noise_alpha > 0.0) {
             ops::add_noise(&x, &batch.spans, self.neftune_noise_alpha, seed)?;
         }
@@ -262,13 +283,13 @@ impl Decoder {
             let keep = saved
                 .pop()
                 .expect("one for each layer from the lowest that trains");
-            let below = index > lowest || self.embedding.grad().is_some();
+            let below = index > lowest || self.embedding_in_use(true).grad().is_some();
             block.backward(&dx, keep, &setting, below)?;
         }
         if let Some(grad) = self.positions.as_ref().and_then(Matrix::grad) {
             ops::scatter_add(grad, &batch.positions, &dx)?;
         }
-        if let Some(grad) = self.embedding.grad() {
+        if let Some(grad) = self.embedding_in_use(true).grad() {
             ops::scale(&dx, self.description.embedding_scale)?;
             ops::scatter_add(grad, &batch.ids, &dx)?;
         }
@@ -280,6 +301,7 @@ impl Decoder {
         &self,
         normed: &Tensor,
         targets: &Tensor,
+        adapter: bool,
         visit: &mut dyn FnMut(HeadChunk<'_>) -> Result<()>,
     ) -> Result<()> {
         let rows = normed.dims()[0];
@@ -290,7 +312,7 @@ impl Decoder {
             let len = chunk.min(rows - from);
             let (normed, targets) = (normed.narrow(0, from, len)?, targets.narrow(0, from, len)?);
             let logits = buffer.narrow(0, 0, len)?;
-            self.head_logits(&normed, &logits)?;
+            self.head_logits(&normed, &logits, adapter)?;
             visit(HeadChunk {
                 from,
                 normed,
@@ -302,9 +324,14 @@ impl Decoder {
     }
 
     /// Losses of rows behind the final norm.
-    fn head_losses(&self, normed: &Tensor, targets: &Tensor) -> Result<Vec<TokenLoss>> {
+    fn head_losses(
+        &self,
+        normed: &Tensor,
+        targets: &Tensor,
+        adapter: bool,
+    ) -> Result<Vec<TokenLoss>> {
         let mut losses = Vec::with_capacity(normed.dims()[0]);
-        self.head_chunks(normed, targets, &mut |chunk| {
+        self.head_chunks(normed, targets, adapter, &mut |chunk| {
             let statistics = ops::cross_entropy(chunk.logits, &chunk.targets)?.to_vec2::<f32>()?;
             let likeliest = ops::is_largest(chunk.logits, &chunk.targets)?.to_vec1::<f32>()?;
             losses.extend(
@@ -329,17 +356,17 @@ impl Decoder {
         d_normed: &Tensor,
         weigh: &mut Weigh<'_>,
     ) -> Result<f64> {
-        let (d, head) = (&self.description, self.head_weight());
+        let (d, head) = (&self.description, self.head_in_use(true));
         // Weights by losses need all losses first; the logits are computed again rather than kept.
         let weights = match weigh {
             Weigh::Evenly(scale) => vec![*scale; normed.dims()[0]],
             Weigh::ByLosses(weigh) => {
-                let losses = self.head_losses(normed, targets)?;
+                let losses = self.head_losses(normed, targets, true)?;
                 weigh(&losses.iter().map(|token| token.loss).collect::<Vec<_>>())?
             }
         };
         let mut loss = 0f64;
-        self.head_chunks(normed, targets, &mut |chunk| {
+        self.head_chunks(normed, targets, true, &mut |chunk| {
             let statistics = ops::cross_entropy(chunk.logits, &chunk.targets)?;
             let losses = statistics.to_vec2::<f32>()?;
             loss += losses.iter().map(|row| f64::from(row[0])).sum::<f64>();
@@ -366,7 +393,7 @@ impl Decoder {
 
     /// Index of the lowest layer that holds something that trains: below it no gradient is needed.
     fn lowest_trainable(&self) -> usize {
-        if self.embedding.grad().is_some() {
+        if self.embedding_in_use(true).grad().is_some() {
             return 0;
         }
         let trains = |block: &Block| {
@@ -406,11 +433,17 @@ impl Decoder {
         all
     }
 
-    /// The tensors of every adapter.
+    /// The tensors of every adapter, then those that it saves whole.
     pub(crate) fn adapter_parameters(&self) -> Vec<&Parameter> {
         self.linears()
             .filter_map(|linear| linear.lora.as_ref())
             .flat_map(|lora| lora.parameters())
+            .chain(
+                [&self.saved_embedding, &self.saved_head]
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Matrix::parameter),
+            )
             .collect()
     }
 

@@ -167,6 +167,8 @@ impl Reader {
             blocks,
             norm,
             head,
+            saved_embedding: None,
+            saved_head: None,
             neftune_noise_alpha: 0.0,
         })
     }

@@ -57,7 +57,7 @@ impl Optimizer {
 
     /// One update of all parameters at learning rate `rate`, with their gradients times `clip`.
     ///
-    /// Decay spares vectors (norms and biases), as Transformers' Trainer does; every LoRA tensor is a matrix. With
+    /// Decay spares norms and biases, as Transformers' Trainer does, but not DoRA's magnitudes. With
     /// LoRA+ (arXiv 2402.12354) B and vectors go at `loraplus_lr_ratio` times the rate, as in PEFT's
     /// `create_loraplus_optimizer`.
     pub(crate) fn step(&mut self, parameters: &[&Parameter], rate: f64, clip: f32) -> Result<()> {
@@ -68,6 +68,7 @@ impl Optimizer {
             };
             let vector = parameter.value.rank() < 2;
             let fast = vector || parameter.name.contains("lora_B");
+            let spared = vector && !parameter.name.ends_with("lora_magnitude_vector");
             let now = Now {
                 step: self.step,
                 rate: if fast {
@@ -76,7 +77,7 @@ impl Optimizer {
                     rate
                 },
                 clip,
-                decay: if vector { 0.0 } else { self.weight_decay },
+                decay: if spared { 0.0 } else { self.weight_decay },
             };
             self.rule.update(&now, &parameter.value, grad, state)?;
         }

@@ -29,11 +29,6 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "this build runs on the CPU only; set it to cpu or auto",
     );
     refuse(
-        !lora.modules_to_save.is_empty(),
-        "lora.modules_to_save",
-        "is not supported yet; leave it out",
-    );
-    refuse(
         matches!(&lora.init_lora_weights, InitLoraWeights::Named(name) if name != "gaussian"),
         "lora.init_lora_weights",
         "only true, false and \"gaussian\" are supported yet",

@@ -253,6 +253,17 @@ fn tokens_beyond_the_vocabulary_and_samples_beyond_the_positions_are_refused() {
 }
 
 #[test]
+fn a_module_that_cannot_be_saved_whole_is_refused_and_those_that_can_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config("qwen2", folder.path(), &random_rows(2, 20, 1));
+    config.lora.modules_to_save = vec!["q_proj".into()];
+    let message = train(&config).error();
+    for word in ["lora.modules_to_save", "q_proj", "embed_tokens", "lm_head"] {
+        assert!(message.contains(word), "{message}");
+    }
+}
+
+#[test]
 fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
     let base = || {
         let mut config = RunConfig::default();
@@ -271,9 +282,6 @@ fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
         ("data.packing", |c| c.data.packing = true),
         ("data.streaming", |c| c.data.streaming = true),
         ("data.format", |c| c.data.format = DataFormat::Fim),
-        ("lora.modules_to_save", |c| {
-            c.lora.modules_to_save = vec!["lm_head".into()]
-        }),
         ("lora.init_lora_weights", |c| {
             c.lora.init_lora_weights = domain::InitLoraWeights::Named("pissa".into());
         }),
