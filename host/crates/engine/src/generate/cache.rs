@@ -68,6 +68,15 @@ impl Cache {
         tokens: &[u32],
         adapter: bool,
     ) -> Result<Vec<Vec<f32>>> {
+        let rotaries = &decoder.description.rotaries;
+        if caches.len() > 1 && rotaries.iter().any(|rotary| rotary.changes_with_length()) {
+            // Each text has angles of its own: together they would get the longest one's.
+            return caches
+                .iter_mut()
+                .zip(tokens)
+                .map(|(cache, token)| cache.read(decoder, &[*token], adapter))
+                .collect();
+        }
         let tokens: Vec<&[u32]> = tokens.chunks(1).collect();
         let x = forward(decoder, caches, &tokens, adapter)?;
         head(decoder, &x, adapter)
@@ -211,6 +220,56 @@ mod tests {
                 check(70, &ids[67..70]);
                 for at in 70..100 {
                     check(at + 1, &ids[at..=at]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn texts_of_different_lengths_get_together_what_each_gets_alone() {
+        let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures/goldens");
+        let folder = tempfile::tempdir().unwrap();
+        let stretched = folder.path().join("dynamic");
+        std::fs::create_dir(&stretched).unwrap();
+        let source = goldens.join("llama-tied/model");
+        std::fs::copy(
+            source.join("model.safetensors"),
+            stretched.join("model.safetensors"),
+        )
+        .unwrap();
+        let text = std::fs::read_to_string(source.join("config.json")).unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        config["max_position_embeddings"] = 20.into();
+        config["rope_scaling"] = serde_json::json!({ "rope_type": "dynamic", "factor": 4.0 });
+        std::fs::write(stretched.join("config.json"), config.to_string()).unwrap();
+        // Windows of 16 keys, and angles that change beyond 20 positions.
+        for model in [goldens.join("gemma2/model"), stretched] {
+            let decoder = Decoder::load(&model, Loading::frozen(DType::F32)).unwrap();
+            let prompts: Vec<Vec<u32>> = [5, 30, 17]
+                .map(|len| (0..len).map(|i| (i * 37 + 11) % 320).collect())
+                .into();
+            let read = || -> Vec<Cache> {
+                let read = |prompt: &Vec<u32>| {
+                    let mut cache = Cache::new(&decoder, 60).unwrap();
+                    cache.read(&decoder, prompt, false).unwrap();
+                    cache
+                };
+                prompts.iter().map(read).collect()
+            };
+            let (mut alone, mut together) = (read(), read());
+            for token in 0..20 {
+                let tokens = [token, token + 40, token + 80];
+                let mut all: Vec<&mut Cache> = together.iter_mut().collect();
+                let got = Cache::step(&decoder, &mut all, &tokens, false).unwrap();
+                for ((cache, token), got) in alone.iter_mut().zip(tokens).zip(got) {
+                    let expected = cache.read(&decoder, &[token], false).unwrap();
+                    for (got, expected) in got.iter().zip(expected) {
+                        assert!(
+                            (got - expected).abs() < 1e-4,
+                            "{}: {got}, {expected}",
+                            model.display()
+                        );
+                    }
                 }
             }
         }

@@ -206,6 +206,15 @@ impl Rotary {
         }
     }
 
+    /// Whether the angles hang on the length of the longest sequence of a forward, so that texts of different lengths
+    /// cannot share a table.
+    pub(crate) fn changes_with_length(&self) -> bool {
+        matches!(
+            self.scaling,
+            Scaling::Dynamic { .. } | Scaling::LongRope { .. }
+        )
+    }
+
     /// Angle per position of every turned pair of dimensions, in a forward whose longest sequence has `len` tokens.
     pub(crate) fn frequencies(&self, len: usize) -> Vec<f32> {
         let dim = self.dim as f64;
