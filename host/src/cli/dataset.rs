@@ -1,4 +1,4 @@
-//! `codetune dataset`: what is in a dataset.
+//! `codetune dataset`: what is in a dataset, and any dataset as JSON lines.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,8 +6,9 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use domain::DataConfig;
-use engine::data::{Inspection, LengthBin, inspect};
+use domain::{DataConfig, DataFormat, Overflow};
+use engine::data::{Inspection, LengthBin, import, inspect};
+use engine::hub::{HubEvent, RepoKind, fetch};
 
 use super::usage_error;
 use crate::config::Config;
@@ -24,37 +25,146 @@ pub(crate) struct DatasetArgs {
 enum Command {
     /// Say which format, columns and lengths a dataset has
     Inspect(InspectArgs),
+    /// Write any dataset as JSON lines, under our names of the columns
+    Import(ImportArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  codetune dataset inspect data.jsonl --model DIR --json")]
 struct InspectArgs {
-    /// A .jsonl or .json file, a text file, or a folder of them
+    /// A file (.jsonl, .json, .csv, .tsv, .parquet, .arrow, .feather, text; .gz and .zst) or a folder
     path: PathBuf,
+    /// Shape of a row, where the columns do not tell it: text, fim, source-tree, …
+    #[arg(long, default_value = "auto", value_parser = format)]
+    format: DataFormat,
+    /// Which dataset of a LLaMA-Factory dataset_info.json
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
     /// A model folder: counts tokens and labels with its tokenizer
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Tokens after which a row is cut, for the count of rows that would be
     #[arg(long, default_value_t = DataConfig::default().max_seq_length, requires = "model")]
     max_seq_length: u32,
+    /// Count the rows that packing fills too
+    #[arg(long, requires = "model")]
+    packing: bool,
+    /// Make further sequences of what is behind the maximum
+    #[arg(long, requires = "model")]
+    split: bool,
+    /// Seed of fill-in-the-middle samples
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  codetune dataset import data.parquet --output data.jsonl\n  \
+    codetune dataset import --repo org/name --revision main --output data.jsonl"
+)]
+struct ImportArgs {
+    /// A file or folder, as for `dataset inspect`
+    #[arg(required_unless_present = "repo", conflicts_with = "repo")]
+    path: Option<PathBuf>,
+    /// A dataset repository on the hub
+    #[arg(long, value_name = "ORG/NAME")]
+    repo: Option<String>,
+    /// Branch, tag or commit of the repository
+    #[arg(long, requires = "repo")]
+    revision: Option<String>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Shape of a row, where the columns do not tell it
+    #[arg(long, default_value = "auto", value_parser = format)]
+    format: DataFormat,
+    /// Which dataset of a LLaMA-Factory dataset_info.json
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// A column under another name: prompt=question
+    #[arg(long = "column", value_name = "OURS=THEIRS")]
+    columns: Vec<String>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+fn format(text: &str) -> Result<DataFormat, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
 /// Runs a subcommand.
-pub(crate) fn run(args: &DatasetArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &DatasetArgs, config: &Config) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Inspect(args) => inspect_path(args),
+        Command::Import(args) => import_rows(args, config),
     }
+}
+
+fn import_rows(args: &ImportArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let wrong = |error: engine::Error| usage_error(error.to_string());
+    let mut data = DataConfig {
+        format: args.format,
+        dataset: args.dataset.clone(),
+        ..DataConfig::default()
+    };
+    for column in &args.columns {
+        let (ours, theirs) = column
+            .split_once('=')
+            .ok_or_else(|| usage_error(format!("--column {column}: must be OURS=THEIRS")))?;
+        data.columns.insert(ours.to_owned(), theirs.to_owned());
+    }
+    let source = match (&args.path, &args.repo) {
+        (Some(path), _) => path.clone(),
+        (None, repo) => {
+            let repo = repo.as_deref().unwrap_or_default();
+            let settings = config.hub.settings();
+            let revision = args.revision.as_deref();
+            let listen = &mut |event| {
+                if let HubEvent::Note(note) = event {
+                    tracing::info!("{note}");
+                }
+            };
+            fetch(&settings, RepoKind::Dataset, repo, revision, listen)
+                .map_err(wrong)?
+                .folder
+        }
+    };
+    data.path = Some(source.display().to_string());
+    let found = import(&data, &args.output).map_err(wrong)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&found)?);
+    } else {
+        println!(
+            "{}: {} rows of {} files",
+            args.output.display(),
+            found.rows,
+            found.files
+        );
+        for note in &found.notes {
+            println!("  {note}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn inspect_path(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let config = DataConfig {
         max_seq_length: args.max_seq_length,
+        format: args.format,
+        dataset: args.dataset.clone(),
+        packing: args.packing,
+        overflow: if args.split {
+            Overflow::Split
+        } else {
+            Overflow::Cut
+        },
         ..DataConfig::default()
     };
-    let found = inspect(&args.path, &config, args.model.as_deref())
+    let found = inspect(&args.path, &config, args.model.as_deref(), args.seed)
         .map_err(|error| usage_error(error.to_string()))?;
     if args.json {
         println!("{}", serde_json::to_string(&found)?);
@@ -71,7 +181,10 @@ fn print(path: &Path, found: &Inspection) {
     if let Some(problem) = &found.problem {
         println!("  problem     {problem}");
     }
-    println!("  rows        {}", found.rows);
+    println!("  rows        {} in {} files", found.rows, found.files);
+    for note in &found.notes {
+        println!("  note        {note}");
+    }
     for (column, filled) in &found.columns {
         println!("  column      {column} ({filled} filled)");
     }
@@ -90,6 +203,12 @@ fn print(path: &Path, found: &Inspection) {
         "  dropped     {} empty, {} without a label",
         tokens.dropped_empty, tokens.dropped_unsupervised
     );
+    if tokens.split > 0 {
+        println!("  split       {} rows into several sequences", tokens.split);
+    }
+    if let Some(rows) = tokens.packed_rows {
+        println!("  packed      into {rows} rows");
+    }
     println!("  duplicates  {}", tokens.duplicates);
     println!("  lengths");
     let most = tokens.lengths.iter().map(|bin| bin.rows).max().unwrap_or(1);

@@ -32,13 +32,14 @@ pub(crate) struct MaskArgs {
 }
 
 /// Prints each token of the first rows and whether it is trained on.
-pub(crate) fn run(args: &MaskArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &MaskArgs, settings: &Config) -> anyhow::Result<ExitCode> {
     let config =
         run_file::read(&args.run, &args.set).map_err(|error| usage_error(error.to_string()))?;
-    let model = config.model.path.as_deref().ok_or_else(|| {
-        usage_error("model.path: is required here: the folder that holds the tokenizer")
-    })?;
-    let rows = preview(&config.data, Path::new(model), args.rows)
+    let config =
+        run_file::local(&config, &settings.hub).map_err(|error| usage_error(error.to_string()))?;
+    let model = config.model.path.as_deref().unwrap_or_default();
+    let seed = config.train.seed;
+    let rows = preview(&config.data, Path::new(model), args.rows, seed)
         .map_err(|error| usage_error(error.to_string()))?;
     let mut out = io::stdout().lock();
     for row in &rows {
@@ -55,6 +56,9 @@ fn shown(row: &PreviewRow, colour: bool) -> String {
     let mut text = row.file.to_string();
     if let Some(place) = &row.place {
         text += &format!(", {place}");
+    }
+    if let Some(packed) = row.packed_row {
+        text += &format!(" (packed into row {packed})");
     }
     text += &format!(": {} tokens, {} trained", row.length, row.trained);
     if row.full_length > row.length {

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use domain::{FieldErrors, RunConfig};
+use engine::hub::HubEvent;
+
+use crate::config::HubConfig;
 
 /// What is wrong with a RUN.toml, named with its file.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +13,14 @@ use domain::{FieldErrors, RunConfig};
 pub(crate) struct RunFileError {
     path: PathBuf,
     message: String,
+}
+
+/// The config with folders in place of hub repositories, which are fetched where the cache does not hold them.
+pub(crate) fn local(config: &RunConfig, hub: &HubConfig) -> engine::Result<RunConfig> {
+    engine::hub::local(config, &hub.settings(), &mut |event| match event {
+        HubEvent::Note(note) => tracing::info!("{note}"),
+        HubEvent::Progress { file, done, total } => tracing::debug!(file, done, total, "fetching"),
+    })
 }
 
 /// Reads and validates a RUN.toml with its overrides, also against what the engine can do.

@@ -35,6 +35,19 @@ impl HubConfig {
     }
 }
 
+impl HubConfig {
+    /// The same for the engine, which does not read the environment.
+    pub fn settings(&self) -> engine::hub::HubSettings {
+        engine::hub::HubSettings {
+            cache: self.cache.clone(),
+            endpoint: self.endpoint.clone(),
+            token: self.token.clone(),
+            offline: self.offline,
+            retries: 3,
+        }
+    }
+}
+
 impl std::fmt::Debug for HubConfig {
     /// Leaves the token out: settings are logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use domain::{FinishReason, RunConfig, RunEvent, RunId, RunStatus};
+use engine::hub::HubEvent;
 use engine::{StopFlag, TrainOptions};
 use store::{AdapterKind, Claim, NewAdapter, Signal, Store};
 
@@ -86,25 +87,29 @@ pub(super) fn train(
         }
         let (done, ended) = mpsc::channel::<()>();
         let run_config = &run_config;
+        let hub = config.hub.settings();
         let stop = &stop;
         let events = recorded.clone();
         let trainer = scope.spawn(move || {
             let finished = Mutex::new(None);
-            let result = engine::train(
-                run_config,
-                &TrainOptions {
-                    run: id.to_string(),
-                    resume,
-                    ..TrainOptions::default()
-                },
-                stop,
-                &mut |event| match event {
+            let fetched = engine::hub::local(run_config, &hub, &mut |event| {
+                if let HubEvent::Note(message) = event {
+                    events.send(RunEvent::Log { message });
+                }
+            });
+            let options = TrainOptions {
+                run: id.to_string(),
+                resume,
+                ..TrainOptions::default()
+            };
+            let result = fetched.and_then(|run_config| {
+                engine::train(&run_config, &options, stop, &mut |event| match event {
                     RunEvent::Finished { .. } => {
                         *finished.lock().expect("no holder panics") = Some(event);
                     }
                     event => events.send(event),
-                },
-            );
+                })
+            });
             // The watcher wakes up when this end of the channel is gone, also after a panic.
             drop(done);
             Trained {

@@ -191,7 +191,7 @@ fn look_into(
     config: &mut DataConfig,
     model: Option<&Path>,
 ) -> engine::Result<()> {
-    let inspection = engine::data::inspect(path, config, model)?;
+    let inspection = engine::data::inspect(path, config, model, 0)?;
     if let Some(report) = &inspection.tokens {
         let most = report.lengths.iter().map(|bin| bin.rows).max().unwrap_or(1);
         chosen.bins = report
@@ -209,7 +209,7 @@ fn look_into(
     if let (Some(model), true) = (model, can_preview) {
         config.path = Some(path.display().to_string());
         config.eval_path = None;
-        chosen.preview = engine::data::preview(config, model, PREVIEW_ROWS)?;
+        chosen.preview = engine::data::preview(config, model, PREVIEW_ROWS, 0)?;
         for row in &mut chosen.preview {
             row.tokens.truncate(PREVIEW_TOKENS);
         }

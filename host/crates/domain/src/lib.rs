@@ -19,7 +19,8 @@ pub use plugin::{
 };
 pub use run::{RunId, RunStatus};
 pub use run_config::{
-    DataConfig, DataFormat, FIELDS, Field, FieldKind, FimMode, InitLoraWeights, LoraConfig,
-    LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, ModelConfig, ModelDtype, Optim,
-    PluginStage, PluginUse, Quantize, RunConfig, TargetModules, TrainConfig, TrainOn,
+    DataConfig, DataFormat, Documents, FIELDS, Field, FieldKind, FimLoss, FimMode, FimSpan,
+    InitLoraWeights, LoraConfig, LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, ModelConfig,
+    ModelDtype, Optim, Overflow, PluginStage, PluginUse, Quantize, RunConfig, TargetModules,
+    TrainConfig, TrainOn,
 };

@@ -79,7 +79,7 @@ pub fn tokenizer(bytes: &[u8]) {
 /// Reads rows of a JSONL dataset.
 pub fn jsonl(bytes: &[u8]) {
     in_folder("rows.jsonl", bytes, |folder| {
-        let _ = data::inspect(&folder.join("rows.jsonl"), &DataConfig::default(), None);
+        let _ = data::inspect(&folder.join("rows.jsonl"), &DataConfig::default(), None, 0);
     });
 }
 

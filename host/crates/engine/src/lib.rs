@@ -17,6 +17,7 @@ mod files;
 pub mod fuzzing;
 pub mod generate;
 mod gguf;
+pub mod hub;
 mod lora;
 mod memory;
 mod model;

@@ -36,7 +36,7 @@ pub(crate) struct TrainArgs {
 }
 
 /// Trains, and tells of it as it goes: exit code 2 for a config or data that cannot be used, 1 for a fault.
-pub(crate) fn run(args: &TrainArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let mut output: Box<dyn Listener> = if args.json {
         Box::new(Lines)
     } else {
@@ -45,6 +45,12 @@ pub(crate) fn run(args: &TrainArgs, _config: &Config) -> anyhow::Result<ExitCode
     let run_config = match run_file::read(&args.run, &args.set) {
         Ok(run_config) => run_config,
         Err(error) => return Ok(output.fail(2, "bad_config", &error.to_string())),
+    };
+    let run_config = match run_file::local(&run_config, &config.hub) {
+        Ok(run_config) => run_config,
+        Err(error) => {
+            return Ok(output.fail(exit_code(&error), error.code(), &error.to_string()));
+        }
     };
     let stop = StopFlag::new();
     shutdown::on_signals({

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// `[data]`: what the model learns from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,6 +12,12 @@ pub struct DataConfig {
     /// A dataset repository on the hub.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repo: Option<String>,
+    /// Branch, tag or commit of `repo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Which dataset of a LLaMA-Factory `dataset_info.json` in `path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
     /// Shape of a row.
     pub format: DataFormat,
     /// Our column name to the file's: `{ prompt = "question" }`.
@@ -22,6 +28,8 @@ pub struct DataConfig {
     pub chat_template: Option<String>,
     /// Tokens after which a sequence is cut.
     pub max_seq_length: u32,
+    /// What becomes of the tokens behind `max_seq_length`.
+    pub overflow: Overflow,
     /// Put several short sequences into one row, each attending to itself only.
     pub packing: bool,
     /// Which tokens carry a label.
@@ -35,10 +43,26 @@ pub struct DataConfig {
     pub shuffle: bool,
     /// Read while training instead of before it.
     pub streaming: bool,
+    /// Rows that are in memory, shuffled and packed together, while streaming.
+    pub shuffle_buffer: u32,
     /// Share of documents that become fill-in-the-middle samples.
     pub fim_rate: f64,
     /// Order of a fill-in-the-middle sample.
     pub fim_mode: FimMode,
+    /// Where a fill-in-the-middle sample may be cut.
+    pub fim_span: FimSpan,
+    /// Which tokens of a fill-in-the-middle sample carry a label.
+    pub fim_loss: FimLoss,
+    /// What one document of a source tree is.
+    pub documents: Documents,
+    /// Languages of a source tree that are taken; all known ones where empty.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    pub languages: Vec<String>,
+    /// Larger files of a source tree are passed over; bytes.
+    pub max_file_bytes: u64,
 }
 
 impl Default for DataConfig {
@@ -46,20 +70,45 @@ impl Default for DataConfig {
         Self {
             path: None,
             repo: None,
+            revision: None,
+            dataset: None,
             format: DataFormat::Auto,
             columns: BTreeMap::new(),
             chat_template: None,
             max_seq_length: 1024,
+            overflow: Overflow::Cut,
             packing: false,
             train_on: TrainOn::Completion,
             eval_path: None,
             eval_split: 0.0,
             shuffle: true,
             streaming: false,
+            shuffle_buffer: 10_000,
             fim_rate: 0.5,
             fim_mode: FimMode::Both,
+            fim_span: FimSpan::Character,
+            fim_loss: FimLoss::All,
+            documents: Documents::File,
+            languages: Vec::new(),
+            max_file_bytes: 1 << 20,
         }
     }
+}
+
+/// A list of words, or one word, which may hold several with commas between them.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "must be a word or a list of words")]
+    enum Words {
+        One(String),
+        Many(Vec<String>),
+    }
+    let words = match Words::deserialize(deserializer)? {
+        Words::One(text) => text.split(',').map(str::to_owned).collect(),
+        Words::Many(list) => list,
+    };
+    let trimmed = words.iter().map(|word| word.trim().to_owned());
+    Ok(trimmed.filter(|word| !word.is_empty()).collect())
 }
 
 /// Shape of a row of data.
@@ -78,6 +127,8 @@ pub enum DataFormat {
     Sharegpt,
     /// `{"messages": [{"role", "content"}]}`.
     Messages,
+    /// `{"segments": [{"label", "text"}]}`: Axolotl's `input_output`, without a template.
+    Segments,
     /// `{"prompt", "chosen", "rejected"}`.
     Preference,
     /// Documents of code, cut into prefix, middle and suffix.
@@ -110,4 +161,44 @@ pub enum FimMode {
     Psm,
     /// Suffix, prefix, middle.
     Spm,
+}
+
+/// What becomes of the tokens of a row that is longer than `max_seq_length`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overflow {
+    /// They are left out (TRL's packing strategy `bfd`).
+    Cut,
+    /// They become sequences of their own (TRL's `bfd_split`).
+    Split,
+}
+
+/// Where a fill-in-the-middle sample may be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FimSpan {
+    /// Between any two characters.
+    Character,
+    /// Between lines.
+    Line,
+}
+
+/// Which tokens of a fill-in-the-middle sample carry a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FimLoss {
+    /// Every token, as when such models are pretrained.
+    All,
+    /// The middle and the end of the document.
+    Middle,
+}
+
+/// What one document of a source tree is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Documents {
+    /// A file.
+    File,
+    /// A repository: its files behind one another, each under its path.
+    Repository,
 }

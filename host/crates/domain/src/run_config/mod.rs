@@ -10,7 +10,7 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
-pub use data::{DataConfig, DataFormat, FimMode, TrainOn};
+pub use data::{DataConfig, DataFormat, Documents, FimLoss, FimMode, FimSpan, Overflow, TrainOn};
 pub use fields::{FIELDS, Field, FieldKind};
 pub use lora::{InitLoraWeights, LoraConfig, TargetModules};
 pub use model::{ModelConfig, ModelDtype, Quantize};

@@ -70,6 +70,21 @@ impl RunConfig {
         if model.revision.is_some() && model.repo.is_none() {
             errors.push("model.revision", "is for model.repo only");
         }
+        if data.revision.is_some() && data.repo.is_none() {
+            errors.push("data.revision", "is for data.repo only");
+        }
+        if data.streaming && self.train.max_steps == 0 {
+            errors.push(
+                "data.streaming",
+                "needs train.max_steps: how many steps an epoch has is not known before its end",
+            );
+        }
+        if data.streaming && data.eval_split > 0.0 {
+            errors.push(
+                "data.eval_split",
+                "must be 0 with data.streaming: give held-out data as data.eval_path",
+            );
+        }
         let device = model.device.as_str();
         let numbered = device
             .strip_prefix("cuda:")

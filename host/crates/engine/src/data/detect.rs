@@ -4,7 +4,7 @@ use std::path::Path;
 
 use domain::{DataConfig, DataFormat, FieldErrors};
 
-use super::{format, read::Row, unsupported_format};
+use super::{format, read::Row};
 use crate::{Error, Result};
 
 /// Columns by which a format is known; the first that is there wins, so the more telling stand first.
@@ -12,6 +12,7 @@ const BY_COLUMNS: &[(DataFormat, &[&str])] = &[
     (DataFormat::Tokenized, &["input_ids"]),
     (DataFormat::Messages, &["messages"]),
     (DataFormat::Sharegpt, &["conversations"]),
+    (DataFormat::Segments, &["segments"]),
     (DataFormat::Preference, &["chosen", "rejected"]),
     (DataFormat::Completion, &["prompt", "completion"]),
     (DataFormat::Alpaca, &["instruction", "output"]),
@@ -19,23 +20,20 @@ const BY_COLUMNS: &[(DataFormat, &[&str])] = &[
 ];
 
 /// The format that is set, or that `auto` finds; checks `data.columns` against it.
-pub(super) fn format(config: &DataConfig, rows: &[Row], path: &Path) -> Result<DataFormat> {
+pub(super) fn format(config: &DataConfig, row: &Row, path: &Path) -> Result<DataFormat> {
     let format = match config.format {
-        DataFormat::Auto => by_columns(config, &rows[0]).ok_or_else(|| {
+        DataFormat::Auto => by_columns(config, row).ok_or_else(|| {
             Error::file(
                 path,
                 format!(
                     "its columns ({}) tell no format; set data.format, and data.columns where the names differ, \
                      for example {{ prompt = \"question\", completion = \"answer\" }}",
-                    columns(&rows[0])
+                    columns(row)
                 ),
             )
         })?,
         set => set,
     };
-    if let Some(message) = unsupported_format(format) {
-        return Err(Error::file(path, format!("its format {message}")));
-    }
     let known = format::columns(format);
     if let Some(other) = config
         .columns

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use domain::{DataConfig, DataFormat};
+use domain::{DataConfig, DataFormat, Overflow};
 
 use super::{
     IGNORED, Sample,
+    code::{self, Code},
+    fim::Fim,
     format::{self, Content},
     read::Row,
 };
@@ -17,10 +19,11 @@ pub(crate) struct Encoder {
     format: DataFormat,
     tokenizer: Option<Tokenizer>,
     template: Option<ChatTemplate>,
+    code: Option<Code>,
     vocab_size: Option<usize>,
 }
 
-/// One row, encoded.
+/// One sequence of a row.
 pub(crate) struct Encoded {
     pub(crate) sample: Sample,
     /// Tokens before the cut.
@@ -28,7 +31,13 @@ pub(crate) struct Encoded {
 }
 
 impl Encoder {
-    pub(super) fn new(config: &DataConfig, format: DataFormat, model_dir: &Path) -> Result<Self> {
+    /// `seed` draws the cuts of fill-in-the-middle samples.
+    pub(super) fn new(
+        config: &DataConfig,
+        format: DataFormat,
+        model_dir: &Path,
+        seed: u64,
+    ) -> Result<Self> {
         let vocab_size = vocab_size(model_dir)?;
         // Token ids speak for themselves: a model without a tokenizer can be trained on them.
         let tokenizer = match format {
@@ -36,7 +45,7 @@ impl Encoder {
             _ => Some(Tokenizer::load(model_dir)?),
         };
         let template = match (format, &tokenizer) {
-            (DataFormat::Messages, Some(tokenizer)) => {
+            (DataFormat::Messages | DataFormat::Sharegpt, Some(tokenizer)) => {
                 Some(template(config, tokenizer, model_dir)?)
             }
             // Pairs of texts need none.
@@ -45,17 +54,30 @@ impl Encoder {
             }
             _ => None,
         };
+        let code = match (format, &tokenizer) {
+            (DataFormat::Fim, Some(tokenizer)) => {
+                let fim = Fim::new(config, tokenizer, seed)?;
+                Some(Code::new(Some(fim), tokenizer))
+            }
+            (DataFormat::SourceTree, Some(tokenizer)) => Some(Code::new(None, tokenizer)),
+            _ => None,
+        };
         Ok(Self {
             config: config.clone(),
             format,
             tokenizer,
             template,
+            code,
             vocab_size,
         })
     }
 
     pub(super) fn format(&self) -> DataFormat {
         self.format
+    }
+
+    pub(super) fn config(&self) -> &DataConfig {
+        &self.config
     }
 
     pub(super) fn max_seq_length(&self) -> usize {
@@ -70,22 +92,60 @@ impl Encoder {
         format::content(self.format, row, &self.config, self)
     }
 
-    pub(super) fn encode(&self, row: &Row) -> Result<Encoded> {
-        self.encode_content(row, self.content(row)?)
+    /// The sequences of a row: one, or several where it is longer than `max_seq_length` and `overflow` is split, or
+    /// where it is a repository. A row without text gives one without tokens.
+    pub(super) fn encode(&self, row: &Row) -> Result<Vec<Encoded>> {
+        let encoded = match &self.code {
+            Some(code) => code::encode(self, code, row)?,
+            None => self.cut(self.whole(row, self.content(row)?)?),
+        };
+        self.check_vocabulary(row, encoded.iter().map(|encoded| &encoded.sample))?;
+        if encoded.is_empty() {
+            return Ok(vec![Encoded {
+                sample: Sample {
+                    input_ids: Vec::new(),
+                    labels: Vec::new(),
+                },
+                full_length: 0,
+            }]);
+        }
+        Ok(encoded)
     }
 
-    /// The two samples of a row of the format preference.
+    /// The two samples of a row of the format preference; each is cut where it is longer.
     pub(super) fn encode_pair(&self, row: &Row) -> Result<super::Pair> {
         let (chosen, rejected) = format::preference(row, &self.config, self)?;
-        Ok(super::Pair {
-            chosen: self.encode_content(row, chosen)?.sample,
-            rejected: self.encode_content(row, rejected)?.sample,
-        })
+        let cut = |content| -> Result<Sample> {
+            let mut sample = self.whole(row, content)?;
+            sample.input_ids.truncate(self.max_seq_length());
+            sample.labels.truncate(self.max_seq_length());
+            Ok(sample)
+        };
+        let (chosen, rejected) = (cut(chosen)?, cut(rejected)?);
+        self.check_vocabulary(row, [&chosen, &rejected])?;
+        Ok(super::Pair { chosen, rejected })
     }
 
-    fn encode_content(&self, row: &Row, content: Content) -> Result<Encoded> {
-        let mut sample = match content {
-            Content::Tokens(sample) => sample,
+    fn check_vocabulary<'a>(
+        &self,
+        row: &Row,
+        samples: impl IntoIterator<Item = &'a Sample>,
+    ) -> Result<()> {
+        let Some(size) = self.vocab_size else {
+            return Ok(());
+        };
+        let mut ids = samples.into_iter().flat_map(|sample| &sample.input_ids);
+        match ids.find(|id| **id as usize >= size) {
+            None => Ok(()),
+            Some(beyond) => Err(row.origin.error(format!(
+                "token {beyond} is beyond the model's vocabulary of {size}; the tokenizer belongs to another model"
+            ))),
+        }
+    }
+
+    fn whole(&self, row: &Row, content: Content) -> Result<Sample> {
+        match content {
+            Content::Tokens(sample) => Ok(sample),
             Content::Text {
                 pieces,
                 special,
@@ -93,23 +153,35 @@ impl Encoder {
             } => {
                 let tokenizer = self.tokenizer.as_ref().expect("only tokens go without one");
                 self.sample(tokenizer, &pieces, special, end)
-                    .map_err(|error| row.origin.error(error.to_string()))?
+                    .map_err(|error| row.origin.error(error.to_string()))
             }
-        };
-        if let Some(size) = self.vocab_size
-            && let Some(beyond) = sample.input_ids.iter().find(|id| **id as usize >= size)
-        {
-            return Err(row.origin.error(format!(
-                "token {beyond} is beyond the model's vocabulary of {size}; the tokenizer belongs to another model"
-            )));
         }
+    }
+
+    fn cut(&self, mut sample: Sample) -> Vec<Encoded> {
+        let most = self.max_seq_length();
         let full_length = sample.input_ids.len();
-        sample.input_ids.truncate(self.max_seq_length());
-        sample.labels.truncate(self.max_seq_length());
-        Ok(Encoded {
-            sample,
-            full_length,
-        })
+        if full_length <= most || self.config.overflow == Overflow::Cut {
+            sample.input_ids.truncate(most);
+            sample.labels.truncate(most);
+            return vec![Encoded {
+                sample,
+                full_length,
+            }];
+        }
+        let labels = sample.labels.chunks(most);
+        sample
+            .input_ids
+            .chunks(most)
+            .zip(labels)
+            .map(|(ids, labels)| Encoded {
+                sample: Sample {
+                    input_ids: ids.to_vec(),
+                    labels: labels.to_vec(),
+                },
+                full_length: ids.len(),
+            })
+            .collect()
     }
 
     fn sample(

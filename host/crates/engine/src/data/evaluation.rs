@@ -5,7 +5,7 @@ use std::path::Path;
 use domain::{DataConfig, DataFormat, FieldErrors};
 use serde_json::Value;
 
-use super::{IGNORED, Sample, encode::Encoder, encode_all, open, windows};
+use super::{IGNORED, Sample, encode::Encoder, open, windows};
 use crate::{Error, Result, tokenizer::Piece, tokenizer::Tokenizer};
 
 /// What a model is measured on.
@@ -34,15 +34,23 @@ pub struct Prompt {
 /// # Errors
 /// As [`super::load`].
 pub fn measured(config: &DataConfig, model_dir: &Path) -> Result<Measured> {
-    let (rows, encoder) = open(config, model_dir)?;
-    let path = Path::new(config.path.as_deref().unwrap_or_default());
+    let opened = open(config, model_dir, 0)?;
+    let (encoder, path) = (&opened.encoder, &opened.path);
     if encoder.format() == DataFormat::Text {
-        let column = config.columns.get("text").map_or("text", String::as_str);
-        let documents = rows
-            .iter()
-            .map(|row| match row.fields.get(column) {
-                Some(Value::String(text)) => Ok(text.clone()),
-                _ => Err(row.origin.error(format!("field {column}: must be text"))),
+        let column = opened
+            .config
+            .columns
+            .get("text")
+            .map_or("text", String::as_str);
+        let documents = opened
+            .source
+            .stream()
+            .map(|row| {
+                let row = row?;
+                match row.fields.get(column) {
+                    Some(Value::String(text)) => Ok(text.clone()),
+                    _ => Err(row.origin.error(format!("field {column}: must be text"))),
+                }
             })
             .collect::<Result<Vec<_>>>()?;
         let tokenizer = Tokenizer::load(model_dir)?;
@@ -59,7 +67,7 @@ pub fn measured(config: &DataConfig, model_dir: &Path) -> Result<Measured> {
             bytes: Some(bytes),
         });
     }
-    let (samples, _) = encode_all(&rows, &encoder, path)?;
+    let (samples, _) = opened.encode_all()?;
     let bytes = match encoder.tokenizer() {
         Some(tokenizer) => Some(labelled_bytes(&samples, tokenizer)?),
         None => Tokenizer::load(model_dir)
@@ -75,7 +83,8 @@ pub fn measured(config: &DataConfig, model_dir: &Path) -> Result<Measured> {
 /// # Errors
 /// A format without prompts, and what [`super::load`] refuses.
 pub fn prompts(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Vec<Prompt>> {
-    let (rows, encoder) = open(config, model_dir)?;
+    let opened = open(config, model_dir, 0)?;
+    let encoder = &opened.encoder;
     if !matches!(
         encoder.format(),
         DataFormat::Completion | DataFormat::Alpaca
@@ -86,12 +95,15 @@ pub fn prompts(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Ve
         )
         .into());
     }
-    rows.iter()
+    opened
+        .source
+        .stream()
         .take(count)
         .map(|row| {
+            let row = row?;
             let mut prompt = String::new();
             let mut reference = String::new();
-            for Piece { text, trained } in encoder.pieces(row)? {
+            for Piece { text, trained } in encoder.pieces(&row)? {
                 if trained {
                     reference += &text;
                 } else {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use domain::{DataConfig, DataFormat};
 use serde::Serialize;
 
-use super::{DataReport, detect, encode, encode_all, read, unsupported_format};
+use super::{DataReport, detect, encode, encode_all, read};
 use crate::Result;
 
 /// What is in a dataset.
@@ -18,6 +18,11 @@ pub struct Inspection {
     pub problem: Option<String>,
     /// Rows.
     pub rows: usize,
+    /// Files that were read.
+    pub files: usize,
+    /// What was passed over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Columns with the number of rows that have a value there.
     pub columns: BTreeMap<String, usize>,
     /// Characters of all text in the rows.
@@ -28,37 +33,52 @@ pub struct Inspection {
 }
 
 /// Looks at a file or folder; with a model folder it counts tokens and labels too, by the settings of `config`,
-/// whose `path` is not used.
+/// whose `path` is not used; `seed` draws fill-in-the-middle samples.
 ///
 /// # Errors
 /// What cannot be read, and with a model folder the first row that cannot be encoded.
-pub fn inspect(path: &Path, config: &DataConfig, model_dir: Option<&Path>) -> Result<Inspection> {
-    let rows = read::rows(path, config.format)?;
+pub fn inspect(
+    path: &Path,
+    config: &DataConfig,
+    model_dir: Option<&Path>,
+    seed: u64,
+) -> Result<Inspection> {
+    let config = read::resolved(&DataConfig {
+        path: Some(path.display().to_string()),
+        ..config.clone()
+    })?;
+    let path = Path::new(config.path.as_deref().unwrap_or_default());
+    let source = read::Source::find(path, &config)?;
+    let first = source.first()?;
     let mut columns: BTreeMap<String, usize> = BTreeMap::new();
-    let mut characters = 0;
-    for row in &rows {
-        for (name, value) in &row.fields {
+    let (mut rows, mut characters) = (0, 0);
+    for row in source.stream() {
+        rows += 1;
+        for (name, value) in &row?.fields {
             let count = columns.entry(name.clone()).or_default();
             *count += usize::from(!value.is_null());
             characters += text_length(value);
         }
     }
     let format = match config.format {
-        DataFormat::Auto => detect::by_columns(config, &rows[0]),
+        DataFormat::Auto => detect::by_columns(&config, &first),
         set => Some(set),
     };
     let problem = match format {
-        None => detect::format(config, &rows, path)
+        None => detect::format(&config, &first, path)
             .err()
             .map(|error| error.to_string()),
-        Some(format) => unsupported_format(format),
+        Some(_) => None,
     };
     let tokens = match (model_dir, format) {
         (Some(model_dir), Some(_)) if problem.is_none() => {
-            let format = detect::format(config, &rows, path)?;
-            let encoder = encode::Encoder::new(config, format, model_dir)?;
-            let (samples, mut report) = encode_all(&rows, &encoder, path)?;
+            let format = detect::format(&config, &first, path)?;
+            let encoder = encode::Encoder::new(&config, format, model_dir, seed)?;
+            let (samples, mut report) = encode_all(&source, &encoder, path)?;
             report.count(&samples, &[]);
+            if config.packing {
+                report.count_rows(&samples, config.max_seq_length as usize);
+            }
             Some(report)
         }
         _ => None,
@@ -66,7 +86,9 @@ pub fn inspect(path: &Path, config: &DataConfig, model_dir: Option<&Path>) -> Re
     Ok(Inspection {
         format,
         problem,
-        rows: rows.len(),
+        rows,
+        files: source.files().len(),
+        notes: source.notes,
         columns,
         characters,
         tokens,

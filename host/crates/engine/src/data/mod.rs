@@ -1,38 +1,49 @@
 //! What a model learns from: rows of a dataset become token sequences with labels.
 //!
-//! [`load`] goes through `read` (files to rows), `detect` (which format), `format` (a row to pieces of text that
-//! are given or learned; one file a format), `encode` (pieces to tokens and labels) and `split` (what is held
-//! out). [`preview`] shows the outcome token by token, [`inspect`] tells what is in a file before anything is
-//! trained on it, [`windows`] cuts documents into sequences for pretraining.
+//! [`load`] goes through `read` (files to rows; `tree` for source code), `detect` (which format), `format` (a row to
+//! pieces of text that are given or learned; one file a format), `encode` (pieces to tokens and labels; `code` and
+//! `fim` for code) and `split` (what is held out); `stream` does the same while training goes on, and `pack` fills
+//! rows with short sequences. [`preview`] shows the outcome token by token, [`inspect`] tells what is in a file
+//! before anything is trained on it, [`windows`] cuts documents into sequences for pretraining.
 
+mod code;
 mod detect;
 mod encode;
 mod evaluation;
+mod fim;
 mod format;
+mod import;
 mod inspect;
+mod pack;
 mod pairs;
 mod preview;
 mod read;
 mod report;
 mod split;
+mod stream;
+mod tree;
 mod windows;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use domain::{DataConfig, DataFormat, FieldError};
+use domain::DataConfig;
 use rayon::prelude::*;
 
 use crate::{Error, Result};
 
 pub use evaluation::{Measured, Prompt, measured, prompts};
+pub use import::{Imported, import};
 pub use inspect::{Inspection, inspect};
+pub(crate) use pack::pack;
 pub(crate) use pairs::{Pair, load_pairs};
 pub use preview::{PreviewRow, PreviewToken, preview};
 pub use read::read_documents;
+pub(crate) use read::{is_data_file, of_train};
 pub use report::{DataReport, LengthBin};
+pub(crate) use stream::Stream;
 pub use windows::windows;
 
 /// One sequence: token ids and, for each, the label that it is trained to be.
@@ -69,64 +80,50 @@ pub struct Data {
     pub report: DataReport,
 }
 
-/// What this engine cannot do yet, by field, so that a run is refused instead of doing something else.
-pub fn unsupported(config: &DataConfig) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    if let Some(message) = unsupported_format(config.format) {
-        errors.push(FieldError::new("data.format", message));
-    }
-    if config.repo.is_some() {
-        errors.push(FieldError::new(
-            "data.repo",
-            "is not supported yet: download the dataset and give its folder or file as data.path",
-        ));
-    }
-    if config.streaming {
-        errors.push(FieldError::new(
-            "data.streaming",
-            "is not supported yet: set it to false; the data is read before the run starts",
-        ));
-    }
-    if config.packing {
-        errors.push(FieldError::new(
-            "data.packing",
-            "is not supported yet: set it to false",
-        ));
-    }
-    errors
+/// Rows that are encoded at a time, on all threads.
+const ROWS_AT_ONCE: usize = 2048;
+
+/// Files of a dataset and what turns their rows into samples.
+pub(crate) struct Opened {
+    path: PathBuf,
+    /// With what a `dataset_info.json` says.
+    config: DataConfig,
+    source: read::Source,
+    encoder: encode::Encoder,
 }
 
-pub(crate) fn unsupported_format(format: DataFormat) -> Option<String> {
-    let name = format::name(format);
-    matches!(
-        format,
-        DataFormat::Sharegpt | DataFormat::Fim | DataFormat::SourceTree
-    )
-    .then(|| {
-        format!(
-            "{name} is not supported yet; supported are auto, {}",
-            format::SUPPORTED.join(", ")
-        )
+/// Finds the files of `data.path` and their format, and loads the tokenizer.
+pub(crate) fn open(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Opened> {
+    if config.path.is_none() {
+        return Err(domain::FieldErrors::one("data.path", "is required: a file or folder").into());
+    }
+    let config = read::resolved(config)?;
+    let path = PathBuf::from(config.path.as_deref().unwrap_or_default());
+    let source = read::Source::find(&path, &config)?;
+    let format = detect::format(&config, &source.first()?, &path)?;
+    let encoder = encode::Encoder::new(&config, format, model_dir, seed)?;
+    Ok(Opened {
+        path,
+        config,
+        source,
+        encoder,
     })
 }
 
 /// Reads, encodes, cuts and splits the data of a run.
 ///
 /// `model_dir` gives the tokenizer, the chat template and the size of the vocabulary; `seed` decides which rows
-/// `data.eval_split` holds out. The same input gives the same data, in the same order.
+/// `data.eval_split` holds out and where fill-in-the-middle samples are cut. The same input gives the same data, in
+/// the same order.
 ///
 /// # Errors
-/// [`Error::Fields`] for what [`unsupported`] names, [`Error::File`] with line and field for a bad row or an
+/// [`Error::Fields`] for a setting that does not fit the data or the model, [`Error::File`] with line and field for a bad row or an
 /// empty dataset, and [`Error::NoSupervisedToken`] where nothing could be learned.
 pub fn load(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Data> {
-    let path = source(config)?;
-    let (rows, encoder) = open(config, model_dir)?;
-    let (encoded, mut report) = encode_all(&rows, &encoder, path)?;
-    let (mut train, mut eval) = match &config.eval_path {
-        Some(eval_path) => {
-            let eval_path = Path::new(eval_path);
-            let rows = read::rows(eval_path, config.format)?;
-            let (eval, eval_report) = encode_all(&rows, &encoder, eval_path)?;
+    let opened = open(config, model_dir, seed)?;
+    let (encoded, mut report) = opened.encode_all()?;
+    let (mut train, mut eval) = match opened.held_out()? {
+        Some((eval, eval_report)) => {
             report.add_held_out_file(&eval_report);
             (encoded, eval)
         }
@@ -135,9 +132,12 @@ pub fn load(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Data> {
     train.shrink_to_fit();
     eval.shrink_to_fit();
     if train.is_empty() || train.iter().all(|sample| sample.supervised_tokens() == 0) {
-        return Err(no_supervised_token(path, &report, &encoder));
+        return Err(no_supervised_token(&opened.path, &report, &opened.encoder));
     }
     report.count(&train, &eval);
+    if config.packing {
+        report.count_rows(&train, config.max_seq_length as usize);
+    }
     Ok(Data {
         train,
         eval,
@@ -145,46 +145,73 @@ pub fn load(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Data> {
     })
 }
 
-fn source(config: &DataConfig) -> Result<&Path> {
-    let errors = unsupported(config);
-    if !errors.is_empty() {
-        return Err(domain::FieldErrors(errors).into());
+impl Opened {
+    /// All samples in the order of the files, and what was found. Rows are in memory only some at a time.
+    fn encode_all(&self) -> Result<(Vec<Sample>, DataReport)> {
+        encode_all(&self.source, &self.encoder, &self.path)
     }
-    config.path.as_deref().map(Path::new).ok_or_else(|| {
-        domain::FieldErrors::one("data.path", "is required: a file or folder").into()
-    })
-}
 
-/// Rows of `data.path` and what turns them into samples.
-fn open(config: &DataConfig, model_dir: &Path) -> Result<(Vec<read::Row>, encode::Encoder)> {
-    let path = source(config)?;
-    let rows = read::rows(path, config.format)?;
-    let format = detect::format(config, &rows, path)?;
-    let encoder = encode::Encoder::new(config, format, model_dir)?;
-    Ok((rows, encoder))
+    /// What `data.eval_path` holds, encoded as the data is.
+    pub(crate) fn held_out(&self) -> Result<Option<(Vec<Sample>, DataReport)>> {
+        let Some(path) = &self.config.eval_path else {
+            return Ok(None);
+        };
+        let path = Path::new(path);
+        let source = read::Source::find(path, &self.config)?;
+        encode_all(&source, &self.encoder, path).map(Some)
+    }
 }
 
 fn encode_all(
-    rows: &[read::Row],
+    source: &read::Source,
     encoder: &encode::Encoder,
     path: &Path,
 ) -> Result<(Vec<Sample>, DataReport)> {
-    let encoded = rows
-        .par_iter()
-        .map(|row| encoder.encode(row))
-        .collect::<Vec<_>>();
-    let mut report = DataReport::new(encoder.format(), rows.len());
-    let mut samples = Vec::with_capacity(rows.len());
-    for outcome in encoded {
-        let outcome = outcome?;
-        if report.keeps(&outcome) {
-            samples.push(outcome.sample);
+    let mut report = DataReport::new(encoder.format());
+    report.notes = source.notes.clone();
+    let mut samples = Vec::new();
+    let mut rows = source.stream();
+    loop {
+        let chunk = rows
+            .by_ref()
+            .take(ROWS_AT_ONCE)
+            .collect::<Result<Vec<_>>>()?;
+        if chunk.is_empty() {
+            break;
         }
+        encode_rows(&chunk, encoder, &mut report, &mut samples)?;
+    }
+    if report.rows == 0 {
+        return Err(read::empty(path));
     }
     if samples.is_empty() {
         return Err(no_supervised_token(path, &report, encoder));
     }
     Ok((samples, report))
+}
+
+/// Encodes rows on all threads and appends those that are kept, in their order.
+fn encode_rows(
+    rows: &[read::Row],
+    encoder: &encode::Encoder,
+    report: &mut DataReport,
+    samples: &mut Vec<Sample>,
+) -> Result<()> {
+    let encoded = rows
+        .par_iter()
+        .map(|row| encoder.encode(row))
+        .collect::<Vec<_>>();
+    for sequences in encoded {
+        let sequences = sequences?;
+        report.rows += 1;
+        report.split += usize::from(sequences.len() > 1);
+        for sequence in sequences {
+            if report.keeps(&sequence) {
+                samples.push(sequence.sample);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn no_supervised_token(path: &Path, report: &DataReport, encoder: &encode::Encoder) -> Error {

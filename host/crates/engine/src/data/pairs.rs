@@ -25,8 +25,8 @@ pub(crate) fn load_pairs(
     model_dir: &Path,
     seed: u64,
 ) -> Result<(Vec<Pair>, Vec<Pair>)> {
-    let path = Path::new(config.path.as_deref().unwrap_or_default());
-    let (rows, encoder) = open(config, model_dir)?;
+    let opened = open(config, model_dir, seed)?;
+    let (encoder, path) = (&opened.encoder, &opened.path);
     if encoder.format() != DataFormat::Preference {
         return Err(FieldErrors::one(
             "data.format",
@@ -34,11 +34,11 @@ pub(crate) fn load_pairs(
         )
         .into());
     }
-    let pairs = encode(&rows, &encoder)?;
+    let pairs = encode(opened.source.stream(), encoder)?;
     let (train, eval) = match &config.eval_path {
         Some(eval_path) => {
-            let rows = read::rows(Path::new(eval_path), config.format)?;
-            (pairs, encode(&rows, &encoder)?)
+            let source = read::Source::find(Path::new(eval_path), &opened.config)?;
+            (pairs, encode(source.stream(), encoder)?)
         }
         None => split::split_pairs(pairs, config.eval_split, seed),
     };
@@ -52,7 +52,8 @@ pub(crate) fn load_pairs(
     Ok((train, eval))
 }
 
-fn encode(rows: &[read::Row], encoder: &Encoder) -> Result<Vec<Pair>> {
+fn encode(rows: read::Rows, encoder: &Encoder) -> Result<Vec<Pair>> {
+    let rows = rows.collect::<Result<Vec<_>>>()?;
     let pairs = rows
         .par_iter()
         .map(|row| encoder.encode_pair(row))

@@ -5,7 +5,7 @@ use std::path::Path;
 use domain::DataConfig;
 use serde::Serialize;
 
-use super::{IGNORED, open, report::labelled};
+use super::{IGNORED, Sample, encode::Encoded, open, pack, report::labelled};
 use crate::{Result, tokenizer::Tokenizer};
 
 /// One row as the model will see it.
@@ -16,6 +16,9 @@ pub struct PreviewRow {
     /// Its place in the file: `line 3`; none for a text file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
+    /// Which row of `data.max_seq_length` tokens it is packed into, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packed_row: Option<usize>,
     /// Tokens after cutting.
     pub length: usize,
     /// Tokens before cutting.
@@ -38,44 +41,74 @@ pub struct PreviewToken {
     pub trained: bool,
 }
 
-/// The first `rows` rows of a run's data, with the mask that [`super::load`] gives them.
+/// The first `rows` rows of a run's data, with the mask that [`super::load`] gives them; a row that becomes several
+/// sequences is shown as several. With `data.packing` they come packed, as far as these rows fill a row of
+/// `data.max_seq_length` tokens.
 ///
 /// # Errors
 /// As [`super::load`], except that a row without a label is shown instead of refused.
-pub fn preview(config: &DataConfig, model_dir: &Path, rows: usize) -> Result<Vec<PreviewRow>> {
-    let (all, encoder) = open(config, model_dir)?;
+pub fn preview(
+    config: &DataConfig,
+    model_dir: &Path,
+    rows: usize,
+    seed: u64,
+) -> Result<Vec<PreviewRow>> {
+    let opened = open(config, model_dir, seed)?;
+    let encoder = &opened.encoder;
     let loaded = match encoder.tokenizer() {
         Some(_) => None,
         None => Tokenizer::load(model_dir).ok(),
     };
     let tokenizer = encoder.tokenizer().or(loaded.as_ref());
-    all.iter()
-        .take(rows)
-        .map(|row| {
-            let encoded = encoder.encode(row)?;
-            let sample = encoded.sample;
-            let tokens = sample
-                .input_ids
-                .iter()
-                .zip(&sample.labels)
-                .map(|(id, label)| {
-                    Ok(PreviewToken {
-                        id: *id,
-                        text: match tokenizer {
-                            Some(tokenizer) => tokenizer.decode(&[*id], false)?,
-                            None => String::new(),
-                        },
-                        trained: *label != IGNORED,
-                    })
-                })
-                .collect::<Result<_>>()?;
-            Ok(PreviewRow {
+    let mut shown = Vec::new();
+    for row in opened.source.stream().take(rows) {
+        let row = row?;
+        for Encoded {
+            sample,
+            full_length,
+        } in encoder.encode(&row)?
+        {
+            shown.push(PreviewRow {
                 file: row.origin.file.display().to_string(),
                 place: row.origin.place(),
+                packed_row: None,
                 length: sample.input_ids.len(),
-                full_length: encoded.full_length,
+                full_length,
                 trained: labelled(&sample),
-                tokens,
+                tokens: tokens(&sample, tokenizer)?,
+            });
+        }
+    }
+    if config.packing {
+        let lengths: Vec<usize> = shown.iter().map(|row| row.length).collect();
+        let packs = pack(&lengths, encoder.max_seq_length());
+        let mut packed = Vec::with_capacity(shown.len());
+        let mut shown: Vec<_> = shown.into_iter().map(Some).collect();
+        for (number, pack) in packs.into_iter().enumerate() {
+            packed.extend(pack.into_iter().filter_map(|at| {
+                let mut row = shown[at].take()?;
+                row.packed_row = Some(number + 1);
+                Some(row)
+            }));
+        }
+        return Ok(packed);
+    }
+    Ok(shown)
+}
+
+fn tokens(sample: &Sample, tokenizer: Option<&Tokenizer>) -> Result<Vec<PreviewToken>> {
+    sample
+        .input_ids
+        .iter()
+        .zip(&sample.labels)
+        .map(|(id, label)| {
+            Ok(PreviewToken {
+                id: *id,
+                text: match tokenizer {
+                    Some(tokenizer) => tokenizer.decode(&[*id], false)?,
+                    None => String::new(),
+                },
+                trained: *label != IGNORED,
             })
         })
         .collect()

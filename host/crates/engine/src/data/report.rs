@@ -29,6 +29,8 @@ pub struct DataReport {
     pub eval_supervised_tokens: usize,
     /// Rows that were longer than `data.max_seq_length` and lost their end.
     pub truncated: usize,
+    /// Rows that were longer and became several sequences (`data.overflow = "split"`, repositories).
+    pub split: usize,
     /// Tokens that were cut off.
     pub truncated_tokens: usize,
     /// Rows without any token.
@@ -41,6 +43,12 @@ pub struct DataReport {
     pub longest: usize,
     /// Sequences by length before cutting.
     pub lengths: Vec<LengthBin>,
+    /// Rows of `data.max_seq_length` tokens that the training sequences fill with `data.packing`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packed_rows: Option<usize>,
+    /// Sentences about what was passed over: files of a source tree, other splits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     #[serde(skip)]
     seen: HashSet<u64>,
 }
@@ -55,24 +63,32 @@ pub struct LengthBin {
 }
 
 impl DataReport {
-    pub(super) fn new(format: DataFormat, rows: usize) -> Self {
+    pub(super) fn new(format: DataFormat) -> Self {
         Self {
             format,
-            rows,
+            rows: 0,
             train_samples: 0,
             eval_samples: 0,
             tokens: 0,
             supervised_tokens: 0,
             eval_supervised_tokens: 0,
             truncated: 0,
+            split: 0,
             truncated_tokens: 0,
             dropped_empty: 0,
             dropped_unsupervised: 0,
             duplicates: 0,
             longest: 0,
             lengths: Vec::new(),
+            packed_rows: None,
+            notes: Vec::new(),
             seen: HashSet::new(),
         }
+    }
+
+    /// Forgets the signatures by which duplicates are counted.
+    pub(super) fn forget(&mut self) {
+        self.seen.clear();
     }
 
     /// Notes a row; `false` when it is dropped.
@@ -112,6 +128,12 @@ impl DataReport {
         self.truncated_tokens += other.truncated_tokens;
         self.dropped_empty += other.dropped_empty;
         self.dropped_unsupervised += other.dropped_unsupervised;
+        self.split += other.split;
+    }
+
+    pub(super) fn count_rows(&mut self, train: &[Sample], capacity: usize) {
+        let lengths: Vec<usize> = train.iter().map(|sample| sample.input_ids.len()).collect();
+        self.packed_rows = Some(super::pack(&lengths, capacity).len());
     }
 
     pub(super) fn count(&mut self, train: &[Sample], eval: &[Sample]) {
@@ -135,6 +157,7 @@ impl DataReport {
         );
         for (count, what) in [
             (self.truncated, "cut at data.max_seq_length"),
+            (self.split, "made into several sequences"),
             (self.dropped_empty, "dropped for being empty"),
             (self.dropped_unsupervised, "dropped for having no label"),
             (self.duplicates, "exact duplicates"),
@@ -143,7 +166,26 @@ impl DataReport {
                 text += &format!("; {count} {what}");
             }
         }
+        if let Some(rows) = self.packed_rows {
+            text += &format!("; packed into {rows} rows");
+        }
         text
+    }
+
+    /// Lengths and what was passed over, in sentences for a run's log.
+    pub fn details(&self) -> Vec<String> {
+        let mut from = 0;
+        let bins = self.lengths.iter().map(|bin| {
+            let text = format!("{from} to {}: {}", bin.up_to, bin.rows);
+            from = bin.up_to + 1;
+            text
+        });
+        let bins = bins.collect::<Vec<_>>().join(", ");
+        let lengths = format!(
+            "sequences by tokens before cutting: {bins}; the longest has {}",
+            self.longest
+        );
+        [lengths].into_iter().chain(self.notes.clone()).collect()
     }
 }
 

@@ -153,6 +153,18 @@ impl Tokenizer {
         Ok([&self.prefix[..], encoding.get_ids(), &self.suffix[..]].concat())
     }
 
+    /// Ids of `text` and the bytes of it, from and to, that each stands for.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the tokenizer fails.
+    pub fn encode_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>)> {
+        let encoding = self
+            .inner
+            .encode(text, false)
+            .map_err(|error| Error::Input(format!("the tokenizer failed: {error}")))?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+    }
+
     /// Ids of the joined pieces and, for each, whether it belongs to a trained piece.
     ///
     /// The text is encoded as a whole. Where a token would reach over an edge between given and trained text, a

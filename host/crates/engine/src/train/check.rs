@@ -6,18 +6,21 @@ use domain::{FieldErrors, InitLoraWeights, LoraConfig, Method, RunConfig};
 /// # Errors
 /// All such options at once.
 pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
-    let mut errors = FieldErrors(crate::data::unsupported(&config.data));
+    let mut errors = FieldErrors::default();
     let (model, lora, train) = (&config.model, &config.lora, &config.train);
     let mut refuse = |wrong: bool, field: &str, message: &str| {
         if wrong {
             errors.push(field, message);
         }
     };
-    refuse(
-        model.repo.is_some(),
-        "model.repo",
-        "is not supported yet; download the model and set model.path to its folder",
-    );
+    let paired = matches!(train.method, Method::Dpo | Method::Orpo);
+    for (field, set) in [
+        ("data.streaming", config.data.streaming),
+        ("data.packing", config.data.packing),
+    ] {
+        let message = "cannot be done with pairs (train.method dpo and orpo); set it to false";
+        refuse(set && paired, field, message);
+    }
     refuse(
         model.memory_limit.is_some(),
         "model.memory_limit",

@@ -6,6 +6,7 @@
 mod check;
 mod checkpoint;
 mod evaluation;
+mod feed;
 mod find_lr;
 mod order;
 mod output;

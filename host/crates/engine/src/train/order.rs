@@ -2,11 +2,14 @@ use domain::RunConfig;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Which samples make which step: a function of the seed, the number of samples and the step alone, so that a
+use crate::data::pack;
+
+/// Which samples make which step: a function of the seed, the samples' lengths and the step alone, so that a
 /// resumed run needs nothing but its step.
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
-    samples: usize,
+    /// Rows of a batch: a sample each, or with packing several that fill `max_seq_length` tokens.
+    rows: Vec<Vec<usize>>,
     batch: usize,
     accumulation: usize,
     shuffle: bool,
@@ -16,9 +19,14 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    pub(crate) fn new(config: &RunConfig, samples: usize) -> Self {
+    /// `lengths` are those of the samples in tokens.
+    pub(crate) fn new(config: &RunConfig, lengths: &[usize]) -> Self {
+        let rows = match config.data.packing {
+            true => pack(lengths, config.data.max_seq_length as usize),
+            false => (0..lengths.len()).map(|sample| vec![sample]).collect(),
+        };
         Self {
-            samples,
+            rows,
             batch: config.train.batch_size as usize,
             accumulation: config.train.gradient_accumulation_steps as usize,
             shuffle: config.data.shuffle,
@@ -29,7 +37,8 @@ impl Order {
 
     /// Optimizer steps of one epoch. The last may be smaller; none reaches into the next epoch.
     pub(crate) fn steps_per_epoch(&self) -> u64 {
-        self.samples
+        self.rows
+            .len()
             .div_ceil(self.batch)
             .div_ceil(self.accumulation) as u64
     }
@@ -48,22 +57,27 @@ impl Order {
         let (epoch, place) = (step / per_epoch, (step % per_epoch) as usize);
         let per_step = self.batch * self.accumulation;
         let from = place * per_step;
-        let to = (from + per_step).min(self.samples);
-        let batch = self.batch;
-        let micro = self.epoch(epoch)[from..to]
-            .chunks(batch)
-            .map(<[usize]>::to_vec)
+        let to = (from + per_step).min(self.rows.len());
+        self.draw(epoch);
+        let order = self.current.as_ref().map_or(&[][..], |(_, order)| order);
+        let micro = order[from..to]
+            .chunks(self.batch)
+            .map(|rows| {
+                let samples = rows.iter().flat_map(|row| &self.rows[*row]);
+                samples.copied().collect()
+            })
             .collect();
-        (micro, epoch as f64 + to as f64 / self.samples as f64)
+        (micro, epoch as f64 + to as f64 / self.rows.len() as f64)
     }
 
-    fn epoch(&mut self, epoch: u64) -> &[usize] {
+    /// Draws the order of an epoch, where it is not the last that was drawn.
+    fn draw(&mut self, epoch: u64) {
         if self
             .current
             .as_ref()
             .is_none_or(|(known, _)| *known != epoch)
         {
-            let mut order: Vec<usize> = (0..self.samples).collect();
+            let mut order: Vec<usize> = (0..self.rows.len()).collect();
             if self.shuffle {
                 let mut generator = ChaCha8Rng::seed_from_u64(self.seed);
                 generator.set_stream(epoch);
@@ -73,7 +87,6 @@ impl Order {
             }
             self.current = Some((epoch, order));
         }
-        self.current.as_ref().map_or(&[], |(_, order)| order)
     }
 }
 
@@ -85,7 +98,7 @@ mod tests {
         let mut config = RunConfig::default();
         config.train.batch_size = batch;
         config.train.gradient_accumulation_steps = accumulation;
-        Order::new(&config, samples)
+        Order::new(&config, &vec![8; samples])
     }
 
     #[test]
@@ -117,10 +130,23 @@ mod tests {
         config.train.batch_size = 4;
         config.train.epochs = 2;
         config.train.max_steps = 7;
-        let mut order = Order::new(&config, 4);
+        let mut order = Order::new(&config, &[8; 4]);
         assert_eq!(order.total_steps(&config), 7);
         assert_eq!(order.step(6).1, 7.0);
         config.train.max_steps = 0;
         assert_eq!(order.total_steps(&config), 2);
+    }
+
+    #[test]
+    fn a_packed_row_counts_as_one_of_the_batch() {
+        let mut config = RunConfig::default();
+        config.train.batch_size = 2;
+        config.data.packing = true;
+        config.data.max_seq_length = 16;
+        config.data.shuffle = false;
+        let mut order = Order::new(&config, &[8, 16, 4, 4, 8]);
+        assert_eq!(order.steps_per_epoch(), 2);
+        assert_eq!(order.step(0).0, [vec![0, 4, 1]]);
+        assert_eq!(order.step(1), (vec![vec![2, 3]], 1.0));
     }
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
 use super::preference::{Preference, values};
-use crate::data::{Pair, Sample};
+use crate::data::{Pair, Sample, Stream};
 use crate::lora::{Base, Settings, attach, read_adapter};
 use crate::model::{Decoder, Loading, Matrix, Stored, check_folder};
 use crate::{Error, Result};
@@ -18,7 +18,10 @@ pub(super) struct Setup {
     /// `None` for method full.
     pub(super) lora: Option<Settings>,
     pub(super) base: Base,
+    /// What is trained on; with `stream`, the samples of the present step.
     pub(super) train: Vec<Sample>,
+    /// Set with `data.streaming`, until the trainer takes it.
+    pub(super) stream: Option<Stream>,
     pub(super) eval: Vec<Sample>,
     /// What is trained on and held out for preference tuning, in place of samples.
     pub(super) pairs: Vec<Pair>,
@@ -44,21 +47,38 @@ pub(super) fn set_up(
     checkpoint: Option<&Checkpoint>,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Setup> {
+    for (repo, field) in [
+        (&config.model.repo, "model.repo"),
+        (&config.data.repo, "data.repo"),
+    ] {
+        if repo.is_some() {
+            let message = "must be fetched before a run (hub::local)";
+            return Err(domain::FieldErrors::one(field, message).into());
+        }
+    }
     let folder = PathBuf::from(config.model.path.as_deref().unwrap_or_default());
     check_folder(&folder)?;
     let paired = matches!(config.train.method, Method::Dpo | Method::Orpo);
     let (mut train, mut eval, mut pairs, mut eval_pairs) = (vec![], vec![], vec![], vec![]);
+    let mut stream = None;
     if paired {
         (pairs, eval_pairs) = crate::data::load_pairs(&config.data, &folder, config.train.seed)?;
+    } else if config.data.streaming {
+        let opened = open_stream(config, &folder, emit)?;
+        eval = learnable(opened.held_out()?, emit);
+        stream = Some(opened);
     } else {
         let data = crate::data::load(&config.data, &folder, config.train.seed)?;
         if data.report.format == domain::DataFormat::Preference {
             let message = "preference needs train.method = \"dpo\" or \"orpo\"";
             return Err(domain::FieldErrors::one("data.format", message).into());
         }
+        log(emit, data.report.summary());
+        let details = data.report.details();
+        details.into_iter().for_each(|line| log(emit, line));
         (train, eval) = (learnable(data.train, emit), learnable(data.eval, emit));
     }
-    if train.is_empty() && pairs.is_empty() {
+    if train.is_empty() && pairs.is_empty() && stream.is_none() {
         return Err(Error::NoSupervisedToken(format!(
             "{}: no token would be trained on; check data.train_on and data.max_seq_length",
             config.data.path.as_deref().unwrap_or("data"),
@@ -66,10 +86,12 @@ pub(super) fn set_up(
     }
     let (trained, held_out) = (train.len() + pairs.len(), eval.len() + eval_pairs.len());
     let what = if paired { "pairs" } else { "samples" };
-    log(
-        emit,
-        format!("{trained} {what} to train on, {held_out} held out"),
-    );
+    if stream.is_none() {
+        log(
+            emit,
+            format!("{trained} {what} to train on, {held_out} held out"),
+        );
+    }
     let full = config.train.method == Method::Full;
     let mut decoder = Decoder::load(
         match checkpoint {
@@ -90,6 +112,9 @@ pub(super) fn set_up(
     let of_pairs = pairs.iter().chain(&eval_pairs);
     let of_pairs = of_pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]);
     check_lengths(&decoder, train.iter().chain(&eval).chain(of_pairs))?;
+    if stream.is_some() {
+        check_longest(&decoder, config.data.max_seq_length as usize)?;
+    }
     // DPO that goes on with an adapter holds to it as it began, as TRL does.
     let mut reference = None;
     if let (Method::Dpo, Some(adapter)) = (config.train.method, &config.lora.init_adapter) {
@@ -112,9 +137,16 @@ pub(super) fn set_up(
         true => Base::default(),
         false => Base::of_folder(&folder)?,
     };
-    let of_pairs = pairs.iter();
-    let of_pairs = of_pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]);
-    let data_digest = digest(train.iter().chain(of_pairs));
+    // Packing changes which samples make a step: a checkpoint of the one is none of the other.
+    let packed = if config.data.packing { "-packed" } else { "" };
+    let data_digest = match &stream {
+        Some(stream) => stream.digest()?,
+        None => {
+            let of_pairs = pairs.iter();
+            let of_pairs = of_pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]);
+            digest(train.iter().chain(of_pairs)) + packed
+        }
+    };
     let preference = Preference::of_run(&config.train, reference);
     Ok(Setup {
         folder,
@@ -122,6 +154,7 @@ pub(super) fn set_up(
         lora,
         base,
         train,
+        stream,
         eval,
         pairs,
         eval_pairs,
@@ -153,7 +186,14 @@ impl Setup {
         self.train.len() + self.pairs.len()
     }
 
-    /// Tokens of one epoch that carry a label.
+    /// Tokens of each sample or pair in memory.
+    pub(super) fn lengths(&self) -> Vec<usize> {
+        let of_pair = |pair: &Pair| pair.chosen.input_ids.len() + pair.rejected.input_ids.len();
+        let samples = self.train.iter().map(|sample| sample.input_ids.len());
+        samples.chain(self.pairs.iter().map(of_pair)).collect()
+    }
+
+    /// Tokens of one epoch that carry a label; 0 where they are not counted.
     pub(super) fn supervised_tokens(&self) -> u64 {
         let of_pairs = self.pairs.iter();
         let of_pairs = of_pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]);
@@ -182,16 +222,41 @@ fn learnable(mut samples: Vec<Sample>, emit: &mut dyn FnMut(RunEvent)) -> Vec<Sa
     samples
 }
 
+/// Opens data that is read while training goes on.
+fn open_stream(
+    config: &RunConfig,
+    folder: &Path,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Stream> {
+    let stream = Stream::open(&config.data, folder, config.train.seed)?;
+    let notes = stream.notes().iter();
+    notes.for_each(|note| log(emit, note.clone()));
+    let rows = config.data.shuffle_buffer;
+    log(
+        emit,
+        format!(
+            "the data is read while training goes on, {rows} rows at a time; it is not counted before"
+        ),
+    );
+    Ok(stream)
+}
+
+fn check_longest(decoder: &Decoder, len: usize) -> Result<()> {
+    let positions = decoder.description.max_positions;
+    if len <= positions {
+        return Ok(());
+    }
+    let message = format!(
+        "is too long: a sample has {len} tokens, and the model has {positions} positions (max_position_embeddings)"
+    );
+    Err(domain::FieldErrors::one("data.max_seq_length", message).into())
+}
+
 fn check_lengths<'a>(decoder: &Decoder, samples: impl Iterator<Item = &'a Sample>) -> Result<()> {
-    let (positions, vocab) = (decoder.description.max_positions, decoder.description.vocab);
+    let vocab = decoder.description.vocab;
     for sample in samples {
         let len = sample.input_ids.len();
-        if len > positions {
-            let message = format!(
-                "is too long: a sample has {len} tokens, and the model has {positions} positions (max_position_embeddings)"
-            );
-            return Err(domain::FieldErrors::one("data.max_seq_length", message).into());
-        }
+        check_longest(decoder, len)?;
         let label = sample
             .labels
             .iter()

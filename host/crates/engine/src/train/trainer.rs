@@ -5,7 +5,7 @@ use std::time::Instant;
 use domain::{FinishReason, Method, Optim, RunConfig, RunEvent};
 
 use super::checkpoint::{self, Cursor, State};
-use super::order::Order;
+use super::feed::Feed;
 use super::preference::{Tally, Totals};
 use super::setup::{Setup, log, set_up};
 use super::{Report, StopFlag, TrainOptions, check_config};
@@ -18,7 +18,7 @@ pub(super) struct Trainer<'a> {
     pub(super) config: &'a RunConfig,
     pub(super) output: PathBuf,
     pub(super) setup: Setup,
-    order: Order,
+    feed: Feed,
     schedule: Schedule,
     pub(super) optimizer: Optimizer,
     pub(super) state: State,
@@ -105,9 +105,9 @@ impl<'a> Trainer<'a> {
         found: Option<checkpoint::Checkpoint>,
         emit: &mut dyn FnMut(RunEvent),
     ) -> Result<Self> {
-        let setup = set_up(config, found.as_ref(), emit)?;
-        let order = Order::new(config, setup.examples());
-        let total_steps = order.total_steps(config);
+        let mut setup = set_up(config, found.as_ref(), emit)?;
+        let mut feed = Feed::new(config, &setup.lengths(), setup.stream.take());
+        let total_steps = feed.total_steps(config);
         let cursor = Cursor {
             method: match config.train.method {
                 Method::Lora => "lora",
@@ -133,6 +133,7 @@ impl<'a> Trainer<'a> {
         let (optimizer, state) = match &found {
             Some(checkpoint) => {
                 checkpoint.check(&cursor)?;
+                feed.seek(checkpoint.state.step, emit)?;
                 let state = State {
                     total_steps,
                     ..checkpoint.state.clone()
@@ -179,7 +180,7 @@ impl<'a> Trainer<'a> {
             config,
             output,
             setup,
-            order,
+            feed,
             optimizer,
             state,
             save_pause: options.save_pause,
@@ -234,7 +235,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<bool> {
         let begun = Instant::now();
         let index = self.state.step;
-        let (micro_batches, epoch) = self.order.step(index);
+        let (micro_batches, epoch) = self.feed.step(index, &mut self.setup.train)?;
         let decoder = &self.setup.decoder;
         let trainable = decoder.trainable();
         for grad in trainable

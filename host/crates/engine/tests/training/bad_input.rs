@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use domain::{DataFormat, Method, RunConfig};
+use domain::{Method, RunConfig};
 use serde_json::{Value, json};
 
 use crate::harness::{config, goldens, random_rows, train};
@@ -279,9 +279,15 @@ fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
         ("model.memory_limit", |c| {
             c.model.memory_limit = Some("8GB".into())
         }),
-        ("data.packing", |c| c.data.packing = true),
-        ("data.streaming", |c| c.data.streaming = true),
-        ("data.format", |c| c.data.format = DataFormat::Fim),
+        ("data.packing", |c| {
+            c.data.packing = true;
+            c.train.method = Method::Dpo;
+        }),
+        ("data.streaming", |c| {
+            c.data.streaming = true;
+            c.train.max_steps = 1;
+            c.train.method = Method::Orpo;
+        }),
         ("lora.init_lora_weights", |c| {
             c.lora.init_lora_weights = domain::InitLoraWeights::Named("pissa".into());
         }),

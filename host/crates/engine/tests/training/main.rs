@@ -6,6 +6,8 @@ mod generate;
 mod gguf;
 mod goldens;
 mod harness;
+mod packing;
 mod preference;
 mod resume;
+mod streaming;
 mod survive;

@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use domain::TrainOn;
 use serde_json::Value;
@@ -10,11 +10,36 @@ use crate::{
 
 /// `{"messages": [{"role", "content"}], "tools"?}`, written by the chat template. What the assistant writes, its
 /// end of turn included, is learned: the last turn (`completion`), every turn (`assistant`), or everything (`all`).
+///
+/// Messages may call tools (`tool_calls`) and hold their answers (role `tool`). A list as JSON text, which CSV and
+/// some Parquet files hold, is read.
 pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {
-    let messages = checked(columns)?;
+    let value = parsed(columns, "messages", columns.value("messages")?)?;
+    written(columns, checked(columns, &value)?, encoder)
+}
+
+/// Messages as the chat template writes them, with the row's tools.
+pub(super) fn written(
+    columns: &Columns<'_>,
+    messages: &[Value],
+    encoder: &Encoder,
+) -> Result<Content> {
+    let messages: Vec<Value> = messages.iter().map(without_nulls).collect();
+    let tools = match columns.optional("tools") {
+        // LLaMA-Factory has an empty text where a row has no tools.
+        Some(Value::String(text)) if text.trim().is_empty() => None,
+        Some(tools) => Some(parsed(columns, "tools", tools)?),
+        None => None,
+    };
+    if let Some(tools) = tools.as_deref()
+        && !tools.is_array()
+    {
+        return Err(columns.error("tools", format!("must be a list, not {}", kind(tools))));
+    }
+    let tools = tools.filter(|tools| tools.as_array().is_some_and(|list| !list.is_empty()));
     let conversation = Conversation {
-        messages,
-        tools: columns.optional("tools"),
+        messages: &messages,
+        tools: tools.as_deref(),
         ..Conversation::default()
     };
     let template = encoder.template();
@@ -43,8 +68,32 @@ pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Conten
     })
 }
 
-fn checked<'a>(columns: &Columns<'a>) -> Result<&'a [Value]> {
-    let value = columns.value("messages")?;
+/// The value, or the JSON that it holds as text.
+fn parsed<'a>(columns: &Columns<'_>, name: &str, value: &'a Value) -> Result<Cow<'a, Value>> {
+    match value {
+        Value::String(text) if text.trim_start().starts_with(['[', '{']) => {
+            serde_json::from_str(text)
+                .map(Cow::Owned)
+                .map_err(|error| columns.error(name, format!("is no valid JSON: {error}")))
+        }
+        other => Ok(Cow::Borrowed(other)),
+    }
+}
+
+/// A table fills what a message does not have with null, and a template asks whether it is there.
+fn without_nulls(message: &Value) -> Value {
+    match message {
+        Value::Object(map) => Value::Object(
+            map.iter()
+                .filter(|(key, value)| !value.is_null() || *key == "content")
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        ),
+        other => other.clone(),
+    }
+}
+
+fn checked<'a>(columns: &Columns<'_>, value: &'a Value) -> Result<&'a [Value]> {
     let messages = value
         .as_array()
         .ok_or_else(|| columns.error("messages", format!("must be a list, not {}", kind(value))))?;
@@ -60,7 +109,9 @@ fn checked<'a>(columns: &Columns<'a>) -> Result<&'a [Value]> {
             ));
         }
         let content = &message["content"];
-        let calls = message.get("tool_calls").is_some();
+        let calls = message
+            .get("tool_calls")
+            .is_some_and(|calls| !calls.is_null());
         if !(content.is_string() || content.is_null() && calls) {
             return Err(columns.error(
                 "messages",

@@ -4,6 +4,8 @@ mod alpaca;
 mod completion;
 mod messages;
 mod preference;
+mod segments;
+mod sharegpt;
 mod text;
 mod tokenized;
 
@@ -32,16 +34,6 @@ pub(super) enum Content {
     Tokens(Sample),
 }
 
-/// Formats that can be loaded.
-pub(super) const SUPPORTED: &[&str] = &[
-    "text",
-    "completion",
-    "alpaca",
-    "messages",
-    "preference",
-    "tokenized",
-];
-
 /// The name of a format in a RUN.toml.
 pub(super) fn name(format: DataFormat) -> String {
     serde_json::to_value(format)
@@ -54,9 +46,12 @@ pub(super) fn name(format: DataFormat) -> String {
 pub(super) fn columns(format: DataFormat) -> &'static [&'static str] {
     match format {
         DataFormat::Completion => &["prompt", "completion"],
-        DataFormat::Alpaca => &["instruction", "input", "output", "system"],
+        DataFormat::Alpaca => &["instruction", "input", "output", "system", "history"],
         DataFormat::Messages => &["messages", "tools"],
         DataFormat::Preference => &["prompt", "chosen", "rejected", "tools"],
+        DataFormat::Sharegpt => sharegpt::COLUMNS,
+        DataFormat::Segments => &["segments"],
+        DataFormat::Fim | DataFormat::SourceTree => &["text", "path", "repo"],
         DataFormat::Tokenized => &["input_ids", "labels"],
         _ => &["text"],
     }
@@ -75,6 +70,8 @@ pub(super) fn content(
         DataFormat::Alpaca => alpaca::content(&columns),
         DataFormat::Messages => messages::content(&columns, encoder),
         DataFormat::Preference => Ok(preference::contents(&columns, encoder)?.0),
+        DataFormat::Sharegpt => sharegpt::content(&columns, encoder),
+        DataFormat::Segments => segments::content(&columns),
         DataFormat::Tokenized => tokenized::content(&columns, encoder.vocab_size()),
         _ => text::content(&columns),
     }
@@ -90,9 +87,9 @@ pub(super) fn preference(
 }
 
 /// A row's columns under our names.
-struct Columns<'a> {
-    row: &'a Row,
-    config: &'a DataConfig,
+pub(super) struct Columns<'a> {
+    pub(super) row: &'a Row,
+    pub(super) config: &'a DataConfig,
 }
 
 impl<'a> Columns<'a> {
@@ -101,14 +98,14 @@ impl<'a> Columns<'a> {
     }
 
     /// A value that may be missing or null.
-    fn optional(&self, ours: &str) -> Option<&'a Value> {
+    pub(super) fn optional(&self, ours: &str) -> Option<&'a Value> {
         self.row
             .fields
             .get(self.theirs(ours))
             .filter(|value| !value.is_null())
     }
 
-    fn value(&self, ours: &str) -> Result<&'a Value> {
+    pub(super) fn value(&self, ours: &str) -> Result<&'a Value> {
         self.optional(ours).ok_or_else(|| {
             let absent = if self.row.fields.contains_key(self.theirs(ours)) {
                 "is null"
@@ -125,21 +122,21 @@ impl<'a> Columns<'a> {
         })
     }
 
-    fn text(&self, ours: &str) -> Result<&'a str> {
+    pub(super) fn text(&self, ours: &str) -> Result<&'a str> {
         let value = self.value(ours)?;
         value
             .as_str()
             .ok_or_else(|| self.error(ours, format!("must be text, not {}", kind(value))))
     }
 
-    fn optional_text(&self, ours: &str) -> Result<Option<&'a str>> {
+    pub(super) fn optional_text(&self, ours: &str) -> Result<Option<&'a str>> {
         if self.optional(ours).is_none() {
             return Ok(None);
         }
         self.text(ours).map(Some)
     }
 
-    fn error(&self, ours: &str, message: impl AsRef<str>) -> Error {
+    pub(super) fn error(&self, ours: &str, message: impl AsRef<str>) -> Error {
         self.row
             .origin
             .error(format!("field {}: {}", self.theirs(ours), message.as_ref()))

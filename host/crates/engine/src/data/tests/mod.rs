@@ -1,12 +1,16 @@
 //! Formats, masks, splits and refusals, on a tokenizer that is trained here.
 
+mod chats;
+mod code;
+mod stream;
+
 use std::{fs, path::Path, sync::OnceLock};
 
 use domain::{DataConfig, DataFormat, TrainOn};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{Data, IGNORED, Sample, inspect, load, preview, unsupported, windows};
+use super::{Data, IGNORED, Sample, inspect, load, preview, windows};
 use crate::{
     Error,
     tokenizer::{BpeTraining, Tokenizer, train_bpe},
@@ -332,7 +336,18 @@ fn bad_rows_are_refused_with_file_line_and_field() {
             "{\"question\": \"a\"}",
             "its columns (question) tell no format; set data.format",
         ),
-        ("{\"conversations\": []}", "sharegpt is not supported yet"),
+        (
+            "{\"conversations\": []}",
+            "field conversations: must hold at least one turn",
+        ),
+        (
+            "{\"conversations\": [{\"from\": \"cat\", \"value\": \"a\"}]}",
+            "turn 1: \"cat\" is no role",
+        ),
+        (
+            "{\"segments\": [{\"text\": \"a\"}]}",
+            "segment 1 must have label (true or false) and text",
+        ),
         (
             "{\"input_ids\": [1, 2], \"labels\": [1]}",
             "line 1: field labels: holds 1 values and input_ids 2",
@@ -384,7 +399,7 @@ fn files_that_cannot_be_used_are_refused_by_name() {
     assert!(refused(&at("none.jsonl")).contains("none.jsonl: does not exist"));
     assert!(refused(folder.path()).contains("holds no data"));
     fs::write(at("rows.csv"), "a,b").unwrap();
-    assert!(refused(&at("rows.csv")).contains(".csv is not supported yet"));
+    assert!(refused(&at("rows.csv")).contains("rows.csv: holds no rows"));
     fs::write(at("rows.jsonl"), b"{\"text\": \"a\"}\n\xff").unwrap();
     assert!(refused(&at("rows.jsonl")).contains("line 2: is no UTF-8"));
     fs::write(at("rows.jsonl"), "\u{feff}{\"text\": \"a\"}").unwrap();
@@ -432,33 +447,7 @@ fn rows_without_a_label_are_dropped_and_counted() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_by_field() {
-    for format in [
-        DataFormat::Sharegpt,
-        DataFormat::Preference,
-        DataFormat::Fim,
-        DataFormat::SourceTree,
-    ] {
-        let config = DataConfig {
-            format,
-            ..DataConfig::default()
-        };
-        let errors = unsupported(&config);
-        assert_eq!(errors[0].field, "data.format");
-        assert!(errors[0].message.contains("not supported yet"));
-    }
-    let config = DataConfig {
-        repo: Some("org/name".into()),
-        streaming: true,
-        packing: true,
-        ..DataConfig::default()
-    };
-    let fields: Vec<String> = unsupported(&config)
-        .into_iter()
-        .map(|error| error.field)
-        .collect();
-    assert_eq!(fields, ["data.repo", "data.streaming", "data.packing"]);
-    assert!(unsupported(&DataConfig::default()).is_empty());
+fn a_mapped_column_that_the_format_does_not_have_is_refused_by_name() {
     let message = refusal("{\"text\": \"a\"}", |config| {
         config.columns.insert("prompt".into(), "question".into());
     });
@@ -511,7 +500,7 @@ fn a_preview_shows_each_token_and_whether_it_is_trained() {
         path: Some(path.display().to_string()),
         ..DataConfig::default()
     };
-    let rows = preview(&config, model(), 5).unwrap();
+    let rows = preview(&config, model(), 5, 0).unwrap();
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].place.as_deref(), Some("line 1"));
     let data = load(&config, model(), 0).unwrap();
@@ -530,16 +519,16 @@ fn an_inspection_tells_format_columns_and_lengths() {
         "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"a\", \"completion\": null, \"id\": 1}\n",
     )
     .unwrap();
-    let found = inspect(&path, &DataConfig::default(), None).unwrap();
+    let found = inspect(&path, &DataConfig::default(), None, 0).unwrap();
     assert_eq!(found.format, Some(DataFormat::Completion));
     assert_eq!(found.columns["completion"], 1);
     assert_eq!((found.rows, found.characters), (2, 3));
-    fs::write(&path, "{\"conversations\": []}").unwrap();
-    let found = inspect(&path, &DataConfig::default(), None).unwrap();
-    assert_eq!(found.format, Some(DataFormat::Sharegpt));
-    assert!(found.problem.unwrap().contains("not supported yet"));
+    fs::write(&path, "{\"chosen\": \"a\", \"rejected\": \"b\"}").unwrap();
+    let found = inspect(&path, &DataConfig::default(), None, 0).unwrap();
+    assert_eq!(found.format, Some(DataFormat::Preference));
+    assert_eq!(found.problem, None);
     fs::write(&path, numbered_rows(20)).unwrap();
-    let found = inspect(&path, &DataConfig::default(), Some(model())).unwrap();
+    let found = inspect(&path, &DataConfig::default(), Some(model()), 0).unwrap();
     let tokens = found.tokens.unwrap();
     assert_eq!(tokens.lengths.iter().map(|bin| bin.rows).sum::<usize>(), 20);
 }

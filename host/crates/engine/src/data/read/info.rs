@@ -1,0 +1,244 @@
+//! LLaMA-Factory's `dataset_info.json`: where a dataset lies, its format and its columns.
+
+use std::{
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+use domain::{DataConfig, DataFormat, FieldErrors};
+use serde_json::{Map, Value};
+
+use super::kind;
+use crate::{Error, Result};
+
+const NAME: &str = "dataset_info.json";
+
+/// Their names of alpaca's columns and ours.
+const ALPACA: &[(&str, &str)] = &[
+    ("prompt", "instruction"),
+    ("query", "input"),
+    ("response", "output"),
+    ("system", "system"),
+    ("history", "history"),
+];
+const SHAREGPT: &[(&str, &str)] = &[
+    ("messages", "conversations"),
+    ("system", "system"),
+    ("tools", "tools"),
+];
+const PREFERENCE: &[(&str, &str)] = &[
+    ("prompt", "prompt"),
+    ("chosen", "chosen"),
+    ("rejected", "rejected"),
+];
+/// Keys of `tags`, which are columns of the format sharegpt here.
+const TAGS: &[&str] = &[
+    "role_tag",
+    "content_tag",
+    "user_tag",
+    "assistant_tag",
+    "observation_tag",
+    "function_tag",
+    "system_tag",
+];
+
+/// The settings with what a `dataset_info.json` at `data.path` says; as they are where there is none.
+///
+/// # Errors
+/// A `data.dataset` that is not described, or a description that names what cannot be done.
+pub(in crate::data) fn resolved(config: &DataConfig) -> Result<DataConfig> {
+    let path = Path::new(config.path.as_deref().unwrap_or_default());
+    let file = if path.is_dir() {
+        path.join(NAME)
+    } else {
+        path.to_owned()
+    };
+    let described = match file.file_name() {
+        Some(name) if name == NAME && file.is_file() => read(&file)?,
+        _ => None,
+    };
+    let Some(described) = described else {
+        return match &config.dataset {
+            None => Ok(config.clone()),
+            Some(name) => Err(FieldErrors::one(
+                "data.dataset",
+                format!("{name:?} needs a {NAME} in data.path, as LLaMA-Factory has it"),
+            )
+            .into()),
+        };
+    };
+    let entry = chosen(config, &described, &file)?;
+    apply(config, entry, &file)
+}
+
+/// `None` where the file is that of Python's `datasets`, which has the same name.
+fn read(file: &Path) -> Result<Option<Map<String, Value>>> {
+    let bytes = fs::read(file).map_err(Error::io("read", file))?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::file(file, format!("is not valid JSON: {error}")))?;
+    let Value::Object(map) = value else {
+        return Err(Error::file(
+            file,
+            "must be a JSON object of datasets by name",
+        ));
+    };
+    let is_entry = |entry: &Value| {
+        [
+            "file_name",
+            "hf_hub_url",
+            "ms_hub_url",
+            "om_hub_url",
+            "script_url",
+            "cloud_file_name",
+        ]
+        .iter()
+        .any(|key| entry.get(key).is_some())
+    };
+    Ok(map.values().any(is_entry).then_some(map))
+}
+
+fn chosen<'a>(
+    config: &DataConfig,
+    described: &'a Map<String, Value>,
+    file: &Path,
+) -> Result<(&'a str, &'a Value)> {
+    let names = described.keys().map(String::as_str).collect::<Vec<_>>();
+    let found = match &config.dataset {
+        Some(name) => described.get_key_value(name),
+        None if described.len() == 1 => described.iter().next(),
+        None => None,
+    };
+    found
+        .map(|(name, entry)| (name.as_str(), entry))
+        .ok_or_else(|| {
+            let wrong = match &config.dataset {
+                Some(name) => format!("{name:?} is not in {}", file.display()),
+                None => format!("is needed: {} describes several", file.display()),
+            };
+            FieldErrors::one(
+                "data.dataset",
+                format!("{wrong}; it has {}", names.join(", ")),
+            )
+            .into()
+        })
+}
+
+fn apply(config: &DataConfig, (name, entry): (&str, &Value), file: &Path) -> Result<DataConfig> {
+    let bad = |message: String| Error::file(file, format!("{name}: {message}"));
+    let entry = entry
+        .as_object()
+        .ok_or_else(|| bad(format!("must be an object, not {}", kind(entry))))?;
+    let text = |map: &Map<String, Value>, key: &str| -> Result<Option<String>> {
+        match map.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(other) => Err(bad(format!("{key}: must be text, not {}", kind(other)))),
+        }
+    };
+    let known = [
+        "file_name",
+        "formatting",
+        "ranking",
+        "columns",
+        "tags",
+        "split",
+        "num_samples",
+        "subset",
+    ];
+    if let Some(key) = entry.keys().find(|key| !known.contains(&key.as_str())) {
+        return Err(bad(format!(
+            "{key}: cannot be done here; give the data as a local file_name (a hub repository goes into data.repo)"
+        )));
+    }
+    for key in ["num_samples", "subset", "split"] {
+        let idle = key == "split" && entry.get(key) == Some(&Value::from("train"));
+        if entry.get(key).is_some_and(|value| !value.is_null()) && !idle {
+            return Err(bad(format!(
+                "{key}: is not supported; remove it and give a file of the rows that are meant"
+            )));
+        }
+    }
+    let file_name =
+        text(entry, "file_name")?.ok_or_else(|| bad("file_name: is missing".to_owned()))?;
+    let relative = PathBuf::from(&file_name);
+    if !relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    {
+        return Err(bad(format!(
+            "file_name: {file_name:?} leads out of the folder"
+        )));
+    }
+    let empty = Map::new();
+    let table = |key: &str| match entry.get(key) {
+        None | Some(Value::Null) => Ok(&empty),
+        Some(Value::Object(map)) => Ok(map),
+        Some(other) => Err(bad(format!(
+            "{key}: must be an object, not {}",
+            kind(other)
+        ))),
+    };
+    let (columns, tags) = (table("columns")?, table("tags")?);
+    let formatting = text(entry, "formatting")?.unwrap_or_else(|| "alpaca".to_owned());
+    let ranking = entry.get("ranking").and_then(Value::as_bool) == Some(true);
+    let only_prompt = columns.contains_key("prompt") && !columns.contains_key("response");
+    let (format, names) = match formatting.as_str() {
+        _ if ranking => (DataFormat::Preference, PREFERENCE),
+        "alpaca" if only_prompt => (DataFormat::Text, &[("prompt", "text")][..]),
+        "alpaca" => (DataFormat::Alpaca, ALPACA),
+        "sharegpt" | "openai" => (DataFormat::Sharegpt, SHAREGPT),
+        other => {
+            return Err(bad(format!(
+                "formatting: must be alpaca, sharegpt or openai, not {other:?}"
+            )));
+        }
+    };
+    let mut out = DataConfig {
+        path: Some(file.with_file_name(relative).display().to_string()),
+        dataset: None,
+        format,
+        ..config.clone()
+    };
+    for key in columns.keys() {
+        let Some((_, ours)) = names.iter().find(|(theirs, _)| theirs == key) else {
+            return Err(bad(format!(
+                "columns: {key} cannot be used with this format; known are {}",
+                names
+                    .iter()
+                    .map(|(theirs, _)| *theirs)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )));
+        };
+        if let Some(theirs) = text(columns, key)? {
+            out.columns.entry((*ours).to_owned()).or_insert(theirs);
+        }
+    }
+    if formatting == "openai" {
+        for (tag, name) in [
+            ("role_tag", "role"),
+            ("content_tag", "content"),
+            ("user_tag", "user"),
+            ("assistant_tag", "assistant"),
+            ("observation_tag", "tool"),
+        ] {
+            out.columns.entry(tag.to_owned()).or_insert(name.to_owned());
+        }
+        // An OpenAI conversation stands in `messages` where nothing else is said.
+        out.columns
+            .entry("conversations".to_owned())
+            .or_insert("messages".to_owned());
+    }
+    for key in tags.keys() {
+        if !TAGS.contains(&key.as_str()) || format != DataFormat::Sharegpt {
+            return Err(bad(format!(
+                "tags: {key} is not known; known with sharegpt are {}",
+                TAGS.join(", ")
+            )));
+        }
+        if let Some(name) = text(tags, key)? {
+            out.columns.insert(key.clone(), name);
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,283 @@
+//! Files to rows: JSON lines, a JSON array, CSV, Parquet, Arrow, plain text, or a folder of them; text forms also
+//! packed by gzip or zstd.
+//!
+//! Every file is read as a stream of rows, so that one larger than memory can be gone through: [`Source`] finds the
+//! files, [`Source::stream`] their rows. `files` says which files a folder means, `info` reads LLaMA-Factory's
+//! `dataset_info.json`.
+
+mod array;
+mod files;
+mod info;
+mod json;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::{BufRead, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use domain::{DataConfig, DataFormat};
+use serde_json::{Map, Value};
+
+use super::tree;
+use crate::{Error, Result};
+
+pub(crate) use files::{is_data_file, of_train};
+pub(super) use info::resolved;
+
+/// Bytes that one row may have.
+pub(super) const MOST_ROW_BYTES: usize = 64 << 20;
+/// Bytes that one plain text file may have after unpacking.
+const MOST_DOCUMENT_BYTES: u64 = 1 << 30;
+
+/// One row and where it came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) fields: Map<String, Value>,
+    pub(crate) origin: Origin,
+}
+
+/// Where a row came from, for messages.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) file: Arc<PathBuf>,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Line(usize),
+    Element(usize),
+    Row(usize),
+    WholeFile,
+}
+
+impl Origin {
+    /// A file that is one row.
+    pub(super) fn whole(file: &Path) -> Self {
+        Self {
+            file: Arc::new(file.to_owned()),
+            place: Place::WholeFile,
+        }
+    }
+
+    /// `line 3`, `element 3` of a JSON array, `row 3` of a table; `None` for a text file, which is one row.
+    pub(crate) fn place(&self) -> Option<String> {
+        match self.place {
+            Place::Line(line) => Some(format!("line {line}")),
+            Place::Element(index) => Some(format!("element {index}")),
+            Place::Row(index) => Some(format!("row {index}")),
+            Place::WholeFile => None,
+        }
+    }
+
+    /// An error of this row.
+    pub(crate) fn error(&self, message: impl AsRef<str>) -> Error {
+        let message = message.as_ref();
+        Error::file(
+            &*self.file,
+            self.place()
+                .map_or_else(|| message.to_owned(), |place| format!("{place}: {message}")),
+        )
+    }
+}
+
+/// Rows of one file after another; ends after the first error.
+pub(crate) type Rows = Box<dyn Iterator<Item = Result<Row>> + Send>;
+
+/// The files that a path means, and what was passed over.
+#[derive(Debug)]
+pub(super) struct Source {
+    path: PathBuf,
+    files: Vec<PathBuf>,
+    /// Set where the files are a tree of source code: they are read by `tree` then.
+    tree: Option<tree::Walk>,
+    /// Sentences about what was passed over.
+    pub(super) notes: Vec<String>,
+}
+
+impl Source {
+    /// Finds the files of a path.
+    pub(super) fn find(path: &Path, config: &DataConfig) -> Result<Self> {
+        if !path.exists() {
+            return Err(Error::file(
+                path,
+                "does not exist; give an existing file or folder",
+            ));
+        }
+        let mut source = Self {
+            path: path.to_owned(),
+            files: vec![path.to_owned()],
+            tree: None,
+            notes: Vec::new(),
+        };
+        let is_tree = config.format == DataFormat::SourceTree
+            || config.format == DataFormat::Fim && path.is_dir() && !files::holds_rows(path)?;
+        if is_tree {
+            let walk = tree::walk(path, config)?;
+            source.notes.extend(walk.notes());
+            source.files = walk.files();
+            source.tree = Some(walk);
+        } else if path.is_dir() {
+            let (chosen, left_out) = files::of_folder(path, config.format)?;
+            source.files = chosen;
+            if !left_out.is_empty() {
+                source.notes.push(format!(
+                    "{} files of other splits than train were left out ({})",
+                    left_out.len(),
+                    files::named(&left_out)
+                ));
+            }
+        }
+        Ok(source)
+    }
+
+    /// Every file, in the order in which they are read.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// All rows, one after the other.
+    pub(super) fn stream(&self) -> Rows {
+        if let Some(walk) = &self.tree {
+            return until_error(walk.clone().documents());
+        }
+        let files = self.files.clone();
+        until_error(
+            files
+                .into_iter()
+                .flat_map(|file| read_file(&file).unwrap_or_else(|error| once(error))),
+        )
+    }
+
+    /// The first row.
+    pub(super) fn first(&self) -> Result<Row> {
+        self.stream()
+            .next()
+            .unwrap_or_else(|| Err(empty(&self.path)))
+    }
+}
+
+/// The error of a dataset without rows.
+pub(super) fn empty(path: &Path) -> Error {
+    Error::file(path, "holds no rows: the dataset is empty")
+}
+
+/// The text of files and folders: each file with a known ending is one document. For tokenizers and windows.
+///
+/// # Errors
+/// A path that does not exist, cannot be read or is no UTF-8, or nothing found at all.
+pub fn read_documents(paths: &[PathBuf]) -> Result<Vec<String>> {
+    let mut documents = Vec::new();
+    for path in paths {
+        let source = Source::find(path, &DataConfig::default())?;
+        source.first()?;
+        for row in source.stream() {
+            let row = row?;
+            match row.fields.get("text").and_then(Value::as_str) {
+                Some(text) => documents.push(text.to_owned()),
+                None => return Err(row.origin.error("field text: is missing or no string")),
+            }
+        }
+    }
+    Ok(documents)
+}
+
+fn read_file(file: &Path) -> Result<Rows> {
+    let shared = Arc::new(file.to_owned());
+    match files::kind(file) {
+        files::Kind::Json => {
+            let mut reader = files::open(file)?;
+            if json::is_array(&mut *reader).map_err(Error::io("read", file))? {
+                Ok(Box::new(array::Elements::new(reader, shared)))
+            } else {
+                Ok(Box::new(json::Lines::new(reader, shared)))
+            }
+        }
+        files::Kind::Delimited(delimiter) => {
+            table::delimited(files::open(file)?, shared, delimiter)
+        }
+        files::Kind::Parquet => table::parquet(shared),
+        files::Kind::Arrow => table::arrow(shared),
+        files::Kind::Text => document(file),
+    }
+}
+
+fn document(file: &Path) -> Result<Rows> {
+    let mut bytes = Vec::new();
+    files::open(file)?
+        .take(MOST_DOCUMENT_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", file))?;
+    if bytes.len() as u64 > MOST_DOCUMENT_BYTES {
+        return Err(Error::file(
+            file,
+            format!(
+                "is longer than the {MOST_DOCUMENT_BYTES} bytes that one document may have; cut it into files"
+            ),
+        ));
+    }
+    let text = without_mark(&bytes);
+    let text = std::str::from_utf8(text).map_err(|error| {
+        let line = 1 + text[..error.valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        Error::file(
+            file,
+            format!("line {line}: is no UTF-8; convert the file to UTF-8"),
+        )
+    })?;
+    let row = Row {
+        fields: Map::from_iter([("text".to_owned(), Value::from(text))]),
+        origin: Origin::whole(file),
+    };
+    Ok(Box::new(std::iter::once(Ok(row))))
+}
+
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+fn once(error: Error) -> Rows {
+    Box::new(std::iter::once(Err(error)))
+}
+
+/// A stream behind an error is not to be trusted: it ends there.
+fn until_error(rows: impl Iterator<Item = Result<Row>> + Send + 'static) -> Rows {
+    let mut failed = false;
+    Box::new(rows.take_while(move |row| {
+        let goes_on = !failed;
+        failed |= row.is_err();
+        goes_on
+    }))
+}
+
+fn object(value: Value, origin: Origin) -> Result<Row> {
+    match value {
+        Value::Object(fields) => Ok(Row { fields, origin }),
+        other => Err(origin.error(format!(
+            "must be a JSON object such as {{\"prompt\": …, \"completion\": …}}, not {}",
+            kind(&other)
+        ))),
+    }
+}
+
+/// What a JSON value is, in words.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A reader of an unpacked file.
+type Unpacked = Box<dyn BufRead + Send>;

@@ -1,0 +1,160 @@
+//! The hub's cache on the disk: `models--org--name/{blobs,refs,snapshots}`.
+
+use std::{
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+use super::{HubSettings, RepoKind, Snapshot, handle, wrong};
+use crate::{Error, Result, files};
+
+/// Names of the files that were needed, so that an offline run knows whether it has them all.
+const COMPLETE: &str = ".codetune";
+
+/// Refuses names that would lead out of the cache or into another address.
+pub(super) fn check_names(kind: RepoKind, repo: &str, revision: &str) -> Result<()> {
+    let word = |word: &str| {
+        !word.is_empty()
+            && !word.starts_with(['.', '-'])
+            && !word.contains("--")
+            && !word.contains("..")
+            && word
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    let parts: Vec<&str> = repo.split('/').collect();
+    if parts.len() > 2 || !parts.iter().all(|part| word(part)) {
+        return Err(wrong(
+            kind,
+            repo,
+            "is no name of a repository; it must be org/name",
+        ));
+    }
+    let inside = Path::new(revision)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    let plain = revision
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
+    if revision.is_empty() || !inside || !plain {
+        return Err(wrong(
+            kind,
+            repo,
+            format!("{revision:?} is no branch, tag or commit"),
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+fn folder(settings: &HubSettings, kind: RepoKind, repo: &str) -> PathBuf {
+    settings
+        .cache
+        .join(handle(kind, repo, "main").folder_name())
+}
+
+/// The folder of a commit's files.
+pub(super) fn snapshot(
+    settings: &HubSettings,
+    kind: RepoKind,
+    repo: &str,
+    commit: &str,
+) -> PathBuf {
+    folder(settings, kind, repo).join("snapshots").join(commit)
+}
+
+/// What the cache holds of a revision; `None` where it holds none, or where a download did not come to its end.
+pub(super) fn known(
+    settings: &HubSettings,
+    kind: RepoKind,
+    repo: &str,
+    revision: &str,
+) -> Option<Snapshot> {
+    let commit = if is_commit(revision) {
+        revision.to_owned()
+    } else {
+        let path = folder(settings, kind, repo).join("refs").join(revision);
+        fs::read_to_string(path).ok()?.trim().to_owned()
+    };
+    if !is_commit(&commit) {
+        return None;
+    }
+    let folder = snapshot(settings, kind, repo, &commit);
+    let mut names = Vec::new();
+    list(&folder, &folder, &mut names).ok()?;
+    // A cache that Python filled has no list; it is taken where what it holds can be used.
+    let noted = fs::read_to_string(mark(settings, kind, repo, &commit));
+    let whole = match noted {
+        Ok(noted) => noted.lines().all(|name| folder.join(name).exists()),
+        Err(_) => super::select::needed(kind, &names).is_ok(),
+    };
+    whole.then_some(Snapshot { folder, commit })
+}
+
+fn list(root: &Path, folder: &Path, names: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            list(root, &path, names)?;
+        } else if path.exists()
+            && let Ok(relative) = path.strip_prefix(root)
+        {
+            let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
+            names.push(parts.join("/"));
+        }
+    }
+    Ok(())
+}
+
+fn mark(settings: &HubSettings, kind: RepoKind, repo: &str, commit: &str) -> PathBuf {
+    folder(settings, kind, repo).join(COMPLETE).join(commit)
+}
+
+/// Notes which commit a revision stood for, as Python's client does, and which files were needed of it.
+pub(super) fn remember(
+    settings: &HubSettings,
+    kind: RepoKind,
+    repo: &str,
+    revision: &str,
+    commit: &str,
+    needed: &[String],
+) -> Result<()> {
+    let write = |path: &Path, text: &str| {
+        let parent = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        fs::write(path, text).map_err(Error::io("write", path))
+    };
+    write(&mark(settings, kind, repo, commit), &needed.join("\n"))?;
+    let refs = folder(settings, kind, repo).join("refs");
+    // The client notes the commit as a revision of itself, which Python's does not.
+    let _ = fs::remove_file(refs.join(commit));
+    if is_commit(revision) {
+        return Ok(());
+    }
+    write(&refs.join(revision), commit)
+}
+
+/// Compares a large file with the checksum that names its blob. The hub names small ones by git's hash, whose only
+/// guard here is their length.
+pub(super) fn verify(place: &Path) -> Result<()> {
+    let blob = fs::canonicalize(place).map_err(Error::io("read", place))?;
+    let name = blob
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let is_digest = name.len() == 64 && name.chars().all(|c| c.is_ascii_hexdigit());
+    if !is_digest || files::digest(&blob)? == name {
+        return Ok(());
+    }
+    // A damaged file must not be found in the cache the next time.
+    let _ = fs::remove_file(place);
+    let _ = fs::remove_file(&blob);
+    Err(Error::file(
+        place,
+        "is not what the hub says (its checksum differs); it was removed, fetch it again",
+    ))
+}

@@ -1,0 +1,308 @@
+//! Fetching from a server on loopback that speaks the hub's protocol.
+
+use std::{collections::BTreeMap, fs};
+
+use domain::RunConfig;
+use tempfile::TempDir;
+
+use super::server::{COMMIT, Server, Shelf};
+use super::{HubEvent, HubSettings, RepoKind, Snapshot, fetch, local};
+use crate::Result;
+
+const WEIGHTS: &[u8] = &[7; 5000];
+
+fn files(names: &[(&str, &[u8])]) -> BTreeMap<String, Vec<u8>> {
+    let owned = names
+        .iter()
+        .map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()));
+    owned.collect()
+}
+
+fn shelf() -> Shelf {
+    let model = files(&[
+        ("config.json", b"{}"),
+        ("tokenizer.json", b"{\"t\": 1}"),
+        ("model.safetensors", WEIGHTS),
+        ("pytorch_model.bin", b"no"),
+        ("README.md", b"no"),
+        ("onnx/model.safetensors", b"no"),
+    ]);
+    let data = files(&[
+        ("data/train-00000-of-00001.jsonl", b"{\"text\": \"a\"}\n"),
+        ("data/test-00000-of-00001.jsonl", b"{\"text\": \"t\"}\n"),
+        ("README.md", b"no"),
+    ]);
+    Shelf {
+        repos: [
+            ("models/org/name".to_owned(), model),
+            ("datasets/org/rows".to_owned(), data),
+        ]
+        .into(),
+        large: 1000,
+        ..Shelf::default()
+    }
+}
+
+struct Asker {
+    server: Server,
+    _cache: TempDir,
+    settings: HubSettings,
+}
+
+fn asker(shelf: Shelf) -> Asker {
+    let server = Server::start(shelf);
+    let cache = tempfile::tempdir().unwrap();
+    let settings = HubSettings {
+        cache: cache.path().join("hub"),
+        endpoint: server.endpoint(),
+        token: None,
+        offline: false,
+        retries: 0,
+    };
+    Asker {
+        server,
+        _cache: cache,
+        settings,
+    }
+}
+
+impl Asker {
+    fn model(&self) -> Result<Snapshot> {
+        fetch(
+            &self.settings,
+            RepoKind::Model,
+            "org/name",
+            None,
+            &mut |_| {},
+        )
+    }
+
+    fn refusal(&self, kind: RepoKind, repo: &str, revision: Option<&str>) -> String {
+        let found = fetch(&self.settings, kind, repo, revision, &mut |_| {});
+        found.unwrap_err().to_string()
+    }
+}
+
+#[test]
+fn a_model_is_fetched_once_into_the_hubs_own_layout_without_what_it_does_not_need() {
+    let asker = asker(shelf());
+    let mut events = Vec::new();
+    let settings = &asker.settings;
+    let found = fetch(settings, RepoKind::Model, "org/name", None, &mut |event| {
+        events.push(event)
+    })
+    .unwrap();
+    assert_eq!(found.commit, COMMIT);
+    let repo = settings.cache.join("models--org--name");
+    assert_eq!(found.folder, repo.join("snapshots").join(COMMIT));
+    let mut names: Vec<_> = fs::read_dir(&found.folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["config.json", "model.safetensors", "tokenizer.json"]
+    );
+    assert_eq!(
+        fs::read(found.folder.join("model.safetensors")).unwrap(),
+        WEIGHTS
+    );
+    assert_eq!(fs::read_to_string(repo.join("refs/main")).unwrap(), COMMIT);
+    let refs = fs::read_dir(repo.join("refs")).unwrap().count();
+    assert_eq!(refs, 1, "the commit is no revision of itself");
+    let blob = fs::canonicalize(found.folder.join("model.safetensors")).unwrap();
+    assert_eq!(
+        blob.parent().unwrap(),
+        fs::canonicalize(repo.join("blobs")).unwrap()
+    );
+    assert!(events.contains(&HubEvent::Progress {
+        file: "model.safetensors".into(),
+        done: 5000,
+        total: 5000
+    }));
+    let asked = asker.server.asked();
+    assert!(
+        !asked
+            .iter()
+            .any(|path| path.contains("pytorch") || path.contains("README")),
+        "{asked:?}"
+    );
+    assert!(
+        asked
+            .iter()
+            .filter(|path| path.contains("resolve"))
+            .all(|path| path.contains(COMMIT))
+    );
+    assert_eq!(asker.model().unwrap(), found);
+    assert_eq!(asker.server.asked(), ["/api/models/org/name/revision/main"]);
+}
+
+#[test]
+fn a_model_in_the_cache_is_there_offline_and_when_the_hub_is_away() {
+    let mut asker = asker(shelf());
+    asker.settings.offline = true;
+    let message = asker.refusal(RepoKind::Model, "org/name", None);
+    assert!(
+        message.contains("model.repo") && message.contains("HF_HUB_OFFLINE"),
+        "{message}"
+    );
+    assert!(asker.server.asked().is_empty());
+    asker.settings.offline = false;
+    let found = asker.model().unwrap();
+    asker.server.asked();
+    asker.settings.offline = true;
+    assert_eq!(asker.model().unwrap(), found);
+    let by_commit = fetch(
+        &asker.settings,
+        RepoKind::Model,
+        "org/name",
+        Some(COMMIT),
+        &mut |_| {},
+    );
+    assert_eq!(by_commit.unwrap(), found);
+    assert!(asker.server.asked().is_empty());
+    asker.settings.offline = false;
+    // Nothing listens on the port of a listener that is gone.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    asker.settings.endpoint = format!("http://{gone}");
+    let mut notes = Vec::new();
+    let again = fetch(
+        &asker.settings,
+        RepoKind::Model,
+        "org/name",
+        None,
+        &mut |event| notes.push(event),
+    );
+    assert_eq!(again.unwrap(), found);
+    assert!(
+        matches!(&notes[0], HubEvent::Note(note) if note.contains(COMMIT)),
+        "{notes:?}"
+    );
+    // A download that did not come to its end is not taken for whole.
+    fs::remove_file(found.folder.join("tokenizer.json")).unwrap();
+    asker.settings.offline = true;
+    assert!(asker.model().is_err());
+}
+
+#[test]
+fn a_dataset_comes_with_the_files_of_its_train_split() {
+    let asker = asker(shelf());
+    let mut config = RunConfig::default();
+    config.model.repo = Some("org/name".into());
+    config.model.revision = Some("v1".into());
+    config.data.repo = Some("org/rows".into());
+    let local = local(&config, &asker.settings, &mut |_| {}).unwrap();
+    assert_eq!(
+        (&local.model.repo, &local.data.repo, &local.model.revision),
+        (&None, &None, &None)
+    );
+    let folder = std::path::PathBuf::from(local.data.path.unwrap());
+    assert!(folder.ends_with(format!("datasets--org--rows/snapshots/{COMMIT}")));
+    assert!(folder.join("data/train-00000-of-00001.jsonl").is_file());
+    assert!(!folder.join("data/test-00000-of-00001.jsonl").exists());
+    assert_eq!(crate::data::read_documents(&[folder]).unwrap(), ["a"]);
+    let refs = asker.settings.cache.join("models--org--name/refs/v1");
+    assert_eq!(fs::read_to_string(refs).unwrap(), COMMIT);
+}
+
+#[test]
+fn a_large_file_that_is_not_what_the_hub_says_is_refused_and_removed() {
+    let asker = asker(Shelf {
+        damage: true,
+        ..shelf()
+    });
+    let message = asker.model().unwrap_err().to_string();
+    assert!(
+        message.contains("model.safetensors: is not what the hub says"),
+        "{message}"
+    );
+    asker.server.shelf.lock().unwrap().damage = false;
+    let found = asker.model().unwrap();
+    assert_eq!(
+        fs::read(found.folder.join("model.safetensors")).unwrap(),
+        WEIGHTS
+    );
+}
+
+#[test]
+fn a_token_goes_to_the_endpoint_only() {
+    let mut asker = asker(Shelf {
+        token: Some("secret".into()),
+        ..shelf()
+    });
+    let message = asker.refusal(RepoKind::Model, "org/name", None);
+    assert!(message.contains("HF_TOKEN"), "{message}");
+    asker.settings.token = Some("secret".into());
+    asker.model().unwrap();
+    assert!(!asker.server.shelf.lock().unwrap().token_sent_elsewhere);
+    assert!(!format!("{:?}", asker.settings).contains("secret"));
+}
+
+#[test]
+fn what_cannot_be_fetched_is_refused_by_name() {
+    let mut shelf = shelf();
+    let pickles = files(&[("config.json", b"{}"), ("pytorch_model.bin", b"x")]);
+    shelf.repos.insert("models/org/pickle".into(), pickles);
+    let evil = files(&[
+        ("../../escape.safetensors", b"x"),
+        ("model.safetensors", b"x"),
+    ]);
+    shelf.repos.insert("models/org/evil".into(), evil);
+    shelf
+        .repos
+        .insert("datasets/org/none".into(), files(&[("a.png", b"x")]));
+    let asker = asker(shelf);
+    for (kind, repo, revision, expected) in [
+        (
+            RepoKind::Model,
+            "org/absent",
+            None,
+            "model.repo: org/absent: does not exist on the hub at revision main",
+        ),
+        (
+            RepoKind::Model,
+            "org/name",
+            Some("v2"),
+            "does not exist on the hub at revision v2",
+        ),
+        (RepoKind::Model, "org/pickle", None, "pickles only"),
+        (
+            RepoKind::Model,
+            "org/evil",
+            None,
+            "leads out of the repository",
+        ),
+        (
+            RepoKind::Dataset,
+            "org/none",
+            None,
+            "data.repo: org/none: holds no files with rows",
+        ),
+        (
+            RepoKind::Model,
+            "../name",
+            None,
+            "is no name of a repository",
+        ),
+        (RepoKind::Model, "a/b/c", None, "is no name of a repository"),
+        (
+            RepoKind::Model,
+            "org/name",
+            Some("../x"),
+            "is no branch, tag or commit",
+        ),
+        (
+            RepoKind::Model,
+            "org/name",
+            Some("a?b"),
+            "is no branch, tag or commit",
+        ),
+    ] {
+        let message = asker.refusal(kind, repo, revision);
+        assert!(message.contains(expected), "{expected:?} in {message:?}");
+    }
+}
