@@ -240,8 +240,8 @@ pub(super) fn text(value: &Value) -> String {
             .replace_all(&text, |found: &regex::Captures<'_>| {
                 let code = found[0].chars().next().map_or(0, u32::from);
                 match code {
-                    ..0x100 => format!("\\x{code:02x}"),
-                    ..0x1_0000 => format!("\\u{code:04x}"),
+                    0..0x100 => format!("\\x{code:02x}"),
+                    0x100..0x1_0000 => format!("\\u{code:04x}"),
                     _ => format!("\\U{code:08x}"),
                 }
             })

@@ -290,7 +290,7 @@ fn place(
         .and_then(|(start, len)| start.checked_add(len));
     match (start, len, end) {
         (Some(start), Some(len), Some(end)) if end <= file => {
-            if offset % alignment as u64 != 0 {
+            if !offset.is_multiple_of(alignment as u64) {
                 return Err(format!(
                     "begins at {offset}, no multiple of the alignment {alignment}"
                 ));

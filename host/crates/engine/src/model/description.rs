@@ -452,7 +452,7 @@ fn layers(config: &Keys<'_>, family: &Family, count: usize) -> Result<Vec<Layer>
                     .optional_size("sliding_window_pattern")?
                     .filter(|_| family.positions == Positions::RotaryByWindow)
                     .unwrap_or(every);
-                (layer + 1) % every != 0
+                !(layer + 1).is_multiple_of(every)
             }
             Windows::WithoutRotary => width.is_some() && !turned[layer],
         })

@@ -204,7 +204,7 @@ const GEMMA2: Family = Family {
 };
 
 /// The decoders that work. Llama covers SmolLM2, Llama 3, CodeLlama and DeepSeek-Coder; Qwen2 covers Qwen2.5-Coder;
-/// gpt_bigcode covers StarCoder and SantaCoder's successors.
+/// gpt_bigcode covers StarCoder.
 pub(crate) const FAMILIES: &[Family] = &[
     LLAMA,
     Family {

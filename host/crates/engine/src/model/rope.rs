@@ -88,7 +88,7 @@ impl Rotary {
                 "partial_rotary_factor is not supported for this model_type; only a full rotary embedding is".into(),
             );
         }
-        if dim < 2 || dim % 2 != 0 || dim > context.head_dim {
+        if dim < 2 || !dim.is_multiple_of(2) || dim > context.head_dim {
             return Err(format!(
                 "partial_rotary_factor {share} of a head_dim of {} leaves no even number of dimensions to turn",
                 context.head_dim

@@ -53,7 +53,7 @@ impl InplaceOp1 for Noise<'_> {
 /// own sequence (NEFTune, arXiv 2310.05914). It is a function of `seed` and the place alone.
 pub(crate) fn add_noise(x: &Tensor, spans: &[Span], alpha: f64, seed: u64) -> Result<()> {
     // Not the stream of the dropout masks.
-    let seed = seed_of(&[seed, 0x6e6f_6973_65]);
+    let seed = seed_of(&[seed, 0x6e_6f69_7365]);
     x.inplace_op1(&Noise { spans, alpha, seed })
 }
 

@@ -67,6 +67,9 @@ impl Piece {
     }
 }
 
+/// Bytes of a text, from and to, that a token stands for.
+pub type Offsets = (usize, usize);
+
 impl Tokenizer {
     /// Reads `tokenizer.json` and what stands beside it in a model folder.
     ///
@@ -157,7 +160,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`Error::Input`] where the tokenizer fails.
-    pub fn encode_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>)> {
+    pub fn encode_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Offsets>)> {
         let encoding = self
             .inner
             .encode(text, false)
