@@ -31,17 +31,18 @@ struct Golden {
 
 impl Golden {
     fn config(&self, optim: Optim) -> RunConfig {
-        let mut config = RunConfig::default();
-        config.train = TrainConfig {
-            optim,
-            adam_beta1: self.beta1,
-            adam_beta2: self.beta2,
-            adam_epsilon: self.epsilon,
-            momentum: self.momentum,
-            weight_decay: self.weight_decay,
-            ..TrainConfig::default()
-        };
-        config
+        RunConfig {
+            train: TrainConfig {
+                optim,
+                adam_beta1: self.beta1,
+                adam_beta2: self.beta2,
+                adam_epsilon: self.epsilon,
+                momentum: self.momentum,
+                weight_decay: self.weight_decay,
+                ..TrainConfig::default()
+            },
+            ..RunConfig::default()
+        }
     }
 
     /// The parameters at the start, the first called lora_A, the second lora_B.
