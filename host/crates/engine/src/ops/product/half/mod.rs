@@ -2,7 +2,7 @@
 //!
 //! Both operands are packed into tiles of 1 KiB: `a` as 16 rows of 32 values, `b` as 16 pairs of the shared dimension
 //! by 16 columns. Rounding to bf16 happens on packing, whatever type the values have. A weight keeps one layout in
-//! memory and is packed in each call, in either direction: measured, that is a few hundredths of a training step.
+//! memory and is packed in each call, in either direction: profiled, that is some 8 % of a bf16 step.
 
 mod pack;
 mod tiles;
