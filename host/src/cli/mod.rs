@@ -5,6 +5,7 @@ mod bench;
 mod dataset;
 mod db;
 mod doctor;
+mod estimate;
 mod eval;
 mod export;
 mod find_lr;
@@ -55,6 +56,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Look for a learning rate for a run
     FindLr(find_lr::FindLrArgs),
+    /// Say what a run will take in memory
+    Estimate(estimate::EstimateArgs),
     /// Put a run into the queue
     Submit(submit::SubmitArgs),
     /// Take runs from the queue and train them
@@ -116,6 +119,7 @@ fn run(cli: Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Tokenizer(args) => tokenizer::run(&args, config),
         Command::Train(args) => train::run(&args, config),
         Command::FindLr(args) => find_lr::run(&args, config),
+        Command::Estimate(args) => estimate::run(&args, config),
         Command::Submit(args) => submit::run(&args, config),
         Command::Worker(args) => worker::run(&args, config),
         Command::Db(args) => db::run(&args, config),

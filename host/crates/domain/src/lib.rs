@@ -22,5 +22,5 @@ pub use run_config::{
     DataConfig, DataFormat, Documents, FIELDS, Field, FieldKind, FimLoss, FimMode, FimSpan,
     InitLoraWeights, LoraConfig, LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, ModelConfig,
     ModelDtype, Optim, Overflow, PluginStage, PluginUse, Quantize, RunConfig, TargetModules,
-    TrainConfig, TrainOn,
+    TrainConfig, TrainOn, parse_size,
 };

@@ -10,6 +10,7 @@ pub mod bench;
 pub mod chat;
 pub mod data;
 mod error;
+mod estimate;
 mod evaluate;
 pub mod export;
 mod files;
@@ -27,6 +28,7 @@ pub mod tokenizer;
 mod train;
 
 pub use error::{Error, Result};
+pub use estimate::{Estimate, estimate};
 pub use evaluate::{Evaluation, evaluate};
 pub use train::{
     LrFound, LrPoint, LrSearch, LrSearchEnd, Report, StopFlag, TrainOptions, check_config, find_lr,

@@ -5,6 +5,7 @@ mod fields;
 mod lora;
 mod model;
 mod read;
+mod size;
 mod train;
 mod validate;
 
@@ -14,6 +15,7 @@ pub use data::{DataConfig, DataFormat, Documents, FimLoss, FimMode, FimSpan, Ove
 pub use fields::{FIELDS, Field, FieldKind};
 pub use lora::{InitLoraWeights, LoraConfig, TargetModules};
 pub use model::{ModelConfig, ModelDtype, Quantize};
+pub use size::parse_size;
 pub use train::{LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, Optim, TrainConfig};
 
 /// Everything that decides a run.

@@ -1,3 +1,4 @@
+use super::parse_size;
 use serde_json::Value;
 
 use super::{FIELDS, FieldKind, InitLoraWeights, Method, RunConfig, TargetModules};
@@ -100,6 +101,9 @@ impl RunConfig {
                 "model.random_init",
                 "needs train.method = \"full\": an adapter over random weights learns nothing of use",
             );
+        }
+        if let Some(Err(message)) = model.memory_limit.as_deref().map(parse_size) {
+            errors.push("model.memory_limit", message);
         }
         if model.quantize.is_some() && self.train.method == Method::Full {
             errors.push(

@@ -310,3 +310,38 @@ fn every_fallback_of_the_vector_code_passes_the_goldens_when_forced() {
         assert!(!out.contains(" 0 passed"), "{level}: {out}");
     }
 }
+
+#[test]
+fn gradients_are_the_same_bits_with_segments_of_any_size_and_without() {
+    for case in ["llama-tied", "qwen2"] {
+        let mut decoder = decoder(case);
+        read_adapter(&mut decoder, &folder(case).join("adapter_init"), true).unwrap();
+        for linear in decoder.linears_mut() {
+            linear.lora.as_mut().unwrap().dropout = 0.1;
+        }
+        let samples: Vec<Sample> = [17u32, 30, 9]
+            .iter()
+            .map(|&len| Sample {
+                input_ids: (3..3 + len).collect(),
+                labels: (3..3 + i64::from(len)).collect(),
+            })
+            .collect();
+        let batch = Batch::new(&samples).unwrap();
+        let mut whole = None;
+        for segment in [0, 1, 2, 3, 7] {
+            decoder.segment = segment;
+            for parameter in decoder.trainable() {
+                crate::ops::zero(parameter.grad.as_ref().unwrap()).unwrap();
+            }
+            let loss = decoder.loss_and_gradient(&batch, 0.1, Some(5)).unwrap();
+            let mut all = vec![vec![loss as f32]];
+            for parameter in decoder.trainable() {
+                all.push(values(parameter.grad.as_ref().unwrap()));
+            }
+            match &whole {
+                None => whole = Some(all),
+                Some(whole) => assert!(*whole == all, "{case}, segments of {segment}"),
+            }
+        }
+    }
+}

@@ -11,3 +11,4 @@ mod goldens;
 pub(crate) use attach::{attach, read_adapter};
 pub(crate) use folder::{Base, write_adapter, write_json};
 pub(crate) use settings::Settings;
+pub(crate) use target::targets;

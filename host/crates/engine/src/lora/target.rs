@@ -8,7 +8,7 @@ use super::Settings;
 ///
 /// # Errors
 /// A sentence when a pattern is no regex, a name matches nothing, or nothing is left.
-pub(super) fn targets(settings: &Settings, modules: &[&str]) -> Result<Vec<String>, String> {
+pub(crate) fn targets(settings: &Settings, modules: &[&str]) -> Result<Vec<String>, String> {
     let mut chosen: Vec<&str> = match &settings.target_modules {
         TargetModules::One(word) if word == "all-linear" => modules.to_vec(),
         TargetModules::One(pattern) => {

@@ -23,6 +23,9 @@ pub(crate) struct Decoder {
     pub(crate) saved_head: Option<Matrix>,
     /// Noise on the embeddings of a training pass (NEFTune, arXiv 2310.05914); 0 for none.
     pub(crate) neftune_noise_alpha: f64,
+    /// Layers whose activations are kept at a time; those of other segments are computed again in the backward pass.
+    /// 0 keeps those of all.
+    pub(crate) segment: usize,
 }
 
 /// What the gradient of each supervised token's loss counts for.
@@ -104,7 +107,7 @@ impl<'a> Stored<'a> {
 
 /// Bytes of logits that are held at a time. More rows at once make a better matrix product; the whole of them would
 /// be the largest tensor of the run.
-const LOGITS: usize = 64 << 20;
+pub(crate) const LOGITS: usize = 64 << 20;
 
 impl Decoder {
     /// Heads of a batch with these spans.
@@ -257,12 +260,28 @@ impl Decoder {
         if let Some(seed) = dropout.filter(|_| self.neftune_noise_alpha > 0.0) {
             ops::add_noise(&x, &batch.spans, self.neftune_noise_alpha, seed)?;
         }
-        let mut saved: Vec<Saved> = Vec::with_capacity(self.blocks.len());
-        for (index, block) in self.blocks.iter().enumerate() {
-            let (out, keep) = block.forward(x, &setting)?;
-            x = out;
-            if index >= lowest {
-                saved.push(keep);
+        for block in &self.blocks[..lowest] {
+            x = block.forward(x, &setting)?.0;
+        }
+        let trained = &self.blocks[lowest..];
+        let segment = match self.segment {
+            0 => trained.len().max(1),
+            layers => layers,
+        };
+        // Of all segments but the last only the input is kept.
+        let mut borders = Vec::new();
+        let mut saved: Vec<Saved> = Vec::with_capacity(segment.min(trained.len()));
+        for (number, blocks) in trained.chunks(segment).enumerate() {
+            let keeps = (number + 1) * segment >= trained.len();
+            if !keeps {
+                borders.push(x.clone());
+            }
+            for block in blocks {
+                let (out, keep) = block.forward(x, &setting)?;
+                x = out;
+                if keeps {
+                    saved.push(keep);
+                }
             }
         }
 
@@ -279,12 +298,21 @@ impl Decoder {
         ops::scatter_add(&dx, &batch.rows, &d_chosen)?;
         drop((chosen, d_chosen, d_normed));
 
-        for (index, block) in self.blocks.iter().enumerate().skip(lowest).rev() {
-            let keep = saved
-                .pop()
-                .expect("one for each layer from the lowest that trains");
-            let below = index > lowest || self.embedding_in_use(true).grad().is_some();
-            block.backward(&dx, keep, &setting, below)?;
+        for (number, blocks) in trained.chunks(segment).enumerate().rev() {
+            if saved.is_empty()
+                && let Some(mut x) = borders.pop()
+            {
+                for block in blocks {
+                    let (out, keep) = block.forward(x, &setting)?;
+                    x = out;
+                    saved.push(keep);
+                }
+            }
+            for (index, block) in blocks.iter().enumerate().rev() {
+                let keep = saved.pop().expect("one for each layer of the segment");
+                let below = number + index > 0 || self.embedding_in_use(true).grad().is_some();
+                block.backward(&dx, keep, &setting, below)?;
+            }
         }
         if let Some(grad) = self.positions.as_ref().and_then(Matrix::grad) {
             ops::scatter_add(grad, &batch.positions, &dx)?;

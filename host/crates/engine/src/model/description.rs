@@ -85,6 +85,40 @@ impl Description {
         Self::from_json(&value).map_err(|message| Error::file(&path, message))
     }
 
+    /// Reads what describes a model: `config.json` of a folder, the metadata of a GGUF file.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn of_model(path: &Path) -> Result<Self> {
+        super::check_folder(path)?;
+        if crate::gguf::is_gguf(path) {
+            let (_, config) = crate::gguf::config(&crate::gguf::Gguf::open(path)?)?;
+            return Self::from_json(&config).map_err(|message| Error::file(path, message));
+        }
+        Self::read(path)
+    }
+
+    /// Number of layers.
+    pub(crate) fn layer_count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Floats that a layer's norms keep for a token beside its linear layers' inputs: those behind its two halves, and those of
+    /// queries and keys.
+    pub(crate) fn normed_width(&self) -> u64 {
+        let behind = [self.names.after_attention, self.names.after_mlp];
+        let heads = match self.qk_norm {
+            QkNorm::None => 0,
+            QkNorm::Head | QkNorm::Row => (self.heads + self.kv_heads) * self.head_dim,
+        };
+        (behind.iter().flatten().count() * self.hidden + heads) as u64
+    }
+
+    /// Matrices into the feed-forward: gate and up, or up alone.
+    pub(crate) fn inner_parts(&self) -> u64 {
+        1 + u64::from(self.gated)
+    }
+
     pub(super) fn from_json(value: &Value) -> Result<Self, String> {
         let config = Keys(value.as_object().ok_or("must hold a JSON object")?);
         let model_type = config.text("model_type")?.ok_or("has no model_type")?;

@@ -170,6 +170,7 @@ impl Reader {
             saved_embedding: None,
             saved_head: None,
             neftune_noise_alpha: 0.0,
+            segment: 0,
         })
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Half {
 }
 
 /// Elements that are widened at a time, 4 MiB in f32: enough rows for a good matrix product, few enough for the cache.
-const PANEL: usize = 1 << 20;
+pub(crate) const PANEL: usize = 1 << 20;
 
 /// Rows from which a product in bf16 repays the packing of the weight.
 const BF16_ROWS: usize = 8;

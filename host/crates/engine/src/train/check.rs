@@ -22,9 +22,9 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         refuse(set && paired, field, message);
     }
     refuse(
-        model.memory_limit.is_some(),
+        model.memory_limit.is_some() && matches!(train.method, Method::Dpo | Method::Orpo),
         "model.memory_limit",
-        "is not supported yet; leave it out",
+        "is not supported with train.method = \"dpo\" and \"orpo\" yet; leave it out",
     );
     refuse(
         model.device.starts_with("cuda"),

@@ -28,6 +28,7 @@ pub use check::check_config;
 pub use find_lr::{LrFound, LrPoint, LrSearch, LrSearchEnd, find_lr};
 pub use stop::StopFlag;
 
+pub(crate) use order::Order;
 pub(crate) use output::{copy_companions, write_model};
 
 /// What a run is told beside its config.

@@ -10,6 +10,7 @@ use super::preference::{Tally, Totals};
 use super::setup::{Setup, log, set_up};
 use super::{Report, StopFlag, TrainOptions, check_config};
 use crate::data::{Pair, Sample};
+use crate::estimate::{Plan, plan};
 use crate::model::{Batch, Stored};
 use crate::optim::{Optimizer, Schedule, clip_factor, gradient_norm};
 use crate::{Error, Result, ops};
@@ -46,9 +47,30 @@ pub(super) fn run(
     check_config(config)?;
     let output = PathBuf::from(&config.train.output);
     std::fs::create_dir_all(&output).map_err(Error::io("create", &output))?;
+    let plan = match &config.model.memory_limit {
+        Some(_) => Some(arrange(config)?),
+        None => None,
+    };
+    let arranged = plan.as_ref().map(|plan| plan.apply(config));
+    let config = arranged.as_ref().unwrap_or(config);
     let mut trainer = start(config, options, output, emit)?;
+    if let Some(plan) = plan {
+        trainer.setup.decoder.segment = plan.estimate.segment;
+        log(emit, plan.sentence());
+    }
     let reason = trainer.steps(stop, emit)?;
     trainer.finish(reason, emit)
+}
+
+/// Chooses how a run stays under its limit, by the data that it will train on.
+fn arrange(config: &RunConfig) -> Result<Plan> {
+    let folder = PathBuf::from(config.model.path.as_deref().unwrap_or_default());
+    let data = crate::data::load(&config.data, &folder, config.train.seed)?;
+    let learnable = |mut samples: Vec<Sample>| {
+        samples.retain(|sample| sample.supervised_tokens() > 0);
+        samples
+    };
+    plan(config, &learnable(data.train), &learnable(data.eval))
 }
 
 /// Sets a run up. What there is to log about that comes after `started`, which opens a run, or before the error.

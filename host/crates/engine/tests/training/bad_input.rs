@@ -277,7 +277,8 @@ fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
     let change: &[(&str, Change)] = &[
         ("model.device", |c| c.model.device = "cuda:1".into()),
         ("model.memory_limit", |c| {
-            c.model.memory_limit = Some("8GB".into())
+            c.model.memory_limit = Some("8GB".into());
+            c.train.method = Method::Dpo;
         }),
         ("data.packing", |c| {
             c.data.packing = true;

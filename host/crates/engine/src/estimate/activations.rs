@@ -1,0 +1,70 @@
+use super::inventory::Inventory;
+use super::shape::Shape;
+use crate::model::{Description, LOGITS, PANEL};
+
+/// What a forward and backward pass hold, by the widths that a token has.
+pub(crate) struct Activations {
+    shape: Shape,
+    hidden: u64,
+    vocab: u64,
+    /// Floats that a layer keeps for a token.
+    kept: u64,
+    /// Floats that one layer's forward and backward take beside that, at most at a time.
+    beside: u64,
+    /// Bytes that do not depend on the tokens.
+    scratch: u64,
+}
+
+impl Activations {
+    pub(crate) fn of(
+        description: &Description,
+        inventory: &Inventory,
+        shape: Shape,
+        full: bool,
+    ) -> Self {
+        let d = description;
+        let [hidden, inner, head] = [d.hidden, d.intermediate, d.head_dim].map(|size| size as u64);
+        let (q, kv) = (d.heads as u64 * head, d.kv_heads as u64 * head);
+        let entry = inner * d.inner_parts();
+        // Inputs of both halves of a layer, queries, keys and values, attention's output, gate and up, low sides.
+        let kept = 2 * hidden + q + 2 * kv + q + entry + inventory.ranks + d.normed_width();
+        // Backward through the feed-forward: the product and its gradient; or through attention: a norm's output and its
+        // gradient, the gradients of queries, keys, values and of attention's output. The stream's gradient beside both.
+        let beside = hidden + (2 * inner + hidden).max(2 * hidden + 2 * q + 2 * kv);
+        let packed = inventory.bytes < 4 * inventory.parameters && !full;
+        Self {
+            shape,
+            hidden,
+            vocab: d.vocab as u64,
+            kept,
+            beside,
+            scratch: if packed { 4 * PANEL as u64 } else { 0 },
+        }
+    }
+
+    /// Bytes of the layers' activations with segments of so many layers (0: one of all), and those of the head beyond them.
+    ///
+    /// The head comes before the backward pass, when the last segment is kept but no layer works yet.
+    pub(crate) fn bytes(&self, layers: usize, segment: usize) -> (u64, u64) {
+        let layers = layers as u64;
+        let segment = match segment as u64 {
+            0 => layers,
+            n => n.min(layers),
+        };
+        let segments = layers.div_ceil(segment);
+        let last = layers - (segments - 1) * segment;
+        let floats = |whole: u64| whole * self.kept + (segments - 1) * self.hidden;
+        let backward = 4 * self.shape.tokens * (floats(segment) + self.beside);
+        let head = 4 * self.shape.tokens * floats(last) + self.logits();
+        let evaluation = 4 * self.shape.evaluated * (self.kept + self.beside);
+        let activations = backward.max(evaluation);
+        (activations + self.scratch, head.saturating_sub(activations))
+    }
+
+    /// Bytes of the logits that are held at a time, and of the rows that they come from.
+    fn logits(&self) -> u64 {
+        let rows = self.shape.supervised;
+        let chunk = (LOGITS as u64 / 4 / self.vocab).max(16).min(rows);
+        4 * (chunk * self.vocab + 2 * rows * self.hidden)
+    }
+}

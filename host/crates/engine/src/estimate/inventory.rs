@@ -1,0 +1,118 @@
+use std::path::Path;
+
+use domain::{Method, Quantize, RunConfig};
+
+use crate::Result;
+use crate::gguf::{Gguf, is_gguf};
+use crate::lora::Settings;
+use crate::model::{Description, Weights};
+
+/// The tensors of a run's model, counted without reading them.
+pub(crate) struct Inventory {
+    /// Layers.
+    pub(crate) layers: usize,
+    /// Parameters of the base.
+    pub(crate) parameters: u64,
+    /// Bytes of the base as the run holds it.
+    pub(crate) bytes: u64,
+    /// Parameters of the adapter.
+    pub(crate) adapter_parameters: u64,
+    /// Sum over a layer's adapters of their ranks: what their low side takes for each token.
+    pub(crate) ranks: u64,
+}
+
+/// Bytes of so many elements, packed.
+fn packed(quantize: Quantize, count: u64) -> u64 {
+    match quantize {
+        // Codes, a scale for 64 and a scale of scales for 64 · 256.
+        Quantize::Nf4 => count.div_ceil(64) * 33 + count.div_ceil(64 * 256) * 4,
+        Quantize::Q4k => count.div_ceil(256) * 144,
+        Quantize::Q8_0 => count.div_ceil(32) * 34,
+    }
+}
+
+impl Inventory {
+    pub(crate) fn of(config: &RunConfig, folder: &Path, description: &Description) -> Result<Self> {
+        let full = config.train.method == Method::Full;
+        let float = match config.model.dtype {
+            _ if full => 4,
+            domain::ModelDtype::F32 => 4,
+            _ => 2,
+        };
+        let held = |count: u64| match config.model.quantize.filter(|_| !full) {
+            Some(quantize) => packed(quantize, count),
+            None => float * count,
+        };
+        let mut inventory = Self {
+            layers: description.layer_count(),
+            parameters: 0,
+            bytes: 0,
+            adapter_parameters: 0,
+            ranks: 0,
+        };
+        let mut modules = Vec::new();
+        let mut add = |name: &str, shape: &[usize], matrix_bytes: u64| {
+            let count = shape.iter().map(|size| *size as u64).product::<u64>();
+            inventory.parameters += count;
+            match shape {
+                [out, input] => {
+                    inventory.bytes += matrix_bytes;
+                    if let Some(module) = name.strip_suffix(".weight") {
+                        modules.push((module.to_owned(), *out as u64, *input as u64));
+                    }
+                }
+                _ => inventory.bytes += 4 * count,
+            }
+        };
+        if config.model.random_init {
+            add("", &[], 0);
+            inventory.parameters = description.parameters();
+            inventory.bytes = 4 * inventory.parameters;
+            return Ok(inventory);
+        }
+        if is_gguf(folder) {
+            let file = Gguf::open(folder)?;
+            let (architecture, _) = crate::gguf::config(&file)?;
+            for (own, entry) in file.tensors() {
+                if let Some(name) = architecture.hugging_face_name(own) {
+                    let count = entry.shape.iter().map(|size| *size as u64).product::<u64>();
+                    let bytes = match entry.stored.block() {
+                        (1, _) => held(count),
+                        (elements, bytes) => count / elements as u64 * bytes as u64,
+                    };
+                    add(&name, &entry.shape, bytes);
+                }
+            }
+        } else {
+            let weights = Weights::open_folder(folder)?;
+            for name in weights.names() {
+                if name.ends_with("rotary_emb.inv_freq")
+                    || (description.tied_head && name == "lm_head.weight")
+                {
+                    continue;
+                }
+                let shape = weights.shape(name).unwrap_or_default();
+                let count = shape.iter().map(|size| *size as u64).product();
+                add(name, shape, held(count));
+            }
+        }
+        if !full {
+            let settings = match &config.lora.init_adapter {
+                Some(adapter) => Settings::read(Path::new(adapter))?,
+                None => Settings::of_run(&config.lora),
+            };
+            // What lies in a layer can have an adapter; embedding and head cannot.
+            modules.retain(|(name, ..)| name.split('.').any(|word| word.parse::<u32>().is_ok()));
+            let names: Vec<&str> = modules.iter().map(|(name, ..)| name.as_str()).collect();
+            let chosen = crate::lora::targets(&settings, &names)
+                .map_err(|message| domain::FieldErrors::one("lora", message))?;
+            for (name, out, input) in modules.iter().filter(|(name, ..)| chosen.contains(name)) {
+                let rank = settings.rank(name) as u64;
+                inventory.adapter_parameters += rank * (out + input);
+                inventory.ranks += rank;
+            }
+            inventory.ranks /= inventory.layers.max(1) as u64;
+        }
+        Ok(inventory)
+    }
+}
