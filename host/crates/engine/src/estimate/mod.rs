@@ -57,6 +57,10 @@ pub fn estimate(config: &RunConfig) -> Result<Estimate> {
         let message = "dpo and orpo cannot be estimated yet";
         return Err(domain::FieldErrors::one("train.method", message).into());
     }
+    if config.data.streaming {
+        let message = "data that is read while training cannot be estimated; set it to false";
+        return Err(domain::FieldErrors::one("data.streaming", message).into());
+    }
     let folder = std::path::PathBuf::from(config.model.path.as_deref().unwrap_or_default());
     let data = crate::data::load(&config.data, &folder, config.train.seed)?;
     let learnable = |samples: Vec<Sample>| -> Vec<Sample> {

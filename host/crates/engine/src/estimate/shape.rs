@@ -23,11 +23,12 @@ impl Shape {
         let mut smaller = config.clone();
         smaller.train.batch_size = batch;
         smaller.train.gradient_accumulation_steps *= config.train.batch_size / batch;
-        let mut order = Order::new(&smaller, train.len());
+        let lengths: Vec<usize> = train.iter().map(|sample| sample.input_ids.len()).collect();
+        let mut order = Order::new(&smaller, &lengths);
         let mut shape = Self::default();
         for step in 0..order.total_steps(&smaller).min(STEPS) {
             for micro in order.step(step).0 {
-                let tokens = micro.iter().map(|&i| train[i].input_ids.len() as u64).sum();
+                let tokens = micro.iter().map(|&i| lengths[i] as u64).sum();
                 let supervised = micro
                     .iter()
                     .map(|&i| train[i].supervised_tokens() as u64)

@@ -22,6 +22,11 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         refuse(set && paired, field, message);
     }
     refuse(
+        model.memory_limit.is_some() && config.data.streaming,
+        "model.memory_limit",
+        "needs data that is read before the run; leave it out, or set data.streaming to false",
+    );
+    refuse(
         model.memory_limit.is_some() && matches!(train.method, Method::Dpo | Method::Orpo),
         "model.memory_limit",
         "is not supported with train.method = \"dpo\" and \"orpo\" yet; leave it out",
