@@ -37,7 +37,10 @@ pub(crate) fn plan(config: &RunConfig, train: &[Sample], eval: &[Sample]) -> Res
     let full = config.train.method == Method::Full;
     let mut least: Option<Estimate> = None;
     let batch = config.train.batch_size;
-    for smaller in (1..=batch).rev().filter(|smaller| batch % smaller == 0) {
+    for smaller in (1..=batch)
+        .rev()
+        .filter(|smaller| batch.is_multiple_of(*smaller))
+    {
         let shape = Shape::of(config, train, eval, smaller);
         let activations = Activations::of(&description, &inventory, shape, full);
         let segments = std::iter::once(0).chain((1..layers).rev());
