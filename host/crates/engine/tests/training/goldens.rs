@@ -1,6 +1,11 @@
+use std::collections::BTreeMap;
+
 use domain::RunEvent;
 
 use crate::harness::{config, golden, golden_rows, goldens, tensors, train};
+
+/// As the goldens were trained with, and by default.
+const ADAM_EPSILON: f32 = 1e-8;
 
 /// Every folder with a case.
 fn cases() -> Vec<String> {
@@ -74,18 +79,33 @@ fn every_loss_and_the_trained_adapter_are_those_of_peft() {
                 .join("adapter_trained/adapter_model.safetensors"),
         );
         assert_eq!(trained.len(), reference.len(), "{case}");
+        let first: BTreeMap<String, Vec<f32>> =
+            tensors(&goldens().join(case).join("golden.safetensors"))
+                .into_iter()
+                .collect();
+        let (mut all, mut undecided) = (0, 0);
         for ((name, got), (expected_name, expected)) in trained.iter().zip(&reference) {
             assert_eq!(name, expected_name);
             let size = expected.iter().fold(0f32, |size, x| size.max(x.abs()));
-            let error = got
-                .iter()
-                .zip(expected)
-                .fold(0f32, |error, (a, b)| error.max((a - b).abs()));
+            // Adam divides by the gradient's own size: where that is below its epsilon, rounding chooses the first
+            // step, and PyTorch on another processor misses its own golden by as much as the limit.
+            let gradient = &first[&format!("grad.{name}")];
+            let decided =
+                |i: &usize| !(f32::MIN_POSITIVE..ADAM_EPSILON).contains(&gradient[*i].abs());
+            all += got.len();
+            undecided += (0..got.len()).filter(|i| !decided(i)).count();
+            let error = (0..got.len())
+                .filter(decided)
+                .fold(0f32, |error, i| error.max((got[i] - expected[i]).abs()));
             assert!(
                 error < 2e-3 * size,
                 "{case} {name}: off by {error}, largest {size}"
             );
         }
+        assert!(
+            undecided * 50 < all,
+            "{case}: {undecided} of {all} elements have no gradient to speak of"
+        );
     }
 }
 
