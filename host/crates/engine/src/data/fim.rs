@@ -147,6 +147,14 @@ impl Fim {
             FimMode::Spm => true,
             FimMode::Both => random.random_bool(0.5),
         };
+        let sentinels = [self.prefix, self.suffix, self.middle];
+        // Looked for before it is cut: a cut through a sentinel would hide it.
+        if encode_inner(tokenizer, text)?
+            .iter()
+            .any(|id| sentinels.contains(id))
+        {
+            return Ok(None);
+        }
         let cuts = self.cuts(text);
         for _ in 0..TRIES {
             let mut at = [0, 0].map(|_| cuts[random.random_range(0..cuts.len() as u64) as usize]);
@@ -155,13 +163,6 @@ impl Fim {
             let prefix = inner(&text[..at[0]])?;
             let middle = inner(&text[at[0]..at[1]])?;
             let suffix = inner(&text[at[1]..])?;
-            let sentinels = [self.prefix, self.suffix, self.middle];
-            if [&prefix, &middle, &suffix]
-                .iter()
-                .any(|ids| ids.iter().any(|id| sentinels.contains(id)))
-            {
-                return Ok(None);
-            }
             if prefix.len() + middle.len() + suffix.len() + self.overhead() > most {
                 continue;
             }

@@ -135,12 +135,11 @@ fn tolerance(dtype: ExportDtype) -> f32 {
     }
 }
 
-/// The type in which a decoder holds weights of this type. A quantized value is a small whole number times an f16:
-/// f16 holds it closely enough.
+/// The type in which a decoder holds weights of this type. f16 and quantized values are held in f32: products of 16-bit
+/// weights round what they are multiplied with to bf16, more coarsely than what is checked here.
 pub(super) fn held(dtype: ExportDtype) -> DType {
     match dtype {
-        ExportDtype::F32 => DType::F32,
         ExportDtype::Bf16 => DType::BF16,
-        ExportDtype::F16 | ExportDtype::Q8_0 | ExportDtype::Q4K => DType::F16,
+        ExportDtype::F32 | ExportDtype::F16 | ExportDtype::Q8_0 | ExportDtype::Q4K => DType::F32,
     }
 }

@@ -207,11 +207,10 @@ pub fn fetch(
 
 fn api(settings: &HubSettings) -> Result<Api, ApiError> {
     let cache = Cache::new(settings.cache.clone());
-    // Whoever has logged in with Python's tool has a token beside the cache.
-    let token = settings.token.clone().or_else(|| cache.token());
     ApiBuilder::from_cache(cache)
         .with_endpoint(settings.endpoint.trim_end_matches('/').to_owned())
-        .with_token(token)
+        // hf-hub 0.5 sends a token on to the host where a large file lies, so it gets none.
+        .with_token(None)
         .with_retries(settings.retries)
         .with_progress(false)
         .with_user_agent("codetune", env!("CARGO_PKG_VERSION"))
@@ -240,8 +239,8 @@ fn status(error: &ApiError) -> Option<u16> {
 /// A failed request as a sentence about what to do.
 fn told(kind: RepoKind, repo: &str, revision: &str, error: &ApiError) -> Error {
     let message = match status(error) {
-        Some(401) => "the hub asks who you are: it does not exist, or it is private; set HF_TOKEN to a token that may read it".to_owned(),
-        Some(403) => "the token may not read it; accept its terms on the hub's page, or use another HF_TOKEN".to_owned(),
+        Some(401) => "the hub asks who you are: it does not exist, or it is private. Private repositories cannot be fetched yet; bring it into the cache with huggingface-cli and set HF_HUB_OFFLINE=1".to_owned(),
+        Some(403) => "it needs a token, which is not sent yet; bring it into the cache with huggingface-cli and set HF_HUB_OFFLINE=1".to_owned(),
         Some(404) => format!("does not exist on the hub at revision {revision}"),
         Some(code) => format!("the hub answered with status {code} at revision {revision}; try again later"),
         None => format!("cannot be fetched: {error}; check the network and HF_ENDPOINT"),

@@ -229,15 +229,14 @@ fn a_large_file_that_is_not_what_the_hub_says_is_refused_and_removed() {
 }
 
 #[test]
-fn a_token_goes_to_the_endpoint_only() {
+fn a_repository_that_needs_a_token_is_refused_with_the_way_out_and_no_token_is_sent() {
     let mut asker = asker(Shelf {
         token: Some("secret".into()),
         ..shelf()
     });
-    let message = asker.refusal(RepoKind::Model, "org/name", None);
-    assert!(message.contains("HF_TOKEN"), "{message}");
     asker.settings.token = Some("secret".into());
-    asker.model().unwrap();
+    let message = asker.refusal(RepoKind::Model, "org/name", None);
+    assert!(message.contains("HF_HUB_OFFLINE"), "{message}");
     assert!(!asker.server.shelf.lock().unwrap().token_sent_elsewhere);
     assert!(!format!("{:?}", asker.settings).contains("secret"));
 }

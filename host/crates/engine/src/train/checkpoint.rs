@@ -110,7 +110,11 @@ pub(super) fn remove_oldest(output: &Path, limit: u32, best: Option<u64>) -> Res
     let kept = limit.max(1) as usize;
     for (step, old) in list(output)?.into_iter().skip(kept) {
         if best != Some(step) {
-            files::remove_folder(&old)?;
+            // Renamed first, so that a kill in the middle leaves nothing that looks like a checkpoint.
+            let aside = output.join(format!(".checkpoint-{step}.old"));
+            files::remove_folder(&aside)?;
+            std::fs::rename(&old, &aside).map_err(Error::io("rename", &old))?;
+            files::remove_folder(&aside)?;
         }
     }
     Ok(())

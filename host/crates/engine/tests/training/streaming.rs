@@ -50,7 +50,9 @@ fn a_stream_with_a_buffer_for_all_learns_what_the_data_in_memory_teaches() {
     let mut streamed = held.clone();
     streamed.train.output += "-streamed";
     held.data.streaming = false;
-    assert_eq!(train(&streamed).losses(), train(&held).losses());
+    let run = train(&streamed);
+    assert!(run.result.is_ok(), "{:?}", run.result);
+    assert_eq!(run.losses(), train(&held).losses());
 }
 
 #[test]

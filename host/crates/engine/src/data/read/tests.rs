@@ -141,7 +141,10 @@ fn depth_and_size_of_a_row_are_bounded() {
     assert!(wrong("a.jsonl", deep.as_bytes()).contains("recursion limit"));
     let array = format!("[{deep}]");
     assert!(wrong("a.json", array.as_bytes()).contains("recursion limit"));
-    let long = format!("{{\"a\": \"{}\"}}", "x".repeat(super::MOST_ROW_BYTES));
+    let long = format!(
+        "{{\"a\": \"{}\"}}",
+        "x".repeat(super::MOST_ROW_BYTES + (1 << 16))
+    );
     for (name, text) in [
         ("a.jsonl", long.clone()),
         ("a.json", format!("[{long}]")),
