@@ -101,6 +101,7 @@ impl<'a> Trainer<'a> {
             true => checkpoint::last_good(&output)?,
             false => (None, Vec::new()),
         };
+        let all_whole = skipped.is_empty();
         for message in skipped {
             log(emit, format!("skipped a damaged checkpoint: {message}"));
         }
@@ -116,6 +117,11 @@ impl<'a> Trainer<'a> {
             None => {}
         }
         checkpoint::remove_leftovers(&output)?;
+        // A kill between a save and this left one too many. Not beside a damaged one, which counts as a checkpoint too.
+        if let Some(checkpoint) = found.as_ref().filter(|_| all_whole) {
+            let limit = config.train.save_total_limit;
+            checkpoint::remove_oldest(&output, limit, checkpoint.state.best_step)?;
+        }
         Self::prepare(config, options, output, found, emit)
     }
 

@@ -47,6 +47,7 @@ fn a_stream_with_a_buffer_for_all_learns_what_the_data_in_memory_teaches() {
     let folder = tempfile::tempdir().unwrap();
     let mut held = streamed(folder.path(), "held");
     held.data.shuffle = false;
+    held.data.max_seq_length = 64;
     let mut streamed = held.clone();
     streamed.train.output += "-streamed";
     held.data.streaming = false;
