@@ -164,10 +164,7 @@ pub(super) fn own_dtype(merged: &Merged) -> ExportDtype {
 
 fn architecture(merged: &Merged) -> Result<&'static Architecture> {
     let model_type = &merged.description.model_type;
-    // What is written of its two rotary bases is not read back as it was.
-    let architecture =
-        (model_type != "gemma3_text").then(|| Architecture::of_model_type(model_type));
-    architecture.flatten().ok_or_else(|| {
+    Architecture::of_model_type(model_type).ok_or_else(|| {
         let message =
             format!("model_type {model_type:?} has no GGUF form here; export --format safetensors");
         Error::file(merged.folder.join("config.json"), message)

@@ -52,6 +52,7 @@ fn metadata(path: &Path) -> Content {
 #[test]
 fn every_form_answers_as_base_and_adapter_do() {
     let folder = tempfile::tempdir().unwrap();
+    let mut wrong = Vec::new();
     for case in &cases() {
         for (format, dtype, most) in [
             (Format::Peft, None, 1e-6),
@@ -65,13 +66,6 @@ fn every_form_answers_as_base_and_adapter_do() {
             (Format::GgufLora, None, 1e-5),
             (Format::GgufLora, Some(ExportDtype::F16), 5e-3),
         ] {
-            // Refused by name: see `gguf.rs`.
-            if case == "gemma3" && matches!(format, Format::Gguf | Format::GgufLora) {
-                let request = request(case, format, folder.path().join("refused"));
-                let message = export(&request).unwrap_err().to_string();
-                assert!(message.contains("gemma3_text"), "{message}");
-                continue;
-            }
             // What DoRA does to a row has no place among pairs of A and B.
             if format == Format::GgufLora && case.contains("dora") {
                 continue;
@@ -81,12 +75,25 @@ fn every_form_answers_as_base_and_adapter_do() {
                 dtype,
                 ..request(case, format, folder.path().join(&name))
             };
-            let report = export(&request).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let verified = report.verification.unwrap();
-            assert!(verified.relative_error < most, "{name}: {verified:?}");
-            assert!(verified.greedy_agreement > 0.9, "{name}: {verified:?}");
+            // A GGUF has no place for the windows, or layers without rotary embedding, of these configs, which 64 tokens
+            // reach over: the check must not let such a file pass.
+            const NO_PLACE: [&str; 4] =
+                ["gemma3", "mistral-window", "smollm3", "starcoder2-window"];
+            if NO_PLACE.contains(&case.as_str()) && format == Format::Gguf {
+                let message = export(&request).unwrap_err().to_string();
+                assert!(
+                    message.contains("does not answer as base"),
+                    "{name}: {message}"
+                );
+                continue;
+            }
+            match export(&request).map(|report| report.verification.unwrap()) {
+                Ok(found) if found.relative_error < most && found.greedy_agreement > 0.9 => {}
+                other => wrong.push(format!("{name}: {other:?}")),
+            }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let left: Vec<_> = std::fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
