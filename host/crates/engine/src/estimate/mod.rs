@@ -63,12 +63,8 @@ pub fn estimate(config: &RunConfig) -> Result<Estimate> {
     }
     let folder = std::path::PathBuf::from(config.model.path.as_deref().unwrap_or_default());
     let data = crate::data::load(&config.data, &folder, config.train.seed)?;
-    let learnable = |samples: Vec<Sample>| -> Vec<Sample> {
-        let learnable = samples
-            .into_iter()
-            .filter(|sample| sample.supervised_tokens() > 0);
-        learnable.collect()
-    };
+    // As the run will; what it leaves out, it says itself.
+    let learnable = |samples| crate::train::learnable(samples, &mut |_| {});
     let (train, eval) = (learnable(data.train), learnable(data.eval));
     if train.is_empty() {
         return Err(crate::Error::NoSupervisedToken(

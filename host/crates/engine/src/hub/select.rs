@@ -4,21 +4,10 @@ use std::path::{Component, Path};
 
 use super::RepoKind;
 use crate::data::is_data_file;
+use crate::train::COMPANIONS;
 
-/// Small files beside a model's weights.
-const MODEL_FILES: &[&str] = &[
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-    "model.safetensors.index.json",
-];
+/// What a model is described by, beside its weights and the files that go wherever it goes.
+const DESCRIPTIONS: [&str; 2] = ["config.json", "model.safetensors.index.json"];
 
 /// Endings of files that run code when they are read.
 const PICKLES: &[&str] = &["bin", "pt", "pth", "pkl", "pickle", "ckpt"];
@@ -33,7 +22,7 @@ pub(super) fn needed(kind: RepoKind, names: &[String]) -> Result<Vec<String>, St
     let chosen: Vec<String> = match kind {
         RepoKind::Model => names
             .iter()
-            .filter(|name| MODEL_FILES.contains(&name.as_str()) || is_weights(name))
+            .filter(|name| is_of_model(name))
             .cloned()
             .collect(),
         RepoKind::Dataset => dataset(names),
@@ -72,6 +61,10 @@ fn dataset(names: &[String]) -> Vec<String> {
     rows.into_iter()
         .filter(|name| kept.iter().any(|path| path == Path::new(name)))
         .collect()
+}
+
+fn is_of_model(name: &str) -> bool {
+    DESCRIPTIONS.contains(&name) || COMPANIONS.contains(&name) || is_weights(name)
 }
 
 /// `model.safetensors` or a shard of it; not an adapter's, an optimizer's, or a copy in a folder.

@@ -29,7 +29,8 @@ pub use find_lr::{LrFound, LrPoint, LrSearch, LrSearchEnd, find_lr};
 pub use stop::StopFlag;
 
 pub(crate) use order::Order;
-pub(crate) use output::{copy_companions, write_model};
+pub(crate) use output::{COMPANIONS, copy_companions, write_model};
+pub(crate) use setup::learnable;
 
 /// What a run is told beside its config.
 #[derive(Debug, Clone)]

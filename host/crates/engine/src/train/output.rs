@@ -8,7 +8,7 @@ use crate::model::{Decoder, weights};
 use crate::{Error, Result, files};
 
 /// What belongs to a model beside its weights and its config.
-const COMPANIONS: [&str; 10] = [
+pub(crate) const COMPANIONS: [&str; 10] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",

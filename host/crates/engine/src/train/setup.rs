@@ -109,8 +109,7 @@ pub(super) fn set_up(
     if let Some(quantize) = config.model.quantize.filter(|_| !full) {
         log(emit, packing(&decoder, quantize));
     }
-    let of_pairs = pairs.iter().chain(&eval_pairs);
-    let of_pairs = of_pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]);
+    let of_pairs = answers(&pairs).chain(answers(&eval_pairs));
     check_lengths(&decoder, train.iter().chain(&eval).chain(of_pairs))?;
     if stream.is_some() {
         check_longest(&decoder, config.data.max_seq_length as usize)?;
@@ -141,11 +140,7 @@ pub(super) fn set_up(
     let packed = if config.data.packing { "-packed" } else { "" };
     let data_digest = match &stream {
         Some(stream) => stream.digest()?,
-        None => {
-            let of_pairs = pairs.iter();
-            let of_pairs = of_pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]);
-            digest(train.iter().chain(of_pairs)) + packed
-        }
+        None => digest(train.iter().chain(answers(&pairs))) + packed,
     };
     let preference = Preference::of_run(&config.train, reference);
     Ok(Setup {
@@ -195,11 +190,14 @@ impl Setup {
 
     /// Tokens of one epoch that carry a label; 0 where they are not counted.
     pub(super) fn supervised_tokens(&self) -> u64 {
-        let of_pairs = self.pairs.iter();
-        let of_pairs = of_pairs.flat_map(|pair| [&pair.chosen, &pair.rejected]);
-        let all = self.train.iter().chain(of_pairs);
+        let all = self.train.iter().chain(answers(&self.pairs));
         all.map(|sample| sample.supervised_tokens() as u64).sum()
     }
+}
+
+/// Both sequences of each pair.
+fn answers(pairs: &[Pair]) -> impl Iterator<Item = &Sample> {
+    pairs.iter().flat_map(|pair| [&pair.chosen, &pair.rejected])
 }
 
 /// Says one line in the run's log.
@@ -207,7 +205,8 @@ pub(super) fn log(emit: &mut dyn FnMut(RunEvent), message: String) {
     emit(RunEvent::Log { message });
 }
 
-fn learnable(mut samples: Vec<Sample>, emit: &mut dyn FnMut(RunEvent)) -> Vec<Sample> {
+/// The samples that something can be learned from; says how many are left out.
+pub(crate) fn learnable(mut samples: Vec<Sample>, emit: &mut dyn FnMut(RunEvent)) -> Vec<Sample> {
     let before = samples.len();
     samples.retain(|sample| sample.supervised_tokens() > 0);
     if samples.len() < before {
