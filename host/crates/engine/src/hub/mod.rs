@@ -94,27 +94,25 @@ pub fn local(
     listen: &mut dyn FnMut(HubEvent),
 ) -> Result<RunConfig> {
     let mut config = config.clone();
-    if let Some(repo) = config.model.repo.take() {
-        let revision = config.model.revision.take();
-        let found = fetch(
-            settings,
+    let (model, data) = (&mut config.model, &mut config.data);
+    for (kind, repo, revision, path) in [
+        (
             RepoKind::Model,
-            &repo,
-            revision.as_deref(),
-            listen,
-        )?;
-        config.model.path = Some(found.folder.display().to_string());
-    }
-    if let Some(repo) = config.data.repo.take() {
-        let revision = config.data.revision.take();
-        let found = fetch(
-            settings,
+            &mut model.repo,
+            &mut model.revision,
+            &mut model.path,
+        ),
+        (
             RepoKind::Dataset,
-            &repo,
-            revision.as_deref(),
-            listen,
-        )?;
-        config.data.path = Some(found.folder.display().to_string());
+            &mut data.repo,
+            &mut data.revision,
+            &mut data.path,
+        ),
+    ] {
+        if let Some(repo) = repo.take() {
+            let found = fetch(settings, kind, &repo, revision.take().as_deref(), listen)?;
+            *path = Some(found.folder.display().to_string());
+        }
     }
     Ok(config)
 }

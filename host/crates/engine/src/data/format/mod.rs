@@ -19,6 +19,8 @@ use super::{
 };
 use crate::{Error, Result, tokenizer::Piece};
 
+pub(super) use sharegpt::TAGS;
+
 /// What a row holds.
 pub(super) enum Content {
     /// Text, still to be encoded.

@@ -6,7 +6,7 @@ use crate::{
     data::{encode::Encoder, read::kind},
 };
 
-/// The columns, and the names within a turn that LLaMA-Factory calls tags.
+/// The columns, and from the fourth on the names within a turn that LLaMA-Factory calls tags.
 pub(super) const COLUMNS: &[&str] = &[
     "conversations",
     "system",
@@ -19,6 +19,8 @@ pub(super) const COLUMNS: &[&str] = &[
     "function_tag",
     "system_tag",
 ];
+/// The tags alone.
+pub(in crate::data) const TAGS: &[&str] = COLUMNS.split_at(3).1;
 
 /// `{"conversations": [{"from", "value"}], "system"?, "tools"?}` as LLaMA-Factory and Axolotl read it, written by the
 /// chat template: human is the user, gpt the assistant, function_call a call of a tool as JSON, observation or tool

@@ -9,6 +9,7 @@ use domain::{DataConfig, DataFormat, FieldErrors};
 use serde_json::{Map, Value};
 
 use super::kind;
+use crate::data::format::TAGS;
 use crate::{Error, Result};
 
 const NAME: &str = "dataset_info.json";
@@ -31,17 +32,6 @@ const PREFERENCE: &[(&str, &str)] = &[
     ("chosen", "chosen"),
     ("rejected", "rejected"),
 ];
-/// Keys of `tags`, which are columns of the format sharegpt here.
-const TAGS: &[&str] = &[
-    "role_tag",
-    "content_tag",
-    "user_tag",
-    "assistant_tag",
-    "observation_tag",
-    "function_tag",
-    "system_tag",
-];
-
 /// The settings with what a `dataset_info.json` at `data.path` says; as they are where there is none.
 ///
 /// # Errors
