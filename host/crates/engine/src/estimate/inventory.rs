@@ -50,6 +50,11 @@ impl Inventory {
             adapter_parameters: 0,
             ranks: 0,
         };
+        if config.model.random_init {
+            inventory.parameters = description.parameters();
+            inventory.bytes = 4 * inventory.parameters;
+            return Ok(inventory);
+        }
         let mut modules = Vec::new();
         let mut add = |name: &str, shape: &[usize], matrix_bytes: u64| {
             let count = shape.iter().map(|size| *size as u64).product::<u64>();
@@ -64,12 +69,6 @@ impl Inventory {
                 _ => inventory.bytes += 4 * count,
             }
         };
-        if config.model.random_init {
-            add("", &[], 0);
-            inventory.parameters = description.parameters();
-            inventory.bytes = 4 * inventory.parameters;
-            return Ok(inventory);
-        }
         if is_gguf(folder) {
             let file = Gguf::open(folder)?;
             let (architecture, _) = crate::gguf::config(&file)?;
