@@ -75,10 +75,13 @@ pub enum TargetModules {
 
 /// PEFT's `init_lora_weights`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "must be true, false, \"gaussian\" or \"pissa\"")]
+#[serde(
+    untagged,
+    expecting = "must be true, false, \"gaussian\", \"pissa\" or \"pissa_niter_N\""
+)]
 pub enum InitLoraWeights {
     /// `true`: A Kaiming-uniform, B zero. `false`: both random.
     Flag(bool),
-    /// `gaussian` or `pissa`.
+    /// `gaussian`, `pissa` (arXiv 2404.02948), or `pissa_niter_N`: PiSSA by N rounds of an approximation.
     Named(String),
 }

@@ -137,10 +137,15 @@ impl RunConfig {
         }
         if let InitLoraWeights::Named(name) = &lora.init_lora_weights
             && !matches!(name.as_str(), "gaussian" | "pissa")
+            && !name
+                .strip_prefix("pissa_niter_")
+                .is_some_and(|number| number.parse::<u8>().is_ok())
         {
             errors.push(
                 "lora.init_lora_weights",
-                format!("must be true, false, \"gaussian\" or \"pissa\", not {name:?}"),
+                format!(
+                    "must be true, false, \"gaussian\", \"pissa\" or \"pissa_niter_N\" with N up to 255, not {name:?}"
+                ),
             );
         }
         for (name, rank) in &lora.rank_pattern {

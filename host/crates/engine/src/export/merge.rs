@@ -11,7 +11,7 @@ use crate::model::{Description, Weights, weights};
 use crate::{Error, Result, ops};
 
 /// What PEFT puts before a module's path.
-const PREFIX: &str = "base_model.model.";
+pub(super) const PREFIX: &str = "base_model.model.";
 
 /// A model's tensors, with what an adapter adds to them.
 ///
@@ -227,7 +227,7 @@ impl Merged {
 }
 
 impl Adapter {
-    fn open(folder: &Path) -> Result<Self> {
+    pub(super) fn open(folder: &Path) -> Result<Self> {
         let settings = Settings::read(folder)?;
         let path = folder.join("adapter_model.safetensors");
         if !path.is_file() {
@@ -244,7 +244,7 @@ impl Adapter {
         })
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.join("adapter_model.safetensors")
     }
 

@@ -11,6 +11,7 @@ mod gguf;
 mod merge;
 mod modelfile;
 mod peft;
+mod plain;
 mod reread;
 mod safetensors;
 #[cfg(test)]
@@ -150,7 +151,17 @@ impl From<ModelDtype> for ExportDtype {
 /// is, a file cannot be written, or what was written does not answer as it should.
 pub fn export(request: &Request) -> Result<Report> {
     check(request)?;
-    let mut merged = Merged::open(&request.model, request.adapter.as_deref())?;
+    // Nothing but PEFT knows adapters that changed their base, and it must find the singular values again each time.
+    let scratch = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+    let converted = match &request.adapter {
+        Some(adapter) => plain::convert(&request.model, adapter, scratch.path())?,
+        None => false,
+    };
+    let adapter = match converted {
+        true => Some(scratch.path()),
+        false => request.adapter.as_deref(),
+    };
+    let mut merged = Merged::open(&request.model, adapter)?;
     let tokenizer = match request.model.join("tokenizer.json").is_file() {
         true => Some(Tokenizer::load(&request.model)?),
         false => None,

@@ -3,12 +3,12 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use domain::InitLoraWeights;
 
-use super::Settings;
 use super::target::targets;
+use super::{Settings, pissa};
 use crate::model::{
     Decoder, Dora, Linear, Lora, Matrix, Parameter, Weights, named_generator, normal, uniform,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, ops};
 
 /// What PEFT puts before a module's path.
 const PREFIX: &str = "base_model.model.";
@@ -27,6 +27,7 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
         .collect();
     let chosen =
         targets(settings, &modules).map_err(|message| domain::FieldErrors::one("lora", message))?;
+    pissa::split(decoder, settings, |linear| chosen.contains(&linear.name))?;
     for linear in decoder
         .linears_mut()
         .filter(|linear| chosen.contains(&linear.name))
@@ -50,8 +51,13 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
             ),
             _ => vec![0.0; out * rank],
         };
-        let a = Tensor::from_vec(a, (rank, input), &Device::Cpu)?;
-        let b = Tensor::from_vec(b, (out, rank), &Device::Cpu)?;
+        let (a, b) = match &linear.principal {
+            Some(principal) => (ops::copy(&principal.a)?, ops::copy(&principal.b)?),
+            None => (
+                Tensor::from_vec(a, (rank, input), &Device::Cpu)?,
+                Tensor::from_vec(b, (out, rank), &Device::Cpu)?,
+            ),
+        };
         put(linear, settings, &a, &b, true)?;
         if settings.use_dora {
             // As PEFT: the magnitudes begin as the norms, so that a fresh adapter changes nothing.
@@ -135,6 +141,9 @@ fn read_tensors(
         });
     }
     let mut weights = Weights::open(std::slice::from_ref(&path))?;
+    pissa::split(decoder, settings, |linear| {
+        weights.contains(&names(&linear.name).0)
+    })?;
     for linear in decoder.linears_mut() {
         let (name_a, name_b) = names(&linear.name);
         if !weights.contains(&name_a) && !weights.contains(&name_b) {

@@ -2,6 +2,7 @@
 
 mod attach;
 mod folder;
+mod pissa;
 mod settings;
 mod target;
 
@@ -10,5 +11,6 @@ mod goldens;
 
 pub(crate) use attach::{attach, read_adapter};
 pub(crate) use folder::{Base, write_adapter, write_json};
+pub(crate) use pissa::{Pissa, principal};
 pub(crate) use settings::Settings;
 pub(crate) use target::targets;

@@ -4,6 +4,7 @@ use std::path::Path;
 use domain::{InitLoraWeights, LoraConfig, TargetModules};
 use serde_json::{Map, Value, json};
 
+use super::Pissa;
 use super::target::pattern_matches;
 use crate::{Error, Result};
 
@@ -84,6 +85,11 @@ impl Settings {
             Some(Value::Bool(flag)) => InitLoraWeights::Flag(*flag),
             Some(Value::String(name))
                 if matches!(name.as_str(), "gaussian" | "eva" | "orthogonal") =>
+            {
+                InitLoraWeights::Named(name.clone())
+            }
+            Some(Value::String(name))
+                if Pissa::of(&InitLoraWeights::Named(name.clone())).is_some() =>
             {
                 InitLoraWeights::Named(name.clone())
             }

@@ -15,6 +15,18 @@ pub(crate) struct Linear {
     /// [out].
     pub(crate) bias: Option<Parameter>,
     pub(crate) lora: Option<Lora>,
+    /// What PiSSA took out of the weight.
+    pub(crate) principal: Option<Principal>,
+}
+
+/// The part of a weight that an adapter began with (PiSSA): a pass without the adapter puts it back.
+#[derive(Debug)]
+pub(crate) struct Principal {
+    /// [r, in].
+    pub(crate) a: Tensor,
+    /// [out, r].
+    pub(crate) b: Tensor,
+    pub(crate) scale: f32,
 }
 
 /// What an adapter's forward leaves for its backward.
@@ -52,6 +64,11 @@ impl Linear {
         self.weight.product(y, x, 1.0, f32::from(u8::from(add)))?;
         self.add_bias(y)?;
         let Some(lora) = lora else {
+            if let Some(Principal { a, b, scale }) =
+                self.principal.as_ref().filter(|_| !pass.adapter)
+            {
+                ops::matmul_into(y, &ops::matmul(x, &a.t()?)?, &b.t()?, *scale, 1.0)?;
+            }
             return Ok(None);
         };
         let dropped = lora.dropped(x, pass)?;

@@ -287,6 +287,7 @@ impl Reader {
                 .then(|| self.source.vector(&format!("{name}.bias"), out, 0.0))
                 .transpose()?,
             lora: None,
+            principal: None,
             name,
         })
     }

@@ -60,6 +60,14 @@ impl Matrix {
         (value.dims()[0], value.dims()[1])
     }
 
+    /// Type of its values in memory, where they are not packed.
+    pub(crate) fn dtype(&self) -> DType {
+        match self {
+            Self::Half(half) => half.value.dtype(),
+            Self::Dense(_) | Self::Packed(_) => DType::F32,
+        }
+    }
+
     /// Rows: the width of what [`Self::product`] writes.
     pub(crate) fn outputs(&self) -> usize {
         self.shape().0

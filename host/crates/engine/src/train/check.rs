@@ -36,10 +36,11 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "model.device",
         "this build runs on the CPU only; set it to cpu or auto",
     );
+    let pissa = matches!(&lora.init_lora_weights, InitLoraWeights::Named(name) if name.starts_with("pissa"));
     refuse(
-        matches!(&lora.init_lora_weights, InitLoraWeights::Named(name) if name != "gaussian"),
+        pissa && model.quantize.is_some(),
         "lora.init_lora_weights",
-        "only true, false and \"gaussian\" are supported yet",
+        "PiSSA takes its start out of the base's weights, which must not be packed: leave model.quantize out",
     );
     refuse(
         train.early_stopping_patience > 0 && train.eval_steps == 0,

@@ -291,6 +291,7 @@ fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
         }),
         ("lora.init_lora_weights", |c| {
             c.lora.init_lora_weights = domain::InitLoraWeights::Named("pissa".into());
+            c.model.quantize = Some(domain::Quantize::Nf4);
         }),
         ("train.load_best_model_at_end", |c| {
             c.train.load_best_model_at_end = true

@@ -2,11 +2,13 @@
 
 mod bad_input;
 mod full;
+mod full_goldens;
 mod generate;
 mod gguf;
 mod goldens;
 mod harness;
 mod packing;
+mod pissa;
 mod preference;
 mod resume;
 mod streaming;

@@ -1,0 +1,243 @@
+//! PiSSA (arXiv 2404.02948), as PEFT computes it: an adapter begins as the largest singular values of its layer's
+//! weight, and the weight keeps the rest.
+//!
+//! The singular vectors are unique but for their signs (and rotations among equal values), their product is unique:
+//! `scale · B A` is the best approximation of the weight by a matrix of that rank, and the weight keeps what is left.
+
+use candle_core::{DType, Device, Tensor};
+use domain::InitLoraWeights;
+use faer::{Mat, MatRef};
+use rayon::prelude::*;
+
+use super::Settings;
+use crate::model::{Decoder, Linear, Matrix, Parameter, Principal, named_generator, normal};
+use crate::{Error, Result, ops};
+
+/// How the singular values are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pissa {
+    /// All of them, exactly.
+    Exact,
+    /// The largest, approximately: a random projection, made better so many times (arXiv 0909.4061).
+    Iterations(u32),
+}
+
+impl Pissa {
+    /// PiSSA, if an initialization is that.
+    pub(crate) fn of(init: &InitLoraWeights) -> Option<Self> {
+        let InitLoraWeights::Named(name) = init else {
+            return None;
+        };
+        match name.strip_prefix("pissa")? {
+            "" => Some(Self::Exact),
+            rest => rest
+                .strip_prefix("_niter_")?
+                .parse()
+                .ok()
+                .map(Self::Iterations),
+        }
+    }
+}
+
+/// A and B of a module's weight [out, in] in f32: [r, in] and [out, r], with `scale · B A` its principal part.
+///
+/// The same bits on any number of threads: it runs on one.
+///
+/// # Errors
+/// The weight has fewer singular values than the rank, or a value that is not finite.
+pub(crate) fn principal(
+    weight: &Tensor,
+    module: &str,
+    settings: &Settings,
+    pissa: Pissa,
+) -> Result<(Tensor, Tensor)> {
+    let (out, input) = weight.dims2()?;
+    let (rank, scale) = (settings.rank(module), settings.scale(module));
+    let refuse = |message: String| domain::FieldErrors::one("lora.init_lora_weights", message);
+    if rank > out.min(input) {
+        let message = format!(
+            "of {module}: PiSSA splits its weight of {out} x {input}, which has {} singular values, at rank {rank}; lower lora.r",
+            out.min(input)
+        );
+        return Err(refuse(message).into());
+    }
+    let values = weight.flatten_all()?.to_vec1::<f32>()?;
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        let message = format!(
+            "of {module}: its weight holds {} at element {at}",
+            values[at]
+        );
+        return Err(refuse(message).into());
+    }
+    let weight = MatRef::from_row_major_slice(&values, out, input);
+    let failed = || Error::Compute(format!("{module}: its singular values were not found"));
+    let (left, singular, right) = match pissa {
+        Pissa::Exact => {
+            let svd = weight.thin_svd().map_err(|_| failed())?;
+            parts(svd.U(), svd.S().column_vector().iter(), svd.V(), rank)
+        }
+        Pissa::Iterations(iterations) => {
+            let basis = basis(weight, module, rank, iterations);
+            let small = basis.transpose() * weight;
+            let svd = small.thin_svd().map_err(|_| failed())?;
+            let left = &basis * svd.U();
+            parts(left.as_ref(), svd.S().column_vector().iter(), svd.V(), rank)
+        }
+    };
+    let roots: Vec<f32> = singular
+        .iter()
+        .map(|value| (value / scale).sqrt())
+        .collect();
+    let (mut a, mut b) = (vec![0f32; rank * input], vec![0f32; out * rank]);
+    for (k, root) in roots.iter().enumerate() {
+        for j in 0..input {
+            a[k * input + j] = root * right[(j, k)];
+        }
+        for i in 0..out {
+            b[i * rank + k] = root * left[(i, k)];
+        }
+    }
+    Ok((
+        Tensor::from_vec(a, (rank, input), &Device::Cpu)?,
+        Tensor::from_vec(b, (out, rank), &Device::Cpu)?,
+    ))
+}
+
+/// The first `rank` columns of both sides and singular values.
+fn parts<'a>(
+    left: MatRef<'_, f32>,
+    singular: impl Iterator<Item = &'a f32>,
+    right: MatRef<'_, f32>,
+    rank: usize,
+) -> (Mat<f32>, Vec<f32>, Mat<f32>) {
+    let first = |side: MatRef<'_, f32>| side.subcols(0, rank).to_owned();
+    (
+        first(left),
+        singular.take(rank).copied().collect(),
+        first(right),
+    )
+}
+
+/// Orthonormal columns that span nearly what the largest singular values do: [out, rank], as `torch.svd_lowrank` finds
+/// them. The random start hangs on the module's name alone, so that a folder read again has the same weight left.
+fn basis(weight: MatRef<'_, f32>, module: &str, rank: usize, iterations: u32) -> Mat<f32> {
+    let input = weight.ncols();
+    let draws = normal(&mut named_generator(0, module), input * rank, 1.0);
+    let start = Mat::from_fn(input, rank, |i, j| draws[i * rank + j]);
+    let orthonormal = |x: Mat<f32>| x.qr().compute_thin_Q();
+    let mut basis = orthonormal(weight * start);
+    for _ in 0..iterations {
+        let back = orthonormal(weight.transpose() * basis);
+        basis = orthonormal(weight * back);
+    }
+    basis
+}
+
+/// Takes the principal part out of each layer's weight that `chosen` picks, several layers at a time.
+///
+/// A layer that was split before stays as it is. With settings that are no PiSSA nothing happens.
+///
+/// # Errors
+/// As [`principal`]; or a weight is packed, or was split at another rank or scale.
+pub(super) fn split(
+    decoder: &mut Decoder,
+    settings: &Settings,
+    chosen: impl Fn(&Linear) -> bool,
+) -> Result<()> {
+    let Some(pissa) = Pissa::of(&settings.init) else {
+        return Ok(());
+    };
+    let mut linears: Vec<&mut Linear> = decoder.linears_mut().filter(|one| chosen(one)).collect();
+    linears
+        .par_iter_mut()
+        .try_for_each(|linear| split_one(linear, settings, pissa))
+}
+
+fn split_one(linear: &mut Linear, settings: &Settings, pissa: Pissa) -> Result<()> {
+    let scale = settings.scale(&linear.name);
+    if let Some(split) = &linear.principal {
+        if split.a.dims()[0] != settings.rank(&linear.name) || split.scale != scale {
+            let message = format!("{}: was split at another rank or scale", linear.name);
+            return Err(Error::Input(message));
+        }
+        return Ok(());
+    }
+    let dtype = match &linear.weight {
+        Matrix::Dense(_) => DType::F32,
+        Matrix::Half(_) => linear.weight.dtype(),
+        Matrix::Packed(_) => {
+            let message = "PiSSA takes its start out of the base's weights, which a packed base cannot give; leave model.quantize out, and give no GGUF file of packed weights";
+            return Err(domain::FieldErrors::one("lora.init_lora_weights", message).into());
+        }
+    };
+    let rest = ops::copy(&linear.weight.dense()?)?;
+    let (a, b) = principal(&rest, &linear.name, settings, pissa)?;
+    ops::matmul_into(&rest, &b, &a, -scale, 1.0)?;
+    let name = linear.weight.name().to_owned();
+    linear.weight = match dtype {
+        DType::F32 => Matrix::Dense(Parameter::frozen(name, rest)),
+        _ => Matrix::new(name, rest.to_dtype(dtype)?, false)?,
+    };
+    linear.principal = Some(Principal { a, b, scale });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(init: &str) -> Settings {
+        Settings::of_run(&domain::LoraConfig {
+            r: 3,
+            init_lora_weights: InitLoraWeights::Named(init.into()),
+            ..Default::default()
+        })
+    }
+
+    fn random(rows: usize, columns: usize) -> Tensor {
+        let values = normal(&mut named_generator(3, "w"), rows * columns, 1.0);
+        Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+    }
+
+    fn rest(weight: &Tensor, init: &str) -> f32 {
+        let settings = settings(init);
+        let pissa = Pissa::of(&settings.init).unwrap();
+        let (a, b) = principal(weight, "m", &settings, pissa).unwrap();
+        let product = (b.matmul(&a).unwrap() * f64::from(settings.scale("m"))).unwrap();
+        let rest = (weight - product).unwrap();
+        rest.sqr().unwrap().sum_all().unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn iterations_come_near_what_the_exact_way_takes_out() {
+        for (rows, columns) in [(40, 24), (24, 40)] {
+            let weight = random(rows, columns);
+            let exact = rest(&weight, "pissa");
+            let (few, many) = (
+                rest(&weight, "pissa_niter_1"),
+                rest(&weight, "pissa_niter_60"),
+            );
+            assert!(
+                exact < few && (many - exact).abs() < 1e-3 * exact,
+                "{exact} {few} {many}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_rank_above_the_number_of_singular_values_is_refused_by_name() {
+        let settings = settings("pissa");
+        let message = principal(&random(2, 9), "x.q_proj", &settings, Pissa::Exact).unwrap_err();
+        assert!(message.to_string().contains("x.q_proj"), "{message}");
+    }
+
+    #[test]
+    fn only_the_names_of_peft_are_pissa() {
+        let of = |name: &str| Pissa::of(&InitLoraWeights::Named(name.into()));
+        assert_eq!(of("pissa"), Some(Pissa::Exact));
+        assert_eq!(of("pissa_niter_16"), Some(Pissa::Iterations(16)));
+        for other in ["gaussian", "pissa_niter_", "pissa_16", "pissa_niter_x"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+}
