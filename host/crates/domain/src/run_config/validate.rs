@@ -135,18 +135,17 @@ impl RunConfig {
             }
             _ => {}
         }
-        if let InitLoraWeights::Named(name) = &lora.init_lora_weights
-            && !matches!(name.as_str(), "gaussian" | "pissa")
-            && !name
-                .strip_prefix("pissa_niter_")
-                .is_some_and(|number| number.parse::<u8>().is_ok())
-        {
-            errors.push(
-                "lora.init_lora_weights",
-                format!(
-                    "must be true, false, \"gaussian\", \"pissa\" or \"pissa_niter_N\" with N up to 255, not {name:?}"
-                ),
-            );
+        if let InitLoraWeights::Named(name) = &lora.init_lora_weights {
+            let rounds = name.strip_prefix("pissa_niter_");
+            let rounds = rounds.is_some_and(|number| number.parse::<u8>().is_ok());
+            if !rounds && !matches!(name.as_str(), "gaussian" | "pissa") {
+                errors.push(
+                    "lora.init_lora_weights",
+                    format!(
+                        "must be true, false, \"gaussian\", \"pissa\" or \"pissa_niter_N\" with N up to 255, not {name:?}"
+                    ),
+                );
+            }
         }
         for (name, rank) in &lora.rank_pattern {
             if !(1..=1024).contains(rank) {

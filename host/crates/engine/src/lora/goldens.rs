@@ -371,8 +371,8 @@ fn pissa_begins_with_the_product_that_peft_finds_and_leaves_the_same_rest() {
             let rest = values(&linear.weight.dense().unwrap());
             let name = format!("base_model.model.{}", linear.name);
             // PEFT's own product, found in f32, lies up to 1.3e-5 from the exact one of these weights.
-            assert_close(&name, &start, &expected(format!("start.{name}")), 3e-5);
-            assert_close(&name, &rest, &expected(format!("rest.{name}")), 3e-5);
+            assert_close(&name, &start, &expected(format!("start.{name}")), 1.5e-5);
+            assert_close(&name, &rest, &expected(format!("rest.{name}")), 1.5e-5);
             compared += 1;
         }
         assert!(compared >= 4, "{case}");

@@ -69,6 +69,8 @@ pub(crate) fn principal(
         );
         return Err(refuse(message).into());
     }
+    // In f64: in f32 the product would lie as far from the exact one as a step of training moves it.
+    let values: Vec<f64> = values.into_iter().map(f64::from).collect();
     let weight = MatRef::from_row_major_slice(&values, out, input);
     let failed = || Error::Compute(format!("{module}: its singular values were not found"));
     let (left, singular, right) = match pissa {
@@ -84,17 +86,15 @@ pub(crate) fn principal(
             parts(left.as_ref(), svd.S().column_vector().iter(), svd.V(), rank)
         }
     };
-    let roots: Vec<f32> = singular
-        .iter()
-        .map(|value| (value / scale).sqrt())
-        .collect();
+    let scale = f64::from(scale);
+    let roots = singular.iter().map(|value| (value / scale).sqrt());
     let (mut a, mut b) = (vec![0f32; rank * input], vec![0f32; out * rank]);
-    for (k, root) in roots.iter().enumerate() {
+    for (k, root) in roots.enumerate() {
         for j in 0..input {
-            a[k * input + j] = root * right[(j, k)];
+            a[k * input + j] = (root * right[(j, k)]) as f32;
         }
         for i in 0..out {
-            b[i * rank + k] = root * left[(i, k)];
+            b[i * rank + k] = (root * left[(i, k)]) as f32;
         }
     }
     Ok((
@@ -105,12 +105,12 @@ pub(crate) fn principal(
 
 /// The first `rank` columns of both sides and singular values.
 fn parts<'a>(
-    left: MatRef<'_, f32>,
-    singular: impl Iterator<Item = &'a f32>,
-    right: MatRef<'_, f32>,
+    left: MatRef<'_, f64>,
+    singular: impl Iterator<Item = &'a f64>,
+    right: MatRef<'_, f64>,
     rank: usize,
-) -> (Mat<f32>, Vec<f32>, Mat<f32>) {
-    let first = |side: MatRef<'_, f32>| side.subcols(0, rank).to_owned();
+) -> (Mat<f64>, Vec<f64>, Mat<f64>) {
+    let first = |side: MatRef<'_, f64>| side.subcols(0, rank).to_owned();
     (
         first(left),
         singular.take(rank).copied().collect(),
@@ -120,11 +120,11 @@ fn parts<'a>(
 
 /// Orthonormal columns that span nearly what the largest singular values do: [out, rank], as `torch.svd_lowrank` finds
 /// them. The random start hangs on the module's name alone, so that a folder read again has the same weight left.
-fn basis(weight: MatRef<'_, f32>, module: &str, rank: usize, iterations: u32) -> Mat<f32> {
+fn basis(weight: MatRef<'_, f64>, module: &str, rank: usize, iterations: u32) -> Mat<f64> {
     let input = weight.ncols();
     let draws = normal(&mut named_generator(0, module), input * rank, 1.0);
-    let start = Mat::from_fn(input, rank, |i, j| draws[i * rank + j]);
-    let orthonormal = |x: Mat<f32>| x.qr().compute_thin_Q();
+    let start = Mat::from_fn(input, rank, |i, j| f64::from(draws[i * rank + j]));
+    let orthonormal = |x: Mat<f64>| x.qr().compute_thin_Q();
     let mut basis = orthonormal(weight * start);
     for _ in 0..iterations {
         let back = orthonormal(weight.transpose() * basis);
