@@ -100,15 +100,22 @@ impl Inventory {
                 Some(adapter) => Settings::read(Path::new(adapter))?,
                 None => Settings::of_run(&config.lora),
             };
-            // What lies in a layer can have an adapter; embedding and head cannot.
+            let ends = [description.names.embedding, "lm_head"];
             modules.retain(|(name, ..)| name.split('.').any(|word| word.parse::<u32>().is_ok()));
             let names: Vec<&str> = modules.iter().map(|(name, ..)| name.as_str()).collect();
-            let chosen = crate::lora::targets(&settings, &names)
+            let chosen = crate::lora::targets(&settings, &names, &ends)
                 .map_err(|message| domain::FieldErrors::one("lora", message))?;
             for (name, out, input) in modules.iter().filter(|(name, ..)| chosen.contains(name)) {
                 let rank = settings.rank(name) as u64;
                 inventory.adapter_parameters += rank * (out + input);
                 inventory.ranks += rank;
+            }
+            let size = (description.vocab + description.hidden) as u64;
+            for end in ends
+                .iter()
+                .filter(|end| chosen.iter().any(|name| name == *end))
+            {
+                inventory.adapter_parameters += settings.rank(end) as u64 * size;
             }
             inventory.ranks /= inventory.layers.max(1) as u64;
         }

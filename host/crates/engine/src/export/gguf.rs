@@ -119,7 +119,7 @@ pub(super) fn write_lora(
             let message = format!("adapts {module}, which llama.cpp has no name for");
             return Err(Error::file(&file, message));
         };
-        if own.starts_with("token_embd") {
+        if own.starts_with("token_embd") || (module == "lm_head" && merged.description.tied_head) {
             let message = format!("adapts {module}, which llama.cpp's adapters cannot");
             return Err(Error::file(&file, message));
         }
@@ -164,6 +164,10 @@ pub(super) fn own_dtype(merged: &Merged) -> ExportDtype {
 
 fn architecture(merged: &Merged) -> Result<&'static Architecture> {
     let model_type = &merged.description.model_type;
+    if merged.description.qkv_by_head {
+        let message = "multi_query = false has no place in a GGUF; export --format safetensors";
+        return Err(Error::file(merged.folder.join("config.json"), message));
+    }
     Architecture::of_model_type(model_type).ok_or_else(|| {
         let message =
             format!("model_type {model_type:?} has no GGUF form here; export --format safetensors");

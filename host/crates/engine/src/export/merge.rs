@@ -13,6 +13,17 @@ use crate::{Error, Result, ops};
 /// What PEFT puts before a module's path.
 pub(super) const PREFIX: &str = "base_model.model.";
 
+/// What PEFT puts behind a module's path.
+const KINDS: [&str; 6] = [
+    "lora_A.weight",
+    "lora_B.weight",
+    "lora_embedding_A",
+    "lora_embedding_B",
+    "lora_magnitude_vector",
+    // The weight under an adapter of embedding or head, as it was.
+    "base_layer.weight",
+];
+
 /// A model's tensors, with what an adapter adds to them.
 ///
 /// It works on the tensors of the files, not on the decoder: no tensor but the one at hand is ever in memory, and
@@ -148,6 +159,20 @@ impl Merged {
             return adapter.weights.take(&full, &shape, DType::F32);
         }
         let weight = self.base.take(&source, &shape, DType::F32)?;
+        if let Some((module, a, b)) = adapter.embedding_pair(name) {
+            // The embedding's rows are its inputs: what DoRA holds to a length are the columns.
+            let rank = adapter.settings.rank(&module);
+            let a = adapter.weights.take(&a, &[rank, shape[0]], DType::F32)?;
+            let b = adapter.weights.take(&b, &[shape[1], rank], DType::F32)?;
+            let scale = adapter.settings.scale(&module);
+            ops::matmul_into(&weight, &a.t()?, &b.t()?, scale, 1.0)?;
+            let Some(magnitude) = adapter.magnitude(&module) else {
+                return Ok(weight);
+            };
+            let magnitude = adapter.weights.take(&magnitude, &[shape[1]], DType::F32)?;
+            let norms = weight.sqr()?.sum(0)?.sqrt()?;
+            return Ok(weight.broadcast_mul(&(magnitude / norms)?.unsqueeze(0)?)?);
+        }
         let Some((module, a, b)) = adapter.pair(name) else {
             return Ok(weight);
         };
@@ -178,7 +203,9 @@ impl Merged {
         let Some(adapter) = &self.adapter else {
             return false;
         };
-        adapter.weights.contains(&format!("{PREFIX}{name}")) || adapter.pair(name).is_some()
+        adapter.weights.contains(&format!("{PREFIX}{name}"))
+            || adapter.pair(name).is_some()
+            || adapter.embedding_pair(name).is_some()
     }
 
     /// Everything in the adapter's file has a place in the base.
@@ -190,7 +217,7 @@ impl Merged {
         let mut layers = 0;
         for name in adapter.weights.names() {
             let rest = name.strip_prefix(PREFIX).unwrap_or(name);
-            let (module, kind) = ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"]
+            let (module, kind) = KINDS
                 .into_iter()
                 .find_map(|kind| Some((rest.strip_suffix(kind)?.strip_suffix('.')?, kind)))
                 .unwrap_or((rest.strip_suffix(".weight").unwrap_or(rest), "weight"));
@@ -205,6 +232,13 @@ impl Merged {
             let expected = match (kind, shape) {
                 ("lora_A.weight", [_, input]) => vec![rank, *input],
                 ("lora_B.weight", [out, _]) => vec![*out, rank],
+                ("lora_embedding_A", [vocab, _]) => vec![rank, *vocab],
+                ("lora_embedding_B", [_, hidden]) => vec![*hidden, rank],
+                ("lora_magnitude_vector", [_, hidden])
+                    if adapter.embedding_pair(&weight).is_some() =>
+                {
+                    vec![*hidden]
+                }
                 ("lora_magnitude_vector", [out, _]) => vec![*out],
                 _ => shape.to_vec(),
             };
@@ -259,6 +293,14 @@ impl Adapter {
         both.then(|| (module.to_owned(), a, b))
     }
 
+    /// As [`Self::pair`], of an embedding: A [r, V] and B [H, r].
+    fn embedding_pair(&self, tensor: &str) -> Option<(String, String, String)> {
+        let module = tensor.strip_suffix(".weight")?;
+        let [a, b] = ["A", "B"].map(|letter| format!("{PREFIX}{module}.lora_embedding_{letter}"));
+        let both = self.weights.contains(&a) && self.weights.contains(&b);
+        both.then(|| (module.to_owned(), a, b))
+    }
+
     fn magnitude(&self, module: &str) -> Option<String> {
         let name = format!("{PREFIX}{module}.lora_magnitude_vector");
         self.weights.contains(&name).then_some(name)
@@ -266,8 +308,9 @@ impl Adapter {
 
     /// Whether the adapter is more than pairs of A and B: what a format for plain LoRA cannot carry.
     pub(super) fn beyond_pairs(&self) -> Option<&str> {
-        self.weights
-            .names()
-            .find(|name| !name.ends_with(".lora_A.weight") && !name.ends_with(".lora_B.weight"))
+        // A weight as it was before is no change.
+        let plain = [".lora_A.weight", ".lora_B.weight", ".base_layer.weight"];
+        let mut names = self.weights.names();
+        names.find(|name| !plain.iter().any(|ending| name.ends_with(ending)))
     }
 }

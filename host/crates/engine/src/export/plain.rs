@@ -33,7 +33,12 @@ pub(super) fn convert(model: &Path, adapter: &Path, folder: &Path) -> Result<boo
             None if name.ends_with(".lora_B.weight") => continue,
             None => {
                 let shape = adapter.weights.shape(&name).unwrap_or_default().to_vec();
-                let value = adapter.weights.take(&name, &shape, DType::F32)?;
+                let mut value = adapter.weights.take(&name, &shape, DType::F32)?;
+                // An embedding's adapter began as usual: of twice the rank it has zeros behind.
+                let padded = ["lora_embedding_A", "lora_embedding_B"];
+                if let Some(side) = padded.iter().position(|end| name.ends_with(end)) {
+                    value = Tensor::cat(&[&value, &value.zeros_like()?], side)?;
+                }
                 tensors.push((name, value));
                 continue;
             }

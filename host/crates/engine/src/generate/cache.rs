@@ -86,7 +86,11 @@ impl Cache {
 /// Logits of rows of the last layer's output: [N, H] to N times [V].
 fn head(decoder: &Decoder, x: &Tensor, adapter: bool) -> Result<Vec<Vec<f32>>> {
     let logits = ops::unwritten_tensor(&[x.dims()[0], decoder.description.vocab])?;
-    decoder.head_logits(&decoder.norm.forward(x)?, &logits, adapter)?;
+    let pass = Pass {
+        adapter,
+        dropout: None,
+    };
+    decoder.head_forward(&decoder.norm.forward(x)?, &logits, pass)?;
     Ok(logits.to_vec2()?)
 }
 

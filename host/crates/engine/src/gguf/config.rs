@@ -123,7 +123,10 @@ impl Reader<'_> {
             positions,
         );
         if old {
-            self.put("multi_query", self.size(key::HEAD_COUNT_KV)? == Some(1));
+            if self.size(key::HEAD_COUNT_KV)? != Some(1) {
+                return Err(self.fault(format!("{} of this family is 1", key::HEAD_COUNT_KV)));
+            }
+            self.put("multi_query", true);
         } else {
             self.put(
                 "num_key_value_heads",

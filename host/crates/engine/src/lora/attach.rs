@@ -4,17 +4,17 @@ use candle_core::{DType, Device, Tensor};
 use domain::InitLoraWeights;
 
 use super::target::targets;
-use super::{Settings, pissa};
+use super::{Settings, ends, pissa};
 use crate::model::{
     Decoder, Dora, Linear, Lora, Matrix, Parameter, Weights, named_generator, normal, uniform,
 };
 use crate::{Error, Result, ops};
 
 /// What PEFT puts before a module's path.
-const PREFIX: &str = "base_model.model.";
+pub(super) const PREFIX: &str = "base_model.model.";
 
 /// The head's path in every family.
-const HEAD: &str = "lm_head";
+pub(super) const HEAD: &str = "lm_head";
 
 /// Gives the layers that the settings choose a fresh adapter, drawn from `seed`.
 ///
@@ -25,38 +25,17 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
         .linears()
         .map(|linear| linear.name.as_str())
         .collect();
-    let chosen =
-        targets(settings, &modules).map_err(|message| domain::FieldErrors::one("lora", message))?;
+    let ends = [decoder.description.names.embedding, HEAD];
+    let chosen = targets(settings, &modules, &ends)
+        .map_err(|message| domain::FieldErrors::one("lora", message))?;
     pissa::split(decoder, settings, |linear| chosen.contains(&linear.name))?;
     for linear in decoder
         .linears_mut()
         .filter(|linear| chosen.contains(&linear.name))
     {
-        let rank = settings.rank(&linear.name);
-        let (out, input) = linear.weight.shape();
-        let (name_a, name_b) = names(&linear.name);
-        // PEFT: Kaiming-uniform with a = sqrt(5) is uniform within 1 / sqrt(inputs); `gaussian` has deviation 1 / r.
-        let mut generator = named_generator(seed, &name_a);
-        let a = match &settings.init {
-            InitLoraWeights::Named(_) => normal(&mut generator, rank * input, 1.0 / rank as f64),
-            InitLoraWeights::Flag(_) => {
-                uniform(&mut generator, rank * input, 1.0 / (input as f64).sqrt())
-            }
-        };
-        let b = match &settings.init {
-            InitLoraWeights::Flag(false) => uniform(
-                &mut named_generator(seed, &name_b),
-                out * rank,
-                1.0 / (rank as f64).sqrt(),
-            ),
-            _ => vec![0.0; out * rank],
-        };
         let (a, b) = match &linear.principal {
             Some(principal) => (ops::copy(&principal.a)?, ops::copy(&principal.b)?),
-            None => (
-                Tensor::from_vec(a, (rank, input), &Device::Cpu)?,
-                Tensor::from_vec(b, (out, rank), &Device::Cpu)?,
-            ),
+            None => drawn(settings, &linear.name, linear.weight.shape(), seed)?,
         };
         put(linear, settings, &a, &b, true)?;
         if settings.use_dora {
@@ -65,8 +44,15 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
             put_magnitude(linear, &norms, true)?;
         }
     }
+    ends::attach(decoder, settings, &chosen, seed)?;
     let (embedding, head) = saved(decoder, &settings.modules_to_save)
         .map_err(|message| domain::FieldErrors::one("lora.modules_to_save", message))?;
+    for (saved, module) in [(embedding, ends[0]), (head, ends[1])] {
+        if saved && chosen.iter().any(|name| name == module) {
+            let message = format!("{module} is among lora.target_modules too; choose one of both");
+            return Err(domain::FieldErrors::one("lora.modules_to_save", message).into());
+        }
+    }
     let copy = |matrix: &Matrix, module: &str| {
         let value = crate::ops::copy(&matrix.dense()?)?;
         Matrix::new(saved_name(module), value, true)
@@ -79,6 +65,37 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
         decoder.saved_head = Some(copy(decoder.head_weight(), HEAD)?);
     }
     Ok(())
+}
+
+/// A and B as an adapter begins, of a weight [out, in].
+pub(super) fn drawn(
+    settings: &Settings,
+    module: &str,
+    (out, input): (usize, usize),
+    seed: u64,
+) -> Result<(Tensor, Tensor)> {
+    let rank = settings.rank(module);
+    let (name_a, name_b) = names(module);
+    // PEFT: Kaiming-uniform with a = sqrt(5) is uniform within 1 / sqrt(inputs); `gaussian` has deviation 1 / r.
+    let mut generator = named_generator(seed, &name_a);
+    let a = match &settings.init {
+        InitLoraWeights::Named(_) => normal(&mut generator, rank * input, 1.0 / rank as f64),
+        InitLoraWeights::Flag(_) => {
+            uniform(&mut generator, rank * input, 1.0 / (input as f64).sqrt())
+        }
+    };
+    let b = match &settings.init {
+        InitLoraWeights::Flag(false) => uniform(
+            &mut named_generator(seed, &name_b),
+            out * rank,
+            1.0 / (rank as f64).sqrt(),
+        ),
+        _ => vec![0.0; out * rank],
+    };
+    Ok((
+        Tensor::from_vec(a, (rank, input), &Device::Cpu)?,
+        Tensor::from_vec(b, (out, rank), &Device::Cpu)?,
+    ))
 }
 
 /// Whether embedding and head are among the modules that are trained and saved whole, by PEFT's rule: a name matches
@@ -174,6 +191,7 @@ fn read_tensors(
             put_magnitude(linear, &magnitude, trainable)?;
         }
     }
+    ends::read(decoder, &path, &mut weights, settings, trainable)?;
     let (embedding, head) = saved(decoder, &settings.modules_to_save)
         .map_err(|message| Error::file(folder.join("adapter_config.json"), message))?;
     let shape = [decoder.description.vocab, decoder.description.hidden];
@@ -229,18 +247,18 @@ fn norms_of(linear: &Linear) -> Result<Tensor> {
     lora.norms(&linear.weight)
 }
 
-fn parameter(name: String, value: &Tensor, trainable: bool) -> Result<Parameter> {
+pub(super) fn parameter(name: String, value: &Tensor, trainable: bool) -> Result<Parameter> {
     match trainable {
         true => Parameter::trainable(name, value),
         false => Ok(Parameter::frozen(name, value.clone())),
     }
 }
 
-fn magnitude_name(module: &str) -> String {
+pub(super) fn magnitude_name(module: &str) -> String {
     format!("{PREFIX}{module}.lora_magnitude_vector")
 }
 
-fn names(module: &str) -> (String, String) {
+pub(super) fn names(module: &str) -> (String, String) {
     (
         format!("{PREFIX}{module}.lora_A.weight"),
         format!("{PREFIX}{module}.lora_B.weight"),

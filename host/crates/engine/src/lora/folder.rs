@@ -68,11 +68,11 @@ pub(crate) fn write_adapter(
     base: &Base,
 ) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    let tensors = decoder
-        .adapter_parameters()
-        .into_iter()
+    let parameters = decoder.adapter_parameters().into_iter();
+    let mut tensors: Vec<_> = parameters
         .map(|parameter| (parameter.name.clone(), parameter.value.clone()))
         .collect();
+    tensors.extend(super::ends::saved_beside(decoder)?);
     weights::write(
         &folder.join("adapter_model.safetensors"),
         tensors,

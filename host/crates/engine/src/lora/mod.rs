@@ -1,6 +1,7 @@
 //! LoRA adapters (arXiv 2106.09685), held to PEFT: which layers get one, how it begins, and its folder on the disk.
 
 mod attach;
+mod ends;
 mod folder;
 mod pissa;
 mod settings;

@@ -8,9 +8,16 @@ use super::Settings;
 ///
 /// # Errors
 /// A sentence when a pattern is no regex, a name matches nothing, or nothing is left.
-pub(crate) fn targets(settings: &Settings, modules: &[&str]) -> Result<Vec<String>, String> {
+///
+/// `linears` are the linear layers but the head; `ends` embedding and head, which must be chosen by name.
+pub(crate) fn targets(
+    settings: &Settings,
+    linears: &[&str],
+    ends: &[&str],
+) -> Result<Vec<String>, String> {
+    let modules = &[linears, ends].concat()[..];
     let mut chosen: Vec<&str> = match &settings.target_modules {
-        TargetModules::One(word) if word == "all-linear" => modules.to_vec(),
+        TargetModules::One(word) if word == "all-linear" => linears.to_vec(),
         TargetModules::One(pattern) => {
             let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
                 format!("target_modules: {pattern:?} is no valid regex: {error}")
@@ -27,7 +34,7 @@ pub(crate) fn targets(settings: &Settings, modules: &[&str]) -> Result<Vec<Strin
                 .find(|name| !modules.iter().any(|module| ends_in(module, name)))
             {
                 return Err(format!(
-                    "target_modules: {name:?} names no linear layer; {}",
+                    "target_modules: {name:?} names no linear layer, embedding or head; {}",
                     hint(modules)
                 ));
             }
@@ -116,7 +123,12 @@ mod tests {
     }
 
     fn count(targets_: TargetModules, layers: Vec<u32>) -> Result<usize, String> {
-        targets(&settings(targets_, layers), &MODULES).map(|chosen| chosen.len())
+        targets(
+            &settings(targets_, layers),
+            &MODULES,
+            &["model.embed_tokens", "lm_head"],
+        )
+        .map(|chosen| chosen.len())
     }
 
     #[test]
@@ -140,10 +152,14 @@ mod tests {
         );
         let missing = count(TargetModules::List(vec!["proj".into()]), vec![]).unwrap_err();
         assert!(
-            missing.contains("\"proj\"") && missing.contains("q_proj, up_proj"),
+            missing.contains("\"proj\"")
+                && missing.contains("q_proj, up_proj, embed_tokens, lm_head"),
             "{missing}"
         );
         assert!(count(TargetModules::One("q_proj".into()), vec![]).is_err());
+        let ends = ["lm_head", "embed_tokens", "up_proj"].map(str::to_owned);
+        assert_eq!(count(TargetModules::List(ends.into()), vec![]), Ok(4));
+        assert_eq!(count(TargetModules::One("lm_.*".into()), vec![]), Ok(1));
     }
 
     #[test]

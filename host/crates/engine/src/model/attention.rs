@@ -16,6 +16,9 @@ pub(crate) struct Attention {
     pub(crate) q_norm: Option<Norm>,
     pub(crate) k_norm: Option<Norm>,
     pub(crate) exit: Exit,
+    /// The projection's outputs come head by head (query, key, value, and again), not all queries first: gpt_bigcode without
+    /// `multi_query`.
+    pub(crate) by_head: bool,
     /// Keys that a query sees; `None` for all before it.
     pub(crate) window: Option<usize>,
     /// Which of the model's rotary tables turns queries and keys; `None` for none.
@@ -50,7 +53,10 @@ impl Attention {
 
     /// Queries, keys and values of `x` [T, H], turned by their positions.
     pub(crate) fn project(&self, x: &Tensor, setting: &Setting<'_>) -> Result<Projected> {
-        let (qkv, kept) = self.entry.forward(x, setting.pass)?;
+        let (mut qkv, kept) = self.entry.forward(x, setting.pass)?;
+        if self.by_head {
+            qkv = exchanged(&qkv, setting.heads.heads, 3, setting.heads.head_dim)?;
+        }
         let [q, k, _] = thirds(&qkv, setting.heads)?;
         let raw = [
             normalize(self.q_norm.as_ref(), &q)?,
@@ -110,6 +116,10 @@ impl Attention {
         let [d_q, d_k, _] = thirds(&d_qkv, setting.heads)?;
         normalize_backward(self.q_norm.as_ref(), raw[0].as_ref(), &d_q)?;
         normalize_backward(self.k_norm.as_ref(), raw[1].as_ref(), &d_k)?;
+        let d_qkv = match self.by_head {
+            true => exchanged(&d_qkv, 3, setting.heads.heads, setting.heads.head_dim)?,
+            false => d_qkv,
+        };
         self.entry
             .backward(&x, &kept, &d_qkv, dx, below, setting.pass)
     }
@@ -129,6 +139,13 @@ impl Attention {
             inverse,
         )?)
     }
+}
+
+/// Rows [T, outer · inner · D] with inner before outer: [T, inner · outer · D].
+fn exchanged(x: &Tensor, outer: usize, inner: usize, dim: usize) -> Result<Tensor> {
+    let rows = x.dims()[0];
+    let x = x.reshape((rows, outer, inner, dim))?.transpose(1, 2)?;
+    Ok(x.contiguous()?.reshape((rows, outer * inner * dim))?)
 }
 
 /// Normalises a block of columns in place, in pieces as wide as the norm, and returns what it was.

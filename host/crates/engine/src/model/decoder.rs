@@ -1,7 +1,8 @@
 use candle_core::Tensor;
 
 use super::block::{Saved, Setting};
-use super::{Batch, Block, Description, Linear, Matrix, Norm, Parameter, Pass};
+use super::lora::Lora;
+use super::{Batch, Block, Description, Kept, Linear, Matrix, Norm, Parameter, Pass};
 use crate::Result;
 use crate::ops::{self, Heads, RotaryTable};
 
@@ -21,6 +22,10 @@ pub(crate) struct Decoder {
     pub(crate) saved_embedding: Option<Matrix>,
     /// As [`Self::saved_embedding`], of the head.
     pub(crate) saved_head: Option<Matrix>,
+    /// The embedding's adapter: A [r, V], B [H, r].
+    pub(crate) embedding_lora: Option<Lora>,
+    /// The head's adapter: A [r, H], B [V, r].
+    pub(crate) head_lora: Option<Lora>,
     /// Noise on the embeddings of a training pass (NEFTune, arXiv 2310.05914); 0 for none.
     pub(crate) neftune_noise_alpha: f64,
     /// Layers whose activations are kept at a time; those of other segments are computed again in the backward pass.
@@ -54,6 +59,9 @@ struct HeadChunk<'a> {
     targets: Tensor,
     /// [n, V].
     logits: &'a Tensor,
+    /// Of the head's adapter.
+    kept: Option<Kept>,
+    pass: Pass,
 }
 
 /// One tensor of the base.
@@ -140,35 +148,22 @@ impl Decoder {
     }
 
     /// The head of a pass with or without the adapter: [V, H].
-    fn head_in_use(&self, adapter: bool) -> &Matrix {
+    pub(super) fn head_in_use(&self, adapter: bool) -> &Matrix {
         let saved = self.saved_head.as_ref().filter(|_| adapter);
         saved.unwrap_or_else(|| self.head_weight())
     }
 
     /// What the first layer is given for these tokens: [T, H].
     pub(crate) fn embed(&self, ids: &Tensor, positions: &Tensor, adapter: bool) -> Result<Tensor> {
-        let x = self.embedding_in_use(adapter).gather(ids)?;
+        let mut x = self.embedding_in_use(adapter).gather(ids)?;
+        if adapter {
+            x = self.adapt_embedding(x, ids)?;
+        }
         ops::scale(&x, self.description.embedding_scale)?;
         if let Some(table) = &self.positions {
             ops::add(&x, &table.gather(positions)?)?;
         }
         Ok(x)
-    }
-
-    /// Logits of rows behind the final norm, into `logits` [N, V].
-    pub(crate) fn head_logits(
-        &self,
-        normed: &Tensor,
-        logits: &Tensor,
-        adapter: bool,
-    ) -> Result<()> {
-        let d = &self.description;
-        self.head_in_use(adapter)
-            .product(logits, normed, d.logits_scale, 0.0)?;
-        match d.logits_cap {
-            Some(cap) => Ok(ops::soft_cap(logits, cap)?),
-            None => Ok(()),
-        }
     }
 
     /// The weight of the head: [V, H].
@@ -195,29 +190,25 @@ impl Decoder {
 
     /// Logits of every row: [T, V]. Training never holds them whole.
     pub(crate) fn logits(&self, batch: &Batch, adapter: bool) -> Result<Tensor> {
-        let x = self.hidden(
-            batch,
-            Pass {
-                adapter,
-                dropout: None,
-            },
-        )?;
+        let pass = Pass {
+            adapter,
+            dropout: None,
+        };
+        let x = self.hidden(batch, pass)?;
         let logits = ops::unwritten_tensor(&[batch.tokens, self.description.vocab])?;
-        self.head_logits(&self.norm.forward(&x)?, &logits, adapter)?;
+        self.head_forward(&self.norm.forward(&x)?, &logits, pass)?;
         Ok(logits)
     }
 
     /// The loss of each supervised token, in the batch's order of rows.
     pub(crate) fn token_losses(&self, batch: &Batch, adapter: bool) -> Result<Vec<TokenLoss>> {
-        let x = self.hidden(
-            batch,
-            Pass {
-                adapter,
-                dropout: None,
-            },
-        )?;
+        let pass = Pass {
+            adapter,
+            dropout: None,
+        };
+        let x = self.hidden(batch, pass)?;
         let normed = self.norm.forward(&ops::gather(&x, &batch.rows)?)?;
-        self.head_losses(&normed, &batch.targets, adapter)
+        self.head_losses(&normed, &batch.targets, pass)
     }
 
     /// Sum of the losses of a batch's supervised tokens; adds `scale` times its gradient to all that trains.
@@ -289,7 +280,7 @@ impl Decoder {
         drop(x);
         let normed = self.norm.forward(&chosen)?;
         let d_normed = ops::unwritten_tensor(normed.dims())?;
-        let loss = self.head_gradient(&normed, &batch.targets, &d_normed, weigh)?;
+        let loss = self.head_gradient(&normed, &batch.targets, &d_normed, weigh, pass)?;
         drop(normed);
         let d_chosen = Tensor::zeros_like(&chosen)?;
         self.norm.backward(&d_chosen, &chosen, &d_normed)?;
@@ -310,16 +301,19 @@ impl Decoder {
             }
             for (index, block) in blocks.iter().enumerate().rev() {
                 let keep = saved.pop().expect("one for each layer of the segment");
-                let below = number + index > 0 || self.embedding_in_use(true).grad().is_some();
+                let below = number + index > 0 || self.embedding_trains();
                 block.backward(&dx, keep, &setting, below)?;
             }
         }
         if let Some(grad) = self.positions.as_ref().and_then(Matrix::grad) {
             ops::scatter_add(grad, &batch.positions, &dx)?;
         }
-        if let Some(grad) = self.embedding_in_use(true).grad() {
+        if self.embedding_trains() {
             ops::scale(&dx, self.description.embedding_scale)?;
-            ops::scatter_add(grad, &batch.ids, &dx)?;
+            if let Some(grad) = self.embedding_in_use(true).grad() {
+                ops::scatter_add(grad, &batch.ids, &dx)?;
+            }
+            self.adapt_embedding_back(&batch.ids, &dx)?;
         }
         Ok(loss)
     }
@@ -329,7 +323,7 @@ impl Decoder {
         &self,
         normed: &Tensor,
         targets: &Tensor,
-        adapter: bool,
+        pass: Pass,
         visit: &mut dyn FnMut(HeadChunk<'_>) -> Result<()>,
     ) -> Result<()> {
         let rows = normed.dims()[0];
@@ -340,9 +334,16 @@ impl Decoder {
             let len = chunk.min(rows - from);
             let (normed, targets) = (normed.narrow(0, from, len)?, targets.narrow(0, from, len)?);
             let logits = buffer.narrow(0, 0, len)?;
-            self.head_logits(&normed, &logits, adapter)?;
+            // Each chunk drops other elements of its rows.
+            let pass = Pass {
+                dropout: pass.dropout.map(|seed| ops::seed_of(&[seed, from as u64])),
+                ..pass
+            };
+            let kept = self.head_forward(&normed, &logits, pass)?;
             visit(HeadChunk {
                 from,
+                kept,
+                pass,
                 normed,
                 targets,
                 logits: &logits,
@@ -352,14 +353,9 @@ impl Decoder {
     }
 
     /// Losses of rows behind the final norm.
-    fn head_losses(
-        &self,
-        normed: &Tensor,
-        targets: &Tensor,
-        adapter: bool,
-    ) -> Result<Vec<TokenLoss>> {
+    fn head_losses(&self, normed: &Tensor, targets: &Tensor, pass: Pass) -> Result<Vec<TokenLoss>> {
         let mut losses = Vec::with_capacity(normed.dims()[0]);
-        self.head_chunks(normed, targets, adapter, &mut |chunk| {
+        self.head_chunks(normed, targets, pass, &mut |chunk| {
             let statistics = ops::cross_entropy(chunk.logits, &chunk.targets)?.to_vec2::<f32>()?;
             let likeliest = ops::is_largest(chunk.logits, &chunk.targets)?.to_vec1::<f32>()?;
             losses.extend(
@@ -383,18 +379,19 @@ impl Decoder {
         targets: &Tensor,
         d_normed: &Tensor,
         weigh: &mut Weigh<'_>,
+        pass: Pass,
     ) -> Result<f64> {
-        let (d, head) = (&self.description, self.head_in_use(true));
+        let d = &self.description;
         // Weights by losses need all losses first; the logits are computed again rather than kept.
         let weights = match weigh {
             Weigh::Evenly(scale) => vec![*scale; normed.dims()[0]],
             Weigh::ByLosses(weigh) => {
-                let losses = self.head_losses(normed, targets, true)?;
+                let losses = self.head_losses(normed, targets, pass)?;
                 weigh(&losses.iter().map(|token| token.loss).collect::<Vec<_>>())?
             }
         };
         let mut loss = 0f64;
-        self.head_chunks(normed, targets, true, &mut |chunk| {
+        self.head_chunks(normed, targets, pass, &mut |chunk| {
             let statistics = ops::cross_entropy(chunk.logits, &chunk.targets)?;
             let losses = statistics.to_vec2::<f32>()?;
             loss += losses.iter().map(|row| f64::from(row[0])).sum::<f64>();
@@ -409,19 +406,23 @@ impl Decoder {
                 ops::soft_cap_backward(chunk.logits, &capped, cap)?;
             }
             let d_normed = d_normed.narrow(0, chunk.from, losses.len())?;
-            head.product_back(&d_normed, chunk.logits, d.logits_scale, 0.0)?;
-            if let Some(grad) = head.grad() {
-                let transposed = chunk.logits.t()?;
-                ops::matmul_into(grad, &transposed, &chunk.normed, d.logits_scale, 1.0)?;
-            }
+            let (kept, pass) = (chunk.kept.as_ref(), chunk.pass);
+            self.head_backward(&chunk.normed, kept, chunk.logits, &d_normed, pass)?;
             Ok(())
         })?;
         Ok(loss)
     }
 
+    /// Whether the embedding, or an adapter of it, trains.
+    fn embedding_trains(&self) -> bool {
+        let lora = self.embedding_lora.as_ref();
+        self.embedding_in_use(true).grad().is_some()
+            || lora.is_some_and(|lora| lora.a.grad.is_some())
+    }
+
     /// Index of the lowest layer that holds something that trains: below it no gradient is needed.
     fn lowest_trainable(&self) -> usize {
-        if self.embedding_in_use(true).grad().is_some() {
+        if self.embedding_trains() {
             return 0;
         }
         let trains = |block: &Block| {
@@ -465,6 +466,7 @@ impl Decoder {
     pub(crate) fn adapter_parameters(&self) -> Vec<&Parameter> {
         self.linears()
             .filter_map(|linear| linear.lora.as_ref())
+            .chain(self.end_loras())
             .flat_map(|lora| lora.parameters())
             .chain(
                 [&self.saved_embedding, &self.saved_head]

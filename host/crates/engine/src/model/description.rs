@@ -27,6 +27,8 @@ pub(crate) struct Description {
     pub(crate) qk_norm: QkNorm,
     /// On queries, keys and values.
     pub(crate) qkv_bias: bool,
+    /// Queries, keys and values of one module come head by head, not all queries first.
+    pub(crate) qkv_by_head: bool,
     /// On attention's output.
     pub(crate) output_bias: bool,
     /// On gate, up and down.
@@ -138,8 +140,8 @@ impl Description {
         let heads = config.size(keys.heads)?;
         let learned = family.positions == Positions::Learned;
         let kv_heads = match family.model_type {
-            // `multi_query`, whose other value is refused.
-            "gpt_bigcode" => 1,
+            "gpt_bigcode" if config.flag("multi_query", true)? => 1,
+            "gpt_bigcode" => heads,
             _ => config
                 .optional_size("num_key_value_heads")?
                 .unwrap_or(heads),
@@ -219,6 +221,7 @@ impl Description {
             norm_eps: config.number(keys.eps)?.unwrap_or(family.eps) as f32,
             qk_norm: family.qk_norm,
             qkv_bias: bias(family.qkv_bias)?,
+            qkv_by_head: model_type == "gpt_bigcode" && !config.flag("multi_query", true)?,
             output_bias: bias(family.output_bias)?,
             mlp_bias: bias(family.mlp_bias)?,
             activation: activation(&config, family)?,
@@ -325,9 +328,6 @@ fn refuse_options(config: &Keys<'_>, family: &Family) -> Result<(), String> {
         if config.flag(key, false)? {
             return Err(format!("{key} is not supported; set it to false"));
         }
-    }
-    if !config.flag("multi_query", true)? {
-        return Err("multi_query = false is not supported; only one key/value head is".into());
     }
     if family.score_cap.is_none() && config.get("attn_logit_softcapping").is_some() {
         return Err(format!(

@@ -48,6 +48,52 @@ pub(crate) struct Pass {
 }
 
 impl Linear {
+    fn layer(&self) -> Layer<'_> {
+        Layer {
+            weight: &self.weight,
+            bias: self.bias.as_ref(),
+            lora: self.lora.as_ref(),
+            principal: self.principal.as_ref(),
+        }
+    }
+
+    /// As [`Layer::forward`].
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        y: &Tensor,
+        add: bool,
+        pass: Pass,
+    ) -> Result<Option<Kept>> {
+        self.layer().forward(x, y, add, pass)
+    }
+
+    /// As [`Layer::backward`].
+    pub(crate) fn backward(
+        &self,
+        x: &Tensor,
+        kept: Option<&Kept>,
+        dy: &Tensor,
+        dx: Option<&Tensor>,
+        add: bool,
+        pass: Pass,
+    ) -> Result<()> {
+        self.layer().backward(x, kept, dy, dx, add, pass)
+    }
+}
+
+/// A linear layer whose weight may be another's: the head of a model that has none of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layer<'a> {
+    /// [out, in].
+    pub(crate) weight: &'a Matrix,
+    /// [out].
+    pub(crate) bias: Option<&'a Parameter>,
+    pub(crate) lora: Option<&'a Lora>,
+    pub(crate) principal: Option<&'a Principal>,
+}
+
+impl Layer<'_> {
     /// Writes the output for `x` [T, in] into `y` [T, out], or adds it. Returns what the backward pass needs of an
     /// adapter.
     pub(crate) fn forward(
@@ -57,16 +103,14 @@ impl Linear {
         add: bool,
         pass: Pass,
     ) -> Result<Option<Kept>> {
-        let lora = self.lora.as_ref().filter(|_| pass.adapter);
+        let lora = self.lora.filter(|_| pass.adapter);
         if let Some(lora) = lora.filter(|lora| lora.dora.is_some()) {
             return self.forward_decomposed(lora, x, y, add, pass).map(Some);
         }
         self.weight.product(y, x, 1.0, f32::from(u8::from(add)))?;
         self.add_bias(y)?;
         let Some(lora) = lora else {
-            if let Some(Principal { a, b, scale }) =
-                self.principal.as_ref().filter(|_| !pass.adapter)
-            {
+            if let Some(Principal { a, b, scale }) = self.principal.filter(|_| !pass.adapter) {
                 ops::matmul_into(y, &ops::matmul(x, &a.t()?)?, &b.t()?, *scale, 1.0)?;
             }
             return Ok(None);
@@ -90,7 +134,7 @@ impl Linear {
         add: bool,
         pass: Pass,
     ) -> Result<Kept> {
-        let factors = lora.factors(&self.weight)?;
+        let factors = lora.factors(self.weight)?;
         let product = ops::unwritten_tensor(&[x.dims()[0], self.weight.outputs()])?;
         let dropped = lora.dropped(x, pass)?;
         let seen = dropped.as_ref().unwrap_or(x);
@@ -110,7 +154,7 @@ impl Linear {
     }
 
     fn add_bias(&self, y: &Tensor) -> Result<()> {
-        match &self.bias {
+        match self.bias {
             Some(bias) => Ok(ops::add_bias(y, &bias.value)?),
             None => Ok(()),
         }
@@ -130,10 +174,10 @@ impl Linear {
         if let Some(grad) = self.weight.grad() {
             ops::matmul_into(grad, &dy.t()?, x, 1.0, 1.0)?;
         }
-        if let Some(grad) = self.bias.as_ref().and_then(|bias| bias.grad.as_ref()) {
+        if let Some(grad) = self.bias.and_then(|bias| bias.grad.as_ref()) {
             ops::add_row_sum(grad, dy)?;
         }
-        let adapter = self.lora.as_ref().zip(kept);
+        let adapter = self.lora.zip(kept);
         let Some((lora, kept)) = adapter else {
             return self.backward_base(dy, dx, add);
         };
@@ -182,6 +226,136 @@ impl Linear {
                 .weight
                 .product_back(dx, dy, 1.0, f32::from(u8::from(add))),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::model::{Dora, named_generator, normal};
+
+    fn random(name: &str, shape: (usize, usize)) -> Tensor {
+        let values = normal(&mut named_generator(4, name), shape.0 * shape.1, 1.0);
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn trainable(name: &str, value: &Tensor) -> Parameter {
+        Parameter::trainable(name.into(), value).unwrap()
+    }
+
+    const PASS: Pass = Pass {
+        adapter: true,
+        dropout: Some(9),
+    };
+
+    /// A layer of 7 inputs and 5 outputs with a decomposed update and dropout. Its norms are fixed, as the backward pass
+    /// takes them for.
+    fn layer() -> Linear {
+        let weight = random("w", (5, 7));
+        let mut lora = Lora {
+            a: trainable("a", &random("a", (3, 7))),
+            b: trainable("b", &random("b", (5, 3))),
+            scale: 0.7,
+            dropout: 0.4,
+            dora: None,
+        };
+        let weight = Matrix::new("w".into(), weight, false).unwrap();
+        let norms = lora.norms(&weight).unwrap();
+        let magnitude = random("m", (1, 5)).reshape(5).unwrap();
+        lora.dora = Some(Dora {
+            magnitude: trainable("m", &magnitude),
+            fixed_norms: Some(norms),
+        });
+        let bias = random("bias", (1, 5)).reshape(5).unwrap();
+        Linear {
+            name: "q_proj".into(),
+            weight,
+            bias: Some(Parameter::frozen("bias".into(), bias)),
+            lora: Some(lora),
+            principal: None,
+        }
+    }
+
+    fn output(layer: &Linear, x: &Tensor) -> Tensor {
+        let y = Tensor::zeros((x.dims()[0], 5), x.dtype(), x.device()).unwrap();
+        layer.forward(x, &y, false, PASS).unwrap();
+        y
+    }
+
+    fn values(x: &Tensor) -> Vec<f32> {
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn dropout_under_dora_thins_the_update_and_its_share_of_the_base_as_in_peft() {
+        let layer = layer();
+        let (lora, x) = (layer.lora.as_ref().unwrap(), random("x", (6, 7)));
+        let dropped = ops::dropout(&x, 0.4, lora.mask(PASS).unwrap()).unwrap();
+        assert!(values(&dropped).contains(&0.0));
+        let (weight, dora) = (layer.weight.dense().unwrap(), lora.dora.as_ref().unwrap());
+        let through = |x: &Tensor, weight: &Tensor| x.matmul(&weight.t().unwrap()).unwrap();
+        let m = (&dora.magnitude.value / dora.fixed_norms.as_ref().unwrap()).unwrap();
+        // PEFT: base(x) + (m - 1) · W dropout(x) + m · scale · B A dropout(x).
+        let update = lora.b.value.matmul(&lora.a.value).unwrap();
+        let update = (through(&dropped, &update) * f64::from(lora.scale)).unwrap();
+        let base = through(&x, &weight);
+        let base = base
+            .broadcast_add(&layer.bias.as_ref().unwrap().value)
+            .unwrap();
+        let share = through(&dropped, &weight)
+            .broadcast_mul(&(&m - 1.0).unwrap())
+            .unwrap();
+        let update = update.broadcast_mul(&m).unwrap();
+        let expected = (base + share).unwrap().add(&update).unwrap();
+        for (got, expected) in values(&output(&layer, &x)).iter().zip(values(&expected)) {
+            assert!((got - expected).abs() < 1e-5, "{got}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn the_gradient_under_dora_and_dropout_is_that_of_finite_differences() {
+        let layer = layer();
+        let (x, dy) = (random("x", (6, 7)), random("dy", (6, 5)));
+        let loss = || -> f64 {
+            let y = output(&layer, &x);
+            let products = values(&y).into_iter().zip(values(&dy));
+            products.map(|(y, dy)| f64::from(y) * f64::from(dy)).sum()
+        };
+        let y = Tensor::zeros((6, 5), x.dtype(), x.device()).unwrap();
+        let kept = layer.forward(&x, &y, false, PASS).unwrap();
+        let dx = Tensor::zeros_like(&x).unwrap();
+        layer
+            .backward(&x, kept.as_ref(), &dy, Some(&dx), false, PASS)
+            .unwrap();
+        let lora = layer.lora.as_ref().unwrap();
+        let of = |parameter: &Parameter| (parameter.value.clone(), parameter.grad.clone().unwrap());
+        let dora = lora.dora.as_ref().unwrap();
+        for (value, grad) in [
+            of(&lora.a),
+            of(&lora.b),
+            of(&dora.magnitude),
+            (x.clone(), dx),
+        ] {
+            let (before, grad) = (values(&value), values(&grad));
+            for (i, grad) in grad.iter().enumerate() {
+                let with = |step: f32| {
+                    let mut moved = before.clone();
+                    moved[i] += step;
+                    let moved = Tensor::from_vec(moved, (1, before.len()), &Device::Cpu).unwrap();
+                    let flat = value.reshape((1, before.len())).unwrap();
+                    ops::assign(&flat, &moved).unwrap();
+                    loss()
+                };
+                let slope = (with(0.03) - with(-0.03)) / 0.06;
+                with(0.0);
+                assert!(
+                    (slope - f64::from(*grad)).abs() < 2e-3,
+                    "{i}: {grad}, slope {slope}"
+                );
+            }
         }
     }
 }

@@ -169,6 +169,8 @@ impl Reader {
             head,
             saved_embedding: None,
             saved_head: None,
+            embedding_lora: None,
+            head_lora: None,
             neftune_noise_alpha: 0.0,
             segment: 0,
         })
@@ -223,6 +225,7 @@ impl Reader {
                 norm: after_attention,
                 factor: d.residual_scale,
             },
+            by_head: d.qkv_by_head,
             window: d.layers[layer].window,
             rotary: d.layers[layer].rotary,
         };

@@ -103,12 +103,30 @@ impl Lora {
         Ok(Tensor::from_vec(norms, count, &Device::Cpu)?)
     }
 
+    /// As [`Self::norms`] for an embedding [V, H], whose update is `scale · (B A)ᵀ` with A [r, V] and B [H, r]: the lengths
+    /// of its columns, [H].
+    pub(crate) fn column_norms(&self, table: &Matrix) -> Result<Tensor> {
+        let squares = Tensor::zeros(table.shape().1, candle_core::DType::F32, &Device::Cpu)?;
+        table.panels(|from, panel| {
+            let updated = ops::copy(panel)?;
+            let a = self.a.value.narrow(1, from, panel.dims()[0])?;
+            ops::matmul_into(&updated, &a.t()?, &self.b.value.t()?, self.scale, 1.0)?;
+            Ok(ops::column_dots(&squares, &updated, &updated)?)
+        })?;
+        Ok(squares.sqrt()?)
+    }
+
     /// What a decomposed update multiplies by; of an update that is not, ones.
     pub(super) fn factors(&self, weight: &Matrix) -> Result<Factors> {
+        self.factors_of(|| self.norms(weight))
+    }
+
+    /// As [`Self::factors`], with norms found otherwise.
+    pub(super) fn factors_of(&self, norms: impl FnOnce() -> Result<Tensor>) -> Result<Factors> {
         let fixed = self.dora.as_ref().and_then(|dora| dora.fixed_norms.clone());
         let norms = match fixed {
             Some(norms) => norms,
-            None => self.norms(weight)?,
+            None => norms()?,
         };
         let inverse_norms = norms.recip()?;
         let of_magnitude = match &self.dora {

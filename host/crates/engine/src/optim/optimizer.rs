@@ -46,6 +46,11 @@ impl Optimizer {
             let shape = rule.state_shape(parameter.value.dims());
             Tensor::zeros(shape, DType::F32, parameter.value.device())
         });
+        let embedding = |parameter: &&Parameter| parameter.name.contains("lora_embedding");
+        if config.lora.loraplus_lr_ratio.is_some() && parameters.iter().any(embedding) {
+            let message = "is not supported with an adapter of the embedding; leave it or the embedding in lora.target_modules out";
+            return Err(domain::FieldErrors::one("lora.loraplus_lr_ratio", message).into());
+        }
         Ok(Self {
             states: states.collect::<CandleResult<_>>()?,
             weight_decay: train.weight_decay,

@@ -87,6 +87,11 @@ fn every_loss_and_the_trained_adapter_are_those_of_peft() {
         for ((name, got), (expected_name, expected)) in trained.iter().zip(&reference) {
             assert_eq!(name, expected_name);
             let size = expected.iter().fold(0f32, |size, x| size.max(x.abs()));
+            // What lies under an adapter of embedding or head does not train.
+            if name.ends_with("base_layer.weight") {
+                assert_eq!(got, expected, "{case} {name}");
+                continue;
+            }
             // Adam divides by the gradient's own size: where that is below its epsilon, rounding chooses the first
             // step, and PyTorch on another processor misses its own golden by as much as the limit.
             let gradient = &first[&format!("grad.{name}")];
