@@ -53,7 +53,7 @@ fn metadata(path: &Path) -> Content {
 const NO_PLACE: [&str; 9] = [
     "ends-gemma3",
     "gemma3",
-    "gpt-bigcode-heads",
+    "gpt-bigcode-mha",
     "mistral-window",
     "qwen3-window",
     "rope-dynamic",
@@ -97,7 +97,7 @@ fn every_form_answers_as_base_and_adapter_do() {
             // nor a LoRA in it for whole modules: they are refused by name, or by the check that reads them again.
             let no_place = match format {
                 Format::Gguf => NO_PLACE.contains(&case.as_str()),
-                Format::GgufLora => ["saved-modules", "ends", "gpt-bigcode-heads"]
+                Format::GgufLora => ["saved-modules", "ends", "gpt-bigcode-mha"]
                     .iter()
                     .any(|start| case.starts_with(start)),
                 _ => false,
