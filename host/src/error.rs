@@ -103,7 +103,8 @@ impl From<plugin_host::Error> for AppError {
             | Plugin::Broken { .. }
             | Plugin::Resting { .. }
             | Plugin::NotGranted { .. }
-            | Plugin::NoAbility { .. } => {
+            | Plugin::NoAbility { .. }
+            | Plugin::Config { .. } => {
                 Self::refused(StatusCode::CONFLICT, error.code(), error.to_string())
             }
             _ => Self::Internal(error.into()),

@@ -115,9 +115,9 @@ pub(super) fn open(config: &Config) -> anyhow::Result<(PluginHost, Store)> {
 /// The host's refusal: a wrong name or ability is wrong input, anything else a failure.
 pub(super) fn refused(error: plugin_host::Error) -> anyhow::Error {
     match error {
-        plugin_host::Error::Unknown { .. } | plugin_host::Error::NoAbility { .. } => {
-            usage_error(error.to_string())
-        }
+        plugin_host::Error::Unknown { .. }
+        | plugin_host::Error::NoAbility { .. }
+        | plugin_host::Error::Config { .. } => usage_error(error.to_string()),
         error => error.into(),
     }
 }

@@ -1,14 +1,13 @@
 //! The contract's side: JSON in and out, files in and diagnostics out.
 
 use serde::Deserialize;
+use source_parsers::{DEFAULT_MAX_COMPLEXITY, Report, Severity};
 
-use crate::analysis;
 use crate::bindings::codetune::plugin::config;
 use crate::bindings::exports::codetune::plugin::analyzer::{
     self, Diagnostic, FileAnalysis, Metric, SourceFile, Span,
 };
 use crate::bindings::exports::codetune::plugin::tool::{self, PluginMetadata};
-use crate::report::{DEFAULT_MAX_COMPLEXITY, Report, Severity};
 
 /// The plugin.
 pub struct CodeAnalyzer;
@@ -64,7 +63,7 @@ impl tool::Guest for CodeAnalyzer {
 
     fn validate_inputs(inputs: String) -> Result<(), String> {
         let inputs = parse(&inputs)?;
-        analysis::language_of(
+        source_parsers::language_of(
             &inputs.code,
             inputs.language.as_deref(),
             inputs.path.as_deref(),
@@ -74,7 +73,7 @@ impl tool::Guest for CodeAnalyzer {
 
     fn execute(inputs: String) -> Result<String, String> {
         let inputs = parse(&inputs)?;
-        let report = analysis::analyze(
+        let report = source_parsers::analyze(
             &inputs.code,
             inputs.language.as_deref(),
             inputs.path.as_deref(),
@@ -91,8 +90,12 @@ impl analyzer::Guest for CodeAnalyzer {
             .into_iter()
             .map(|file| {
                 let language = file.language.as_deref();
-                let report =
-                    analysis::analyze(&file.code, language, Some(&file.path), max_complexity)?;
+                let report = source_parsers::analyze(
+                    &file.code,
+                    language,
+                    Some(&file.path),
+                    max_complexity,
+                )?;
                 Ok(file_analysis(report))
             })
             .collect()

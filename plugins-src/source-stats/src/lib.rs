@@ -6,14 +6,13 @@
     allow(dead_code, unused_imports, unused_macros)
 )]
 
-mod comments;
 mod plugin;
 mod stats;
 
 /// The contract, as Rust.
 mod bindings {
     #![allow(missing_docs, unreachable_pub)]
-    wit_bindgen::generate!({ path: "../../wit", world: "analyzer-plugin" });
+    wit_bindgen::generate!({ path: "../../wit/0.1.1", world: "analyzer-plugin" });
 }
 
 use plugin::SourceStats;

@@ -1,9 +1,7 @@
 //! The numbers.
 
 use serde::Serialize;
-use source_text::detect;
-
-use crate::comments::comment_characters;
+use source_text::{comment_characters, detect};
 
 /// Everything about one text. Lengths are in characters.
 #[derive(Debug, PartialEq, Serialize)]

@@ -2,10 +2,12 @@
 //!
 //! No parsing; see `language` for the table and `detect` for the order in which evidence counts.
 
+mod comments;
 mod detect;
 mod language;
 mod position;
 
+pub use comments::comment_characters;
 pub use detect::detect;
 pub use language::{Comments, LANGUAGES, Language, by_extension, by_name};
 pub use position::{LineIndex, Position};

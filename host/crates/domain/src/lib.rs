@@ -4,6 +4,7 @@
 //! form and the API all become, and [`RunEvent`], which is what a run says while it works.
 
 mod analysis;
+mod curation;
 mod event;
 mod field_error;
 mod plugin;
@@ -11,6 +12,9 @@ mod run;
 mod run_config;
 
 pub use analysis::{Diagnostic, FileAnalysis, Metric, Severity, SourceFile, Span, SuggestedEdit};
+pub use curation::{
+    Completion, Decision, Judged, Reason, Sample, SampleEdit, SamplePart, Score, Signature, Verdict,
+};
 pub use event::{FinishReason, RunEvent};
 pub use field_error::{FieldError, FieldErrors};
 pub use plugin::{

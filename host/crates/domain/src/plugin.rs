@@ -11,6 +11,10 @@ pub enum PluginKind {
     Tool,
     /// Source files in, diagnostics and metrics out.
     Analyzer,
+    /// Samples of a dataset in, verdicts out: keep, drop, rewrite.
+    Curator,
+    /// Texts that a model wrote in, scores out.
+    Scorer,
 }
 
 /// Something of the host that a plugin may use when its manifest asks for it and the user grants it.

@@ -17,7 +17,7 @@ use wasmtime::component::Component;
 use crate::Error;
 
 /// Of the record beside the code; another number is a miss.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The folder.
 pub(crate) struct CompileCache {

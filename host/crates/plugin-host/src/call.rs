@@ -65,17 +65,8 @@ pub(crate) fn call<R>(
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(usize::try_from(limits.output_bytes).unwrap_or(usize::MAX));
     store.set_max_component_handles(1000);
-    store.set_fuel(limits.fuel).expect("the engine counts fuel");
     let _clock = runtime.clock();
-    let ticks = Duration::from_millis(limits.time_ms)
-        .as_micros()
-        .div_ceil(TICK.as_micros());
-    // One more, since the first tick may come at once: never early, at most a tick late.
-    store.set_epoch_deadline(
-        u64::try_from(ticks)
-            .unwrap_or(u64::MAX / 4)
-            .saturating_add(1),
-    );
+    rearm(&mut store, limits);
     let result = work(&mut store);
     let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
     let limiter = &store.data().limiter;
@@ -93,4 +84,18 @@ pub(crate) fn call<R>(
         peak_memory,
         log,
     }
+}
+
+/// Full fuel and a deadline from now on.
+pub(crate) fn rearm(store: &mut Store<CallState>, limits: &PluginLimits) {
+    store.set_fuel(limits.fuel).expect("the engine counts fuel");
+    let ticks = Duration::from_millis(limits.time_ms)
+        .as_micros()
+        .div_ceil(TICK.as_micros());
+    // One more, since the first tick may come at once: never early, at most a tick late.
+    store.set_epoch_deadline(
+        u64::try_from(ticks)
+            .unwrap_or(u64::MAX / 4)
+            .saturating_add(1),
+    );
 }

@@ -57,6 +57,14 @@ pub enum Error {
         /// What was wanted.
         kind: PluginKind,
     },
+    /// The settings do not fit its schema.
+    #[error("the plugin {name} refuses its settings: {message}")]
+    Config {
+        /// The plugin.
+        name: String,
+        /// Which setting, and why.
+        message: String,
+    },
     /// A file or folder of the host.
     #[error("{}: {source}", .path.display())]
     Io {
@@ -88,6 +96,7 @@ impl Error {
             Self::Resting { .. } => "plugin_resting",
             Self::NotGranted { .. } => "plugin_not_granted",
             Self::NoAbility { .. } => "plugin_no_ability",
+            Self::Config { .. } => "plugin_config",
             Self::Io { .. } => "io",
             Self::Engine(_) => "plugin_engine",
             Self::Watch { .. } => "watch",

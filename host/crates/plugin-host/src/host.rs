@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use domain::{
 use rayon::prelude::*;
 use serde_json::Value;
 
-use crate::Error;
 use crate::cache::CompileCache;
 use crate::registry::{Entry, Registry};
 use crate::runtime::Runtime;
 use crate::source;
 use crate::version::Version;
 use crate::watch::Watcher;
+use crate::{Error, PluginJob};
 
 /// Digests of the components that come with the studio, in the format of sha256sum; they are granted what they ask for.
 const SHIPPED: &str = include_str!("../../../../plugins/SHA256SUMS");
@@ -156,6 +156,19 @@ impl PluginHost {
             batches.par_iter().map(analyze).collect::<Vec<_>>()
         });
         Ok(analyses.into_iter().flatten().collect())
+    }
+
+    /// Holds one version of a curator or scorer for a dataset job, with `config` laid over the manifest's settings.
+    ///
+    /// # Errors
+    /// When the plugin may not be called, has not that ability, or the settings do not fit its schema.
+    pub fn job(
+        &self,
+        name: &str,
+        kind: PluginKind,
+        config: &BTreeMap<String, Value>,
+    ) -> Result<PluginJob, Error> {
+        PluginJob::new(self.clone(), self.admitted(name)?, kind, config)
     }
 
     /// Switches a plugin on or off; a name without a plugin is remembered for when it comes.

@@ -17,7 +17,10 @@ const MAX_FUNCTION: usize = 1 << 20;
 const MAX_NESTING: u32 = 10_000;
 /// The contract that this host knows.
 const PACKAGE: &str = "codetune:plugin";
-const VERSION: &str = "0.1.0";
+/// The newest version of it; every one before it of 0.1 loads too.
+const VERSION: &str = "0.1.1";
+/// Where a component may say which version it was built against.
+const VERSION_SECTION: &str = "codetune:plugin-version";
 
 /// What a component shows of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +98,9 @@ pub(crate) fn inspect(component: &[u8]) -> Result<Shape, String> {
                     bytes(MAX_FUNCTION as u64)
                 ));
             }
+            Payload::CustomSection(section) if section.name() == VERSION_SECTION => {
+                check_version(section.data())?;
+            }
             Payload::CodeSectionEntry(body) => check_nesting(&body).map_err(broken)??,
             _ => {}
         }
@@ -104,17 +110,40 @@ pub(crate) fn inspect(component: &[u8]) -> Result<Shape, String> {
     let kinds: Vec<PluginKind> = [
         (PluginKind::Tool, "tool"),
         (PluginKind::Analyzer, "analyzer"),
+        (PluginKind::Curator, "curator"),
+        (PluginKind::Scorer, "scorer"),
     ]
     .into_iter()
     .filter(|(_, interface)| exports.iter().any(|export| is(export, PACKAGE, interface)))
     .map(|(kind, _)| kind)
     .collect();
     if !kinds.contains(&PluginKind::Tool) {
+        let prefix = format!("{PACKAGE}/tool@");
+        if let Some(version) = exports.iter().find_map(|name| name.strip_prefix(&prefix)) {
+            check_version(version.as_bytes())?;
+        }
         return Err(format!(
             "does not export `{PACKAGE}/tool@{VERSION}`; build it against the studio's `wit` folder"
         ));
     }
     Ok(Shape { kinds, imports })
+}
+
+/// Whether this host knows the version of the contract that a component was built against.
+///
+/// # Errors
+/// One sentence that names both.
+fn check_version(version: &[u8]) -> Result<(), String> {
+    let version: String = String::from_utf8_lossy(version).chars().take(40).collect();
+    let number = |text: &str| text.strip_prefix("0.1.")?.parse::<u32>().ok();
+    match number(&version) {
+        Some(patch) if Some(patch) <= number(VERSION) => Ok(()),
+        _ => Err(format!(
+            "was built against {PACKAGE}@{}; this studio knows 0.1.0 to {VERSION}: \
+             update the studio, or build the plugin against an older folder of `wit`",
+            version.escape_default()
+        )),
+    }
 }
 
 /// Walks a function's blocks; the outer error is a broken file, the inner one too deep a nesting.
@@ -209,7 +238,7 @@ fn is_wasi(import: &str) -> bool {
 mod tests {
     use domain::{Capability, PluginLimits, PluginManifest};
 
-    use super::{check_imports, inspect};
+    use super::{check_imports, check_version, inspect};
 
     fn manifest(capabilities: &[Capability]) -> PluginManifest {
         PluginManifest {
@@ -252,6 +281,18 @@ mod tests {
                 .unwrap_err()
                 .contains("no whole")
         );
+    }
+
+    #[test]
+    fn a_newer_contract_is_told_apart_before_anything_is_compiled() {
+        for version in ["0.1.0", "0.1.1"] {
+            assert_eq!(check_version(version.as_bytes()), Ok(()));
+        }
+        for version in ["0.1.2", "0.2.0", "1.0.0", "", "0.1.x", "\u{1b}[31m"] {
+            let message = check_version(version.as_bytes()).unwrap_err();
+            assert!(message.contains("0.1.0 to 0.1.1"), "{message}");
+            assert!(!message.contains('\u{1b}'));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`PluginHost`], then `version` (one loaded component), `call` (one call), `registry` (the set).
 
+mod batch;
 mod breaker;
 mod cache;
 mod call;
@@ -13,6 +14,7 @@ mod error;
 mod fixtures;
 mod host;
 mod inspect;
+mod job;
 mod kind;
 mod limiter;
 mod log;
@@ -31,4 +33,5 @@ pub mod bench;
 
 pub use error::Error;
 pub use host::{HostConfig, PluginHost};
+pub use job::PluginJob;
 pub use watch::Watcher;

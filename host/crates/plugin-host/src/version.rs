@@ -1,6 +1,7 @@
 //! One version of a plugin: a checked, compiled component with its limits, schemas and grants, ready for any number of
 //! calls at once. A call holds its version, so a reload never touches it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,14 +10,16 @@ use domain::{
     PluginMetadata, SourceFile,
 };
 use serde_json::Value;
-use wasmtime::component::Component;
+use wasmtime::component::{Component, InstancePre};
 
 use crate::breaker::Breaker;
 use crate::cache::{CompileCache, Record};
-use crate::call::{Called, Terms, call};
+use crate::call::{CallState, Called, Terms, call};
 use crate::fixtures;
 use crate::inspect::{check_imports, inspect};
 use crate::kind::analyzer::{Analyzer, unanalyzable};
+use crate::kind::curator::Curator;
+use crate::kind::scorer::Scorer;
 use crate::kind::tool::Tool;
 use crate::metadata;
 use crate::outcome::Failure;
@@ -40,6 +43,8 @@ pub(crate) struct Version {
     output: Schema,
     tool: Tool,
     analyzer: Option<Analyzer>,
+    pub(crate) curator: Option<Curator>,
+    pub(crate) scorer: Option<Scorer>,
 }
 
 impl Version {
@@ -70,16 +75,8 @@ impl Version {
                 record.metadata.name, manifest.name
             ));
         }
-        let config = Schema::trusted(record.metadata.config_schema.clone());
-        let values = manifest
-            .config
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone()));
-        if !manifest.config.is_empty() {
-            config
-                .check(&Value::Object(values.collect()))
-                .map_err(|faults| format!("plugin.toml: config: {faults}"))?;
-        }
+        check_config(&record.metadata, &manifest.config)
+            .map_err(|faults| format!("plugin.toml: config: {faults}"))?;
         let asks = |capability| manifest.capabilities.contains(&capability);
         let version = Self {
             terms: Terms {
@@ -90,7 +87,27 @@ impl Version {
             input: Schema::trusted(record.metadata.input_schema.clone()),
             output: Schema::trusted(record.metadata.output_schema.clone()),
             tool: tool(runtime, &component)?,
-            analyzer: analyzer(runtime, &component, &record.kinds)?,
+            analyzer: ability(
+                runtime,
+                &component,
+                &record.kinds,
+                PluginKind::Analyzer,
+                Analyzer::new,
+            )?,
+            curator: ability(
+                runtime,
+                &component,
+                &record.kinds,
+                PluginKind::Curator,
+                Curator::new,
+            )?,
+            scorer: ability(
+                runtime,
+                &component,
+                &record.kinds,
+                PluginKind::Scorer,
+                Scorer::new,
+            )?,
             metadata: record.metadata.clone(),
             digest: source.digest.clone(),
             size_bytes: source.component.len() as u64,
@@ -134,7 +151,7 @@ impl Version {
                 ExecutionOutcome::Ok { output }
             }
             Err(failure) => {
-                self.note(&failure);
+                self.note(Err(&failure));
                 ExecutionOutcome::Failed {
                     code: failure.code.to_owned(),
                     message: failure.message,
@@ -173,7 +190,7 @@ impl Version {
                     .collect()
             }
             (Err(failure), [file]) => {
-                self.note(&failure);
+                self.note(Err(&failure));
                 vec![unanalyzable(
                     file,
                     &format!("{}: {}", failure.code, failure.message),
@@ -188,12 +205,25 @@ impl Version {
         Some(analyses)
     }
 
-    fn note(&self, failure: &Failure) {
-        if failure.is_trap() {
-            self.breaker.trapped(Instant::now(), &failure.message);
-        } else {
-            self.breaker.succeeded();
+    /// Tells the breaker how a call ended.
+    pub(crate) fn note(&self, result: Result<(), &Failure>) {
+        match result {
+            Err(failure) if failure.is_trap() => {
+                self.breaker.trapped(Instant::now(), &failure.message);
+            }
+            _ => self.breaker.succeeded(),
         }
+    }
+
+    /// The manifest's limits, settings and grants.
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// # Errors
+    /// Names the settings that do not fit the plugin's schema.
+    pub(crate) fn check_config(&self, config: &BTreeMap<String, Value>) -> Result<(), String> {
+        check_config(&self.metadata, config)
     }
 }
 
@@ -221,7 +251,22 @@ fn examine(
     let component = Component::from_binary(&runtime.engine, bytes)
         .map_err(|error| format!("cannot be compiled: {}", first_lines(&error)))?;
     let tool = tool(runtime, &component)?;
-    analyzer(runtime, &component, &shape.kinds)?;
+    let kinds = &shape.kinds;
+    ability(
+        runtime,
+        &component,
+        kinds,
+        PluginKind::Analyzer,
+        Analyzer::new,
+    )?;
+    ability(
+        runtime,
+        &component,
+        kinds,
+        PluginKind::Curator,
+        Curator::new,
+    )?;
+    ability(runtime, &component, kinds, PluginKind::Scorer, Scorer::new)?;
     // Metadata is the same for everyone: it sees neither settings nor log.
     let terms = Terms {
         limits: manifest.limits,
@@ -252,24 +297,35 @@ fn tool(runtime: &Runtime, component: &Component) -> Result<Tool, String> {
         })
 }
 
-fn analyzer(
+/// What a component can do beyond the tool; none when it does not export the interface.
+fn ability<A>(
     runtime: &Runtime,
     component: &Component,
     kinds: &[PluginKind],
-) -> Result<Option<Analyzer>, String> {
-    if !kinds.contains(&PluginKind::Analyzer) {
+    kind: PluginKind,
+    new: impl Fn(InstancePre<CallState>) -> wasmtime::Result<A>,
+) -> Result<Option<A>, String> {
+    if !kinds.contains(&kind) {
         return Ok(None);
     }
-    let analyzer = runtime
-        .linker
-        .instantiate_pre(component)
-        .and_then(Analyzer::new);
-    analyzer.map(Some).map_err(|error| {
+    let ability = runtime.linker.instantiate_pre(component).and_then(new);
+    ability.map(Some).map_err(|error| {
         format!(
             "does not fit the contract in `wit`: {}",
             first_lines(&error)
         )
     })
+}
+
+/// Whether settings fit the plugin's schema; no settings always do.
+fn check_config(metadata: &PluginMetadata, config: &BTreeMap<String, Value>) -> Result<(), String> {
+    if config.is_empty() {
+        return Ok(());
+    }
+    let values = config
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()));
+    Schema::trusted(metadata.config_schema.clone()).check(&Value::Object(values.collect()))
 }
 
 /// The error with its causes, short enough for a page.

@@ -2,6 +2,7 @@
 
 mod built;
 mod capabilities;
+mod curators;
 mod folder;
 mod hostile;
 mod reload;

@@ -237,7 +237,14 @@ fn nesting_that_people_write_is_no_trouble() {
 #[test]
 fn the_sums_are_those_of_the_components() {
     let sums = std::fs::read_to_string(plugins().join("SHA256SUMS")).unwrap();
-    for name in ["code-analyzer", "source-stats"] {
+    for name in [
+        "code-analyzer",
+        "source-stats",
+        "curator-rules",
+        "near-duplicates",
+        "secrets",
+        "parses",
+    ] {
         let digest = HOST.get(name).unwrap().digest;
         assert!(
             sums.contains(&format!("{digest}  {name}/{name}.wasm")),
@@ -282,4 +289,13 @@ fn a_host_that_does_not_wait_for_the_compiler_gets_the_plugins_when_they_are_rea
         .expect("the plugins are compiled in the end");
     assert!(host.get("source-stats").is_some());
     assert!(host.get("code-analyzer").is_some());
+}
+
+#[test]
+fn a_patch_release_of_the_contract_changes_no_interface_that_was_there() {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../wit");
+    for file in ["tool.wit", "analyzer.wit", "host.wit"] {
+        let read = |version: &str| std::fs::read_to_string(wit.join(version).join(file)).unwrap();
+        assert_eq!(read("0.1.0"), read("0.1.1"), "{file}");
+    }
 }

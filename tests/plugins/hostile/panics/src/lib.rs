@@ -5,7 +5,7 @@
 /// The contract, as Rust.
 mod bindings {
     #![allow(missing_docs, unreachable_pub)]
-    wit_bindgen::generate!({ path: "../../../../wit", world: "tool-plugin" });
+    wit_bindgen::generate!({ path: "../../../../wit/0.1.0", world: "tool-plugin" });
 }
 
 use bindings::exports::codetune::plugin::tool::{Guest, PluginMetadata};

@@ -1,6 +1,6 @@
 //! How much of a text is comment: a scan that knows comment marks and strings, no grammar.
 
-use source_text::Comments;
+use crate::Comments;
 
 /// Characters in comments, marks included, line breaks at the end of a line comment not.
 pub fn comment_characters(code: &str, rules: &Comments) -> usize {
@@ -88,7 +88,7 @@ fn string_length(rest: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use source_text::by_name;
+    use crate::by_name;
 
     use super::comment_characters;
 

@@ -1,0 +1,142 @@
+//! Published rule packs as bounds, and what the user sets over them.
+
+use codetune_plugin::Settings;
+
+/// Bounds; none where a pack has no such rule. Fractions are of characters unless their name says lines or words.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Bounds {
+    /// Whether the special rules for data, text and HTML files hold.
+    pub by_language: bool,
+    /// Whether generated and minified files go.
+    pub generated: bool,
+    /// Whether files of encoded data go.
+    pub encoded: bool,
+    /// In the order of [`NAMES`].
+    pub values: [Option<f64>; NAMES.len()],
+}
+
+/// Settings that are bounds, in the order of [`Bounds::values`].
+pub const NAMES: [&str; 25] = [
+    "min_chars",
+    "min_lines",
+    "max_lines",
+    "min_words",
+    "max_line_length",
+    "min_mean_line_length",
+    "max_mean_line_length",
+    "min_alphabetic",
+    "min_alphanumeric",
+    "max_digits",
+    "max_whitespace",
+    "min_mean_word_length",
+    "max_mean_word_length",
+    "max_replacement_characters",
+    "max_hex_words",
+    "min_comments",
+    "max_comments",
+    "max_duplicate_lines",
+    "max_top_2gram",
+    "max_top_3gram",
+    "max_top_4gram",
+    "max_duplicate_5gram",
+    "max_duplicate_10gram",
+    "max_todo_lines",
+    "max_assert_lines",
+];
+
+const fn none() -> [Option<f64>; NAMES.len()] {
+    [None; NAMES.len()]
+}
+
+impl Bounds {
+    /// One bound by its name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        let index = NAMES.iter().position(|found| *found == name)?;
+        self.values[index]
+    }
+
+    fn with(mut self, bounds: &[(&str, f64)]) -> Self {
+        for (name, value) in bounds {
+            if let Some(index) = NAMES.iter().position(|found| found == name) {
+                self.values[index] = Some(*value);
+            }
+        }
+        self
+    }
+
+    /// A published pack.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn pack(name: &str) -> Result<Self, String> {
+        let start = Self {
+            by_language: true,
+            generated: true,
+            encoded: true,
+            values: none(),
+        };
+        match name {
+            // Lozhkov and others, StarCoder 2 and The Stack v2, arXiv 2402.19173, section 2.1.
+            "starcoder2" => Ok(start.with(&[
+                ("max_lines", 100_000.0),
+                ("max_line_length", 1000.0),
+                ("max_mean_line_length", 100.0),
+                ("min_alphabetic", 0.25),
+            ])),
+            // bigcode-dataset, preprocessing/filtering.py and its arguments.
+            "bigcode" => Ok(Self {
+                encoded: false,
+                ..start
+            }
+            .with(&[
+                ("max_line_length", 1000.0),
+                ("max_mean_line_length", 100.0),
+                ("min_alphanumeric", 0.25),
+                ("min_comments", 0.01),
+                ("max_comments", 0.8),
+            ])),
+            // Huang and others, OpenCoder, arXiv 2411.04905, the rules for all languages of appendix A.
+            "opencoder" => Ok(start.with(&[
+                ("min_chars", 50.0),
+                ("min_lines", 10.0),
+                ("max_lines", 100_000.0),
+                ("min_words", 30.0),
+                ("max_line_length", 1000.0),
+                ("min_mean_line_length", 5.0),
+                ("max_mean_line_length", 100.0),
+                ("min_alphabetic", 0.5),
+                ("max_digits", 0.2),
+                ("max_whitespace", 0.5),
+                ("min_mean_word_length", 2.0),
+                ("max_mean_word_length", 10.0),
+                ("max_replacement_characters", 0.01),
+                ("max_hex_words", 0.4),
+                ("max_comments", 0.8),
+                ("max_duplicate_lines", 0.7),
+                ("max_top_2gram", 0.2),
+                ("max_top_3gram", 0.18),
+                ("max_top_4gram", 0.16),
+                ("max_duplicate_5gram", 0.8),
+                ("max_duplicate_10gram", 0.6),
+                ("max_todo_lines", 0.01),
+                ("max_assert_lines", 0.4),
+            ])),
+            "none" => Ok(Self::default()),
+            other => Err(format!("config.pack: there is no pack {other:?}")),
+        }
+    }
+
+    /// The pack that the settings name, with what they set over it; null takes a bound away.
+    ///
+    /// # Errors
+    /// Names the setting.
+    pub fn from_settings(settings: &Settings) -> Result<Self, String> {
+        let mut bounds = Self::pack(&settings.get("pack", "starcoder2".to_owned())?)?;
+        bounds.generated = settings.get("generated", bounds.generated)?;
+        bounds.encoded = settings.get("encoded_data", bounds.encoded)?;
+        for (value, name) in bounds.values.iter_mut().zip(NAMES) {
+            *value = settings.get(name, *value)?;
+        }
+        Ok(bounds)
+    }
+}

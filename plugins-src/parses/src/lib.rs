@@ -1,0 +1,123 @@
+//! The scorer `parses`: does what a model wrote parse?
+//!
+//! The completion is parsed alone, and behind its prompt where that is better: a model that goes on with code that it was
+//! given writes no whole file. Fences of Markdown around the code are taken off.
+
+use codetune_plugin::{About, Completion, Score, Scorer, Settings};
+use source_parsers::{Severity, analyze, language_of};
+
+/// The plugin.
+pub struct Parses;
+
+impl Scorer for Parses {
+    const ABOUT: About = About {
+        name: "parses",
+        version: env!("CARGO_PKG_VERSION"),
+        description: "Whether a completion parses, alone or behind its prompt: Python, JavaScript, TypeScript and Rust.",
+        author: "CodeTune Studio",
+        tags: &[
+            "scorer",
+            "syntax",
+            "python",
+            "javascript",
+            "typescript",
+            "rust",
+        ],
+        config_schema: "{}",
+    };
+
+    fn new(_settings: &Settings) -> Result<Self, String> {
+        Ok(Self)
+    }
+
+    fn score(&self, completion: &Completion) -> Result<Vec<Score>, String> {
+        let (code, fence) = unfenced(&completion.text);
+        let declared = completion.language.as_deref().or(fence);
+        let alone = first_error(code, declared)?;
+        let error = match alone {
+            Some(error) if !completion.prompt.is_empty() => {
+                let whole = format!("{}{code}", completion.prompt);
+                first_error(&whole, declared)?.map(|_| error)
+            }
+            alone => alone,
+        };
+        let is_empty = code.trim().is_empty();
+        let reason = match &error {
+            _ if is_empty => "the completion is empty".to_owned(),
+            Some(error) => error.clone(),
+            None => String::new(),
+        };
+        Ok(vec![Score {
+            name: "parses",
+            value: if is_empty || error.is_some() {
+                0.0
+            } else {
+                1.0
+            },
+            reason,
+        }])
+    }
+}
+
+/// The first syntax error, with its line; none when the code parses.
+fn first_error(code: &str, language: Option<&str>) -> Result<Option<String>, String> {
+    let known = language_of(code, language, None)?;
+    let report = analyze(code, Some(known), None, u32::MAX)?;
+    let mut errors = report.findings.iter();
+    let error = errors.find(|finding| finding.severity == Severity::Error);
+    Ok(error.map(|error| format!("line {}: {}", error.line, error.message)))
+}
+
+/// What stands in the first fence of three backticks, and the language that it names; the whole text without one.
+fn unfenced(text: &str) -> (&str, Option<&str>) {
+    let Some((_, rest)) = text.split_once("```") else {
+        return (text, None);
+    };
+    let (tag, body) = rest.split_once('\n').unwrap_or((rest, ""));
+    let body = body.split_once("\n```").map_or(body, |(body, _)| body);
+    let tag = tag.trim();
+    (body, (!tag.is_empty()).then_some(tag))
+}
+
+codetune_plugin::scorer!(Parses);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(prompt: &str, text: &str, language: Option<&str>) -> f64 {
+        let completion = Completion {
+            prompt: prompt.to_owned(),
+            text: text.to_owned(),
+            reference: None,
+            language: language.map(str::to_owned),
+        };
+        Parses.score(&completion).unwrap()[0].value
+    }
+
+    #[test]
+    fn code_parses_alone_behind_its_prompt_or_not_at_all() {
+        assert_eq!(score("", "x = 1\n", Some("python")), 1.0);
+        assert_eq!(score("def f(a):\n", "    return a\n", Some("python")), 1.0);
+        assert_eq!(score("def f(a):\n", "return )\n", Some("python")), 0.0);
+        assert_eq!(score("Write a loop.", "for (;;) {}", Some("js")), 1.0);
+        assert_eq!(score("", "fn f( {}", Some("rust")), 0.0);
+    }
+
+    #[test]
+    fn a_fence_is_taken_off_and_names_the_language() {
+        let text = "Here it is:\n```rust\nfn f() {}\n```\nDone.";
+        assert_eq!(score("Write f.", text, None), 1.0);
+    }
+
+    #[test]
+    fn nothing_is_no_code_and_another_language_no_score() {
+        assert_eq!(score("", " \n", Some("python")), 0.0);
+        let completion = Completion {
+            text: "package main".to_owned(),
+            language: Some("go".to_owned()),
+            ..Completion::default()
+        };
+        assert!(Parses.score(&completion).unwrap_err().contains("go"));
+    }
+}

@@ -1,0 +1,155 @@
+//! The curator `secrets`: keys, tokens, passwords, e-mail and network addresses are replaced, or the sample is dropped.
+//!
+//! The rules stand in `rules`. The replacements are bigcode's: `<KEY>`, `<PASSWORD>`, `<EMAIL>`, `<IP_ADDRESS>`. What was
+//! found never stands in a reason: reasons are kept and shown.
+
+mod rules;
+
+use codetune_plugin::{About, Curator, Decision, Edit, Reason, Sample, Settings, Verdict};
+
+use rules::{RULES, Search};
+
+/// The plugin.
+pub struct Secrets {
+    searches: Vec<Search>,
+    drops: bool,
+}
+
+impl Curator for Secrets {
+    const ABOUT: About = About {
+        name: "secrets",
+        version: env!("CARGO_PKG_VERSION"),
+        description: "Finds keys, tokens, passwords, e-mail and network addresses; replaces them or drops the sample.",
+        author: "CodeTune Studio",
+        tags: &["curator", "secrets", "personal-data", "redaction"],
+        config_schema: include_str!("config.json"),
+    };
+
+    fn new(settings: &Settings) -> Result<Self, String> {
+        let personal = settings.get("personal_data", true)?;
+        let ignored: Vec<String> = settings.get("ignore", Vec::new())?;
+        let searches = RULES
+            .iter()
+            .filter(|rule| personal || !rule.personal)
+            .filter(|rule| !ignored.iter().any(|code| code == rule.code))
+            .map(Search::new)
+            .collect();
+        Ok(Self {
+            searches,
+            drops: settings.get("action", "redact".to_owned())? == "drop",
+        })
+    }
+
+    fn curate(&self, sample: &Sample) -> Result<Verdict, String> {
+        let mut edits = Vec::new();
+        let mut counts: Vec<(&'static str, usize)> = Vec::new();
+        for (part, text) in sample.parts.iter().enumerate() {
+            let first = edits.len();
+            for search in &self.searches {
+                for (start, end) in search.find(&text.text) {
+                    let own: &[Edit] = &edits[first..];
+                    if own.iter().any(|edit| start < edit.end && edit.start < end) {
+                        continue;
+                    }
+                    edits.push(Edit {
+                        part,
+                        start,
+                        end,
+                        replacement: search.rule.placeholder.to_owned(),
+                    });
+                    let code = search.rule.code;
+                    match counts.iter_mut().find(|(found, _)| *found == code) {
+                        Some((_, count)) => *count += 1,
+                        None => counts.push((code, 1)),
+                    }
+                }
+            }
+            edits[first..].sort_by_key(|edit| edit.start);
+        }
+        let scores = vec![("secrets", edits.len() as f64)];
+        let mut reasons: Vec<Reason> = counts
+            .into_iter()
+            .map(|(code, count)| Reason {
+                code,
+                message: format!("{count} of {code}"),
+            })
+            .collect();
+        let decision = if edits.is_empty() {
+            Decision::Keep
+        } else if self.drops {
+            Decision::Drop(reasons.swap_remove(0))
+        } else {
+            Decision::Rewrite(edits, reasons)
+        };
+        Ok(Verdict {
+            decision,
+            scores,
+            signature: None,
+        })
+    }
+}
+
+codetune_plugin::curator!(Secrets);
+
+#[cfg(test)]
+mod tests {
+    use codetune_plugin::{sample_of, serde_json, verdict_json};
+
+    use super::*;
+
+    /// The text after redaction.
+    fn redacted(text: &str) -> String {
+        let plugin = Secrets::new(&Settings::none()).unwrap();
+        let sample = sample_of(&serde_json::json!({ "text": text }).to_string()).unwrap();
+        let verdict = plugin.curate(&sample).unwrap();
+        let answer: serde_json::Value =
+            serde_json::from_str(&verdict_json(&sample, &verdict)).unwrap();
+        answer["text"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn secrets_are_replaced_and_the_text_around_them_stays() {
+        // Put together here, so that no scanner takes this file for a leak.
+        let body = "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8";
+        let aws = format!("AKIA{}", "QWERTYUIOPASDFGH");
+        for (text, expected) in [
+            (format!("key = \"{aws}\"\nnext"), "key = \"<KEY>\"\nnext"),
+            (format!("ghp_{body}"), "<KEY>"),
+            (format!("é sk-{body} é"), "é <KEY> é"),
+            (
+                format!("password = 'x9{}Kq4'", "vT7_mP2w"),
+                "password = '<PASSWORD>'",
+            ),
+            (
+                "postgres://me:hunter22@db/x".to_owned(),
+                "postgres://me:<PASSWORD>@db/x",
+            ),
+            (
+                "by Jo Doe <jo.doe@firm.co.uk>, 2020".to_owned(),
+                "by Jo Doe <<EMAIL>>, 2020",
+            ),
+            ("host 8.8.4.77:53".to_owned(), "host <IP_ADDRESS>:53"),
+        ] {
+            assert_eq!(redacted(&text), expected);
+        }
+        let key = format!(
+            "-----BEGIN RSA {0}-----\n{body}{body}\n-----END RSA {0}-----\nx",
+            "PRIVATE KEY"
+        );
+        assert_eq!(redacted(&key), "<KEY>\nx");
+    }
+
+    #[test]
+    fn what_only_looks_like_a_secret_stays() {
+        for text in [
+            "password = 'your_password_1'",
+            "token = get_token()",
+            "a@example.com, git@github.com",
+            "127.0.0.1 10.1.2.3 192.168.1.1 1.2.3.4 2.10.3.1 999.1.1.1 8.8.4.77.5",
+            "-----BEGIN PUBLIC KEY-----",
+            "sk-short",
+        ] {
+            assert_eq!(redacted(text), text);
+        }
+    }
+}

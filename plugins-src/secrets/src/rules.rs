@@ -1,0 +1,238 @@
+//! What a secret looks like. Every pattern is linear in the text and ASCII alone.
+
+use std::cell::OnceCell;
+
+use regex::{Captures, Regex};
+
+/// One kind of secret or personal data.
+pub struct Rule {
+    /// A word to count by.
+    pub code: &'static str,
+    /// What takes its place; bigcode's placeholders where it has one.
+    pub placeholder: &'static str,
+    /// Personal data, not a secret.
+    pub personal: bool,
+    pattern: &'static str,
+    /// A piece of text without which the pattern cannot match; empty for none.
+    needs: &'static str,
+    accept: fn(&str) -> bool,
+}
+
+const ANY: fn(&str) -> bool = |_| true;
+
+const fn secret(code: &'static str, needs: &'static str, pattern: &'static str) -> Rule {
+    Rule {
+        code,
+        placeholder: "<KEY>",
+        personal: false,
+        pattern,
+        needs,
+        accept: ANY,
+    }
+}
+
+/// Every rule; the first that covers a place has it. Where a pattern has a group, the group is the secret.
+pub static RULES: &[Rule] = &[
+    secret(
+        "private-key",
+        "PRIVATE KEY-----",
+        r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\\\s:,.-]{32,}?-----END [A-Z0-9 ]{0,30}PRIVATE KEY-----",
+    ),
+    secret(
+        "aws-access-key",
+        "A",
+        r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b",
+    ),
+    secret("github-token", "gh", r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b"),
+    secret(
+        "github-token",
+        "github_pat_",
+        r"\bgithub_pat_[A-Za-z0-9_]{22,255}\b",
+    ),
+    secret("gitlab-token", "glpat-", r"\bglpat-[A-Za-z0-9_-]{20,100}"),
+    secret("slack-token", "xox", r"\bxox[abeposr]-[A-Za-z0-9-]{10,250}"),
+    secret(
+        "stripe-key",
+        "k_",
+        r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,250}\b",
+    ),
+    secret("google-key", "AIza", r"\bAIza[A-Za-z0-9_-]{35}"),
+    secret("hub-token", "hf_", r"\bhf_[A-Za-z0-9]{30,100}\b"),
+    secret("model-key", "sk-", r"\bsk-[A-Za-z0-9_-]{20,250}"),
+    secret("package-token", "npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
+    secret(
+        "web-token",
+        "eyJ",
+        r"\beyJ[A-Za-z0-9_-]{10,4000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}",
+    ),
+    Rule {
+        placeholder: "<PASSWORD>",
+        accept: is_no_placeholder,
+        ..secret(
+            "url-password",
+            "://",
+            r"\b[a-z][a-z0-9+.-]{1,20}://[A-Za-z0-9._%+-]{1,100}:([A-Za-z0-9._%+!$&*=~#-]{3,200})@[A-Za-z0-9]",
+        )
+    },
+    Rule {
+        placeholder: "<PASSWORD>",
+        accept: is_random,
+        ..secret(
+            "assigned-secret",
+            "",
+            r#"(?i:password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)["']?\s{0,4}(?:[:=]|=>|:=)\s{0,4}["']([A-Za-z0-9._%+!$&*=~#@/\\-]{8,200})["']"#,
+        )
+    },
+    Rule {
+        placeholder: "<EMAIL>",
+        personal: true,
+        accept: is_persons,
+        ..secret(
+            "email",
+            "@",
+            r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,4}\.[A-Za-z]{2,18}\b",
+        )
+    },
+    Rule {
+        placeholder: "<IP_ADDRESS>",
+        personal: true,
+        accept: is_public_address,
+        ..secret("ip-address", ".", r"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b")
+    },
+];
+
+/// A rule that is ready to search.
+pub struct Search {
+    /// Which.
+    pub rule: &'static Rule,
+    /// Made when a text first has what the rule needs: all of them take tens of milliseconds.
+    regex: OnceCell<Regex>,
+}
+
+impl Search {
+    /// Looks for a rule.
+    pub fn new(rule: &'static Rule) -> Self {
+        Self {
+            rule,
+            regex: OnceCell::new(),
+        }
+    }
+
+    fn regex(&self) -> &Regex {
+        let rule = self.rule;
+        self.regex.get_or_init(|| {
+            let regex = Regex::new(&format!("(?-u){}", rule.pattern));
+            regex.unwrap_or_else(|error| panic!("{}: {error}", rule.code))
+        })
+    }
+
+    /// Places of the text that are secrets, in order.
+    pub fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (usize, usize)> + 'a {
+        let can_match = text.contains(self.rule.needs);
+        let places = can_match.then(|| self.regex().captures_iter(text));
+        places
+            .into_iter()
+            .flatten()
+            .filter_map(|found: Captures<'_>| {
+                let place = found.get(1).or_else(|| found.get(0))?;
+                let before = text[..place.start()].chars().next_back();
+                let after = text[place.end()..].chars().next();
+                // 1.2.3.4.5 is a version, not an address.
+                let is_piece = self.rule.code == "ip-address"
+                    && (before == Some('.')
+                        || after == Some('.')
+                            && text[place.end() + 1..].starts_with(|c: char| c.is_ascii_digit()));
+                (!is_piece && (self.rule.accept)(place.as_str()))
+                    .then(|| (place.start(), place.end()))
+            })
+    }
+}
+
+/// What people write where a secret belongs.
+fn is_no_placeholder(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let placeholders = [
+        "example",
+        "password",
+        "passwd",
+        "secret",
+        "changeme",
+        "your",
+        "xxx",
+        "placeholder",
+        "dummy",
+        "test",
+        "foo",
+        "<",
+        "***",
+        "redacted",
+        "todo",
+        "${",
+        "%(",
+        "{{",
+    ];
+    !placeholders.iter().any(|word| lower.contains(word))
+}
+
+/// More than 3 bits a character: chance rather than words.
+fn is_random(text: &str) -> bool {
+    let has = |test: fn(&u8) -> bool| text.as_bytes().iter().any(test);
+    is_no_placeholder(text)
+        && has(u8::is_ascii_digit)
+        && has(u8::is_ascii_alphabetic)
+        && entropy(text) > 3.0
+}
+
+/// Shannon's, in bits a byte.
+fn entropy(text: &str) -> f64 {
+    let mut counts = [0_u32; 256];
+    for byte in text.bytes() {
+        counts[usize::from(byte)] += 1;
+    }
+    let all = text.len() as f64;
+    let shares = counts.iter().filter(|count| **count > 0);
+    shares
+        .map(|count| f64::from(*count) / all)
+        .map(|share| -share * share.log2())
+        .sum()
+}
+
+/// Neither a documentation's nor a machine's address.
+fn is_persons(address: &str) -> bool {
+    let lower = address.to_ascii_lowercase();
+    let (name, domain) = lower.split_once('@').unwrap_or((&lower, ""));
+    let reserved = [
+        "example.com",
+        "example.org",
+        "example.net",
+        "localhost.localdomain",
+    ];
+    let machine = ["noreply", "no-reply", "git", "donotreply"];
+    let file = ["png", "jpg", "gif", "svg", "js", "css", "py"];
+    !reserved
+        .iter()
+        .any(|end| domain == *end || domain.ends_with(&format!(".{end}")))
+        && !domain.ends_with(".test")
+        && !domain.ends_with(".invalid")
+        && !machine.contains(&name)
+        && !file.contains(&domain.rsplit('.').next().unwrap_or(""))
+}
+
+/// An address of the open internet: none of those that RFC 6890 lists, and no version number such as 1.2.3.4.
+fn is_public_address(text: &str) -> bool {
+    let Ok(address) = text.parse::<std::net::Ipv4Addr>() else {
+        return false;
+    };
+    let [a, b, ..] = address.octets();
+    !(address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_documentation()
+        || address.is_broadcast()
+        || address.is_multicast()
+        || a == 0
+        || a >= 240
+        || a == 100 && (64..128).contains(&b)
+        || a == 198 && (18..20).contains(&b)
+        || address.octets().iter().all(|octet| *octet < 20))
+}

@@ -1,0 +1,11 @@
+//! Python, JavaScript, TypeScript and Rust, parsed: functions, classes, imports, cyclomatic complexity and syntax errors.
+//! What counts as what stands at the head of each language's file; plugins that need a parser share this.
+
+mod analysis;
+mod javascript;
+mod python;
+mod report;
+mod rust;
+
+pub use analysis::{LANGUAGES, analyze, language_of};
+pub use report::{DEFAULT_MAX_COMPLEXITY, Finding, Function, Report, Severity};
