@@ -7,10 +7,14 @@ use serde_json::Value;
 
 /// Our crates and the crates of ours that each may name.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("codetune", &["domain", "store", "plugin-host", "engine"]),
+    (
+        "codetune",
+        &["domain", "store", "plugin-host", "engine", "curation"],
+    ),
     ("store", &["domain"]),
     ("plugin-host", &["domain"]),
     ("engine", &["domain"]),
+    ("curation", &["domain"]),
     ("domain", &[]),
 ];
 

@@ -1,0 +1,310 @@
+//! What needs the whole set, row by row in their order: exact duplicates before the plugins, near duplicates after them,
+//! and the files.
+
+use std::collections::{BTreeMap, HashMap};
+
+use domain::{Decision, Judged, Reason, Signature, Verdict};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::chunk::{Row, Running};
+use crate::folder::{Folder, Kind, State};
+use crate::near::{Index, Match};
+use crate::pipeline::Pipeline;
+use crate::report::Passed;
+use crate::{Error, Result, hex, sample};
+
+/// What is known of all rows so far.
+pub(crate) struct Commit<'a> {
+    pipeline: &'a Pipeline,
+    pub(crate) folder: Folder,
+    pub(crate) state: State,
+    /// From a row's texts to the first that had them.
+    texts: HashMap<[u8; 16], u64>,
+    /// By the names of signatures.
+    indexes: BTreeMap<String, Index>,
+}
+
+impl<'a> Commit<'a> {
+    /// Goes on from what the folder holds.
+    pub(crate) fn new(pipeline: &'a Pipeline, folder: Folder, state: State) -> Result<Self> {
+        let mut commit = Self {
+            pipeline,
+            texts: HashMap::new(),
+            indexes: BTreeMap::new(),
+            state,
+            folder,
+        };
+        for entry in commit.folder.read(Kind::Texts)?.as_chunks::<24>().0 {
+            let (Some(digest), Some(row)) = (entry.first_chunk(), entry.last_chunk()) else {
+                continue;
+            };
+            commit.texts.insert(*digest, u64::from_le_bytes(*row));
+        }
+        let bytes = commit.folder.read(Kind::Signatures)?;
+        let mut rest = &bytes[..];
+        while let Some((row, signature, after)) = take_signature(rest) {
+            commit
+                .index(&signature)?
+                .find_or_insert(row, &signature.values);
+            rest = after;
+        }
+        Ok(commit)
+    }
+
+    /// Before the plugins: counts the rows, marks exact duplicates.
+    pub(crate) fn admit(&mut self, rows: &mut [Row]) -> Result<()> {
+        for row in rows {
+            self.state.report.read(row.size);
+            self.state.chain = chain(&self.state.chain, row);
+            if !self.pipeline.exact_duplicates {
+                continue;
+            }
+            row.duplicate_of = self.texts.get(&row.texts_digest).copied();
+            if row.duplicate_of.is_none() {
+                self.texts.insert(row.texts_digest, row.number);
+                let number = row.number.to_le_bytes();
+                let entry = [&row.texts_digest[..], &number[..]].concat();
+                self.folder.append(Kind::Texts, &entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After the plugins: drops near duplicates, counts and writes.
+    pub(crate) fn settle(&mut self, rows: Vec<Row>, steps: &[Running<'_>]) -> Result<()> {
+        for row in rows {
+            let near = self.near(&row)?;
+            self.settle_one(row, near, steps)?;
+        }
+        Ok(())
+    }
+
+    fn near(&mut self, row: &Row) -> Result<Option<Match>> {
+        if row.duplicate_of.is_some() || row.dropped_by.is_some() {
+            return Ok(None);
+        }
+        let signatures = row.judged.iter().rev().filter_map(signature);
+        let Some(signature) = signatures.into_iter().next() else {
+            return Ok(None);
+        };
+        let index = self.index(signature)?;
+        if !index.fits(&signature.values) {
+            return Err(Error::Invalid(format!(
+                "{}: its signature {} has another length than those before",
+                row.origin, signature.name
+            )));
+        }
+        let found = index.find_or_insert(row.number, &signature.values);
+        if found.is_none() {
+            let entry = put_signature(row.number, signature);
+            self.folder.append(Kind::Signatures, &entry)?;
+        }
+        Ok(found)
+    }
+
+    fn index(&mut self, signature: &Signature) -> Result<&mut Index> {
+        if !self.indexes.contains_key(&signature.name) {
+            let index = Index::new(self.pipeline.near_duplicates, signature.values.len());
+            let index = index.map_err(Error::Invalid)?;
+            self.indexes.insert(signature.name.clone(), index);
+        }
+        self.indexes
+            .get_mut(&signature.name)
+            .ok_or_else(|| Error::Invalid("an index is gone".to_owned()))
+    }
+
+    fn settle_one(&mut self, row: Row, near: Option<Match>, steps: &[Running<'_>]) -> Result<()> {
+        let report = &mut self.state.report;
+        let mut line = Line {
+            row: row.number,
+            origin: &row.origin,
+            input: hex(&row.digest),
+            decision: "keep",
+            by: None,
+            reason: None,
+            duplicate_of: None,
+            similarity: None,
+            output: None,
+            output_row: None,
+            steps: row.judged.iter().zip(steps).map(step_line).collect(),
+        };
+        if let Some(first) = row.duplicate_of {
+            report.exact_duplicates += 1;
+            report.duplicate(
+                row.number,
+                &row.origin,
+                &format!("the texts of row {first}"),
+                &row.sample,
+            );
+            line.duplicate_of = Some(first);
+            line.by = Some("exact-duplicates");
+        } else if let Some(step) = row.dropped_by {
+            line.by = steps.get(step).map(|step| step.curator.name());
+            line.reason = row.judged.last().and_then(drop_reason);
+        } else if let Some(found) = near {
+            let Match {
+                row: first,
+                similarity,
+            } = found;
+            report.near_duplicates += 1;
+            let message = format!("like row {first}: {similarity:.3}");
+            report.duplicate(row.number, &row.origin, &message, &row.sample);
+            line.duplicate_of = Some(first);
+            line.similarity = Some(similarity);
+            line.by = Some("near-duplicates");
+        }
+        let is_kept = line.by.is_none();
+        if is_kept {
+            line.decision = if row.is_rewritten { "rewrite" } else { "keep" };
+            line.output = Some(match row.is_rewritten {
+                true => hex(&sample::digest(&row.sample)),
+                false => line.input.clone(),
+            });
+            line.output_row = Some(report.kept);
+        } else {
+            line.decision = "drop";
+        }
+        report.passed(&Passed {
+            row: row.number,
+            origin: &row.origin,
+            judged: &row.judged,
+            sample: &row.sample,
+            is_kept,
+            is_rewritten: row.is_rewritten,
+        });
+        let mut bytes = to_json(&line)?;
+        self.folder.append(Kind::Provenance, &bytes)?;
+        if is_kept {
+            bytes = match row.is_rewritten {
+                true => to_json(&sample::write(row.fields, &row.sample, &row.places))?,
+                false => to_json(&row.fields)?,
+            };
+            self.folder.append(Kind::Data, &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// One row's way, as `provenance.jsonl` has it.
+#[derive(Serialize)]
+struct Line<'a> {
+    row: u64,
+    origin: &'a str,
+    input: String,
+    decision: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate_of: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    similarity: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_row: Option<u64>,
+    steps: Vec<StepLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct StepLine<'a> {
+    plugin: &'a str,
+    /// The first digits; `curation.json` has them all.
+    digest: &'a str,
+    fuel: u64,
+    decision: &'static str,
+    #[serde(skip_serializing_if = "<[Reason]>::is_empty")]
+    reasons: &'a [Reason],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    scores: BTreeMap<&'a str, f64>,
+}
+
+fn step_line<'a>((judged, step): (&'a Judged<Verdict>, &'a Running<'_>)) -> StepLine<'a> {
+    let digest = step.curator.digest();
+    let mut line = StepLine {
+        plugin: step.curator.name(),
+        digest: digest.get(..16).unwrap_or(digest),
+        fuel: judged.fuel,
+        decision: "keep",
+        reasons: &[],
+        error: None,
+        scores: BTreeMap::new(),
+    };
+    match &judged.result {
+        Err(message) => (line.decision, line.error) = ("none", Some(message.as_str())),
+        Ok(verdict) => {
+            let scores = verdict.scores.iter();
+            line.scores = scores
+                .map(|score| (score.name.as_str(), score.value))
+                .collect();
+            (line.decision, line.reasons) = match &verdict.decision {
+                Decision::Keep => ("keep", &[][..]),
+                Decision::Drop { reason } => ("drop", std::slice::from_ref(reason)),
+                Decision::Rewrite { reasons, .. } => ("rewrite", &reasons[..]),
+            };
+        }
+    }
+    line
+}
+
+fn drop_reason(judged: &Judged<Verdict>) -> Option<Reason> {
+    match &judged.result {
+        Err(message) => Some(Reason {
+            code: "failed".to_owned(),
+            message: message.clone(),
+        }),
+        Ok(verdict) => match &verdict.decision {
+            Decision::Drop { reason } => Some(reason.clone()),
+            _ => None,
+        },
+    }
+}
+
+fn signature(judged: &Judged<Verdict>) -> Option<&Signature> {
+    judged.result.as_ref().ok()?.signature.as_ref()
+}
+
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
+    let mut bytes =
+        serde_json::to_vec(value).map_err(|error| Error::Invalid(format!("a row: {error}")))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// A digest over all rows so far.
+pub(crate) fn chain(before: &str, row: &Row) -> String {
+    let hasher = Sha256::new().chain_update(before).chain_update(row.digest);
+    hex(&hasher.finalize())
+}
+
+fn put_signature(row: u64, signature: &Signature) -> Vec<u8> {
+    let lengths = [signature.name.len() as u32, signature.values.len() as u32];
+    let mut entry = row.to_le_bytes().to_vec();
+    entry.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
+    entry.extend_from_slice(signature.name.as_bytes());
+    entry.extend(
+        signature
+            .values
+            .iter()
+            .flat_map(|value| value.to_le_bytes()),
+    );
+    entry
+}
+
+fn take_signature(bytes: &[u8]) -> Option<(u64, Signature, &[u8])> {
+    let (row, bytes) = bytes.split_first_chunk::<8>()?;
+    let (name, bytes) = bytes.split_first_chunk::<4>()?;
+    let (values, bytes) = bytes.split_first_chunk::<4>()?;
+    let (name, bytes) = bytes.split_at_checked(u32::from_le_bytes(*name) as usize)?;
+    let (values, bytes) = bytes.split_at_checked(4 * u32::from_le_bytes(*values) as usize)?;
+    let values = values.as_chunks::<4>().0.iter();
+    let signature = Signature {
+        name: String::from_utf8(name.to_vec()).ok()?,
+        values: values.map(|value| u32::from_le_bytes(*value)).collect(),
+    };
+    Some((u64::from_le_bytes(*row), signature, bytes))
+}

@@ -1,0 +1,331 @@
+//! Whole curations, with curators made here and with those that are shipped.
+
+mod fake;
+mod shipped;
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use curation::{Curator, Error, InputRow, Options, Outcome, Pipeline, Report, curate};
+use serde_json::{Value, json};
+
+use fake::Fake;
+
+/// A row of a text.
+pub(crate) fn row(number: usize, text: &str) -> InputRow {
+    let Value::Object(fields) = json!({ "id": number, "text": text }) else {
+        unreachable!("made as an object")
+    };
+    InputRow {
+        fields,
+        origin: format!("row {number}"),
+    }
+}
+
+fn rows(texts: impl IntoIterator<Item = String>) -> Vec<InputRow> {
+    let texts = texts.into_iter().enumerate();
+    texts.map(|(number, text)| row(number, &text)).collect()
+}
+
+/// Some of everything: what stays, goes, changes, fails and repeats.
+fn mixed(count: usize) -> Vec<InputRow> {
+    rows((0..count).map(|n| match n % 11 {
+        3 => format!("drop {n}"),
+        5 => format!("rewrite {n}"),
+        7 => format!("trap {n}"),
+        9 => format!("plain {}", n - 9),
+        10 => format!("like {}", n % 3),
+        _ => format!("plain {n}"),
+    }))
+}
+
+pub(crate) fn pipeline(plugins: &[&str]) -> Pipeline {
+    let tables: Vec<String> = plugins
+        .iter()
+        .map(|name| format!("[[plugins]]\nname = {name:?}\n"))
+        .collect();
+    Pipeline::parse(&tables.join("")).unwrap()
+}
+
+pub(crate) fn options(out: &Path) -> Options<'_> {
+    Options {
+        out,
+        memory: None,
+        threads: 2,
+        input: "test",
+        total_bytes: None,
+    }
+}
+
+pub(crate) fn run(
+    curators: &[&dyn Curator],
+    rows: Vec<InputRow>,
+    options: &Options<'_>,
+) -> Result<Report, Error> {
+    let names: Vec<&str> = curators.iter().map(|curator| curator.name()).collect();
+    let rows = rows.into_iter().map(Ok);
+    let stop = AtomicBool::new(false);
+    match curate(&pipeline(&names), curators, rows, options, &stop, |_| {})? {
+        Outcome::Finished(report) => Ok(report),
+        stopped @ Outcome::Stopped { .. } => panic!("{stopped:?}"),
+    }
+}
+
+/// Every file of an output, by name.
+pub(crate) fn output(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<(String, Vec<u8>)> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read(path).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+pub(crate) fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn every_row_is_kept_dropped_or_rewritten_and_its_way_is_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("fake");
+    let texts = [
+        "plain a",
+        "drop b",
+        "rewrite c",
+        "trap d",
+        "plain a",
+        "like 1",
+        "like 1!",
+    ];
+    let report = run(
+        &[&fake],
+        rows(texts.map(str::to_owned)),
+        &options(folder.path()),
+    )
+    .unwrap();
+    assert_eq!(
+        (report.rows, report.kept, report.rewritten, report.dropped),
+        (7, 3, 1, 4)
+    );
+    assert_eq!((report.exact_duplicates, report.near_duplicates), (1, 1));
+    let step = &report.steps[0];
+    assert_eq!(
+        (
+            step.seen,
+            step.kept,
+            step.dropped,
+            step.rewritten,
+            step.failed
+        ),
+        (6, 3, 1, 1, 1)
+    );
+    assert_eq!(step.reasons["told-to"].rows, 1);
+    assert_eq!(step.reasons["told-to"].examples[0].excerpt, "drop b");
+    assert_eq!(step.reasons["failed"].examples[0].message, "trap: told to");
+    let data = lines(&folder.path().join("data.jsonl"));
+    assert_eq!(
+        data,
+        [
+            json!({"id": 0, "text": "plain a"}),
+            json!({"id": 2, "text": "CHANGED c"}),
+            json!({"id": 5, "text": "like 1"})
+        ]
+    );
+    let ways = lines(&folder.path().join("provenance.jsonl"));
+    assert_eq!(ways.len(), 7);
+    let decisions: Vec<&str> = ways
+        .iter()
+        .map(|way| way["decision"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        decisions,
+        ["keep", "drop", "rewrite", "drop", "drop", "keep", "drop"]
+    );
+    assert_eq!(ways[1]["by"], "fake");
+    assert_eq!(ways[1]["reason"]["code"], "told-to");
+    assert_eq!(ways[3]["reason"]["code"], "failed");
+    assert_eq!(ways[4]["by"], "exact-duplicates");
+    assert_eq!(ways[4]["duplicate_of"], 0);
+    assert_eq!(ways[6]["duplicate_of"], 5);
+    assert_eq!(ways[2]["output_row"], 1);
+    assert_eq!(ways[2]["steps"][0]["fuel"], 9);
+    assert_eq!(ways[2]["steps"][0]["digest"], fake.digest()[..16]);
+    let about: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("curation.json")).unwrap()).unwrap();
+    assert_eq!(about["plugins"][0]["digest"], fake.digest());
+}
+
+#[test]
+fn the_output_is_the_same_bit_for_bit_for_any_number_of_threads() {
+    let outputs: Vec<_> = [1, 2, 7]
+        .into_iter()
+        .map(|threads| {
+            let folder = tempfile::tempdir().unwrap();
+            let fake = Fake::new("fake");
+            let options = Options {
+                threads,
+                ..options(folder.path())
+            };
+            run(&[&fake], mixed(20_000), &options).unwrap();
+            output(folder.path())
+        })
+        .collect();
+    assert_eq!(outputs[0].len(), 4);
+    assert!(outputs.iter().all(|output| *output == outputs[0]));
+}
+
+#[test]
+fn a_second_run_asks_no_plugin_and_gives_the_same() {
+    let memory = tempfile::tempdir().unwrap();
+    let again = || {
+        let folder = tempfile::tempdir().unwrap();
+        let fake = Fake::new("fake");
+        let options = Options {
+            memory: Some(memory.path()),
+            ..options(folder.path())
+        };
+        crate::run(&[&fake], mixed(5000), &options).unwrap();
+        (output(folder.path()), fake.asked.load(Ordering::Relaxed))
+    };
+    let (first, asked) = again();
+    assert!(asked > 3000);
+    assert_eq!(again(), (first, 0));
+}
+
+#[test]
+fn a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped() {
+    let whole = tempfile::tempdir().unwrap();
+    let fake = Fake::new("fake");
+    run(&[&fake], mixed(30_000), &options(whole.path())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    let outcome = curate(
+        &pipeline(&["fake"]),
+        &[&fake],
+        mixed(30_000).into_iter().map(Ok),
+        &options(folder.path()),
+        &stop,
+        |progress| stop.store(progress.rows > 10_000, Ordering::Relaxed),
+    );
+    assert_eq!(outcome.unwrap(), Outcome::Stopped { rows: 16_384 });
+    assert!(!folder.path().join("data.jsonl").exists());
+    // What a crash wrote after the last state does not count.
+    let data = folder.path().join(".curation/data.jsonl");
+    let mut bytes = fs::read(&data).unwrap();
+    bytes.extend_from_slice(b"{\"half");
+    fs::write(&data, bytes).unwrap();
+    let asked = fake.asked.load(Ordering::Relaxed);
+    run(&[&fake], mixed(30_000), &options(folder.path())).unwrap();
+    assert!(fake.asked.load(Ordering::Relaxed) - asked < 15_000);
+    assert_eq!(output(folder.path()), output(whole.path()));
+}
+
+#[test]
+fn a_stopped_run_does_not_go_on_with_another_input_or_pipeline() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("fake");
+    let stop = AtomicBool::new(false);
+    let stop_early = |_: &curation::Progress| stop.store(true, Ordering::Relaxed);
+    curate(
+        &pipeline(&["fake"]),
+        &[&fake],
+        mixed(30_000).into_iter().map(Ok),
+        &options(folder.path()),
+        &stop,
+        stop_early,
+    )
+    .unwrap();
+    let mut changed = mixed(30_000);
+    changed[17] = row(17, "something else");
+    let refusal = |curators: &[&dyn Curator], rows| {
+        let error = run(curators, rows, &options(folder.path()));
+        error.unwrap_err().to_string()
+    };
+    assert!(refusal(&[&fake], changed).contains("the input has changed"));
+    assert!(refusal(&[&fake], mixed(100)).contains("the input has"));
+    let other = Fake::new("other");
+    assert!(refusal(&[&other], mixed(30_000)).contains("another curation"));
+    run(&[&fake], mixed(30_000), &options(folder.path())).unwrap();
+    assert!(refusal(&[&fake], mixed(30_000)).contains("is there already"));
+}
+
+#[test]
+fn a_row_without_a_text_and_a_row_that_cannot_be_read_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("fake");
+    let mut bad = row(4, "x");
+    bad.fields.remove("text");
+    let message = run(&[&fake], vec![row(3, "x"), bad], &options(folder.path()));
+    let message = message.unwrap_err().to_string();
+    assert!(
+        message.contains("row 4") && message.contains("(id)"),
+        "{message}"
+    );
+    let rows = [Ok(row(0, "x")), Err("a.jsonl line 2: no JSON".to_owned())];
+    let outcome = curate(
+        &pipeline(&["fake"]),
+        &[&fake],
+        rows.into_iter(),
+        &options(folder.path()),
+        &AtomicBool::new(false),
+        |_| {},
+    );
+    assert_eq!(outcome.unwrap_err().to_string(), "a.jsonl line 2: no JSON");
+}
+
+#[test]
+fn rows_on_which_a_plugin_fails_stay_where_the_pipeline_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("fake");
+    let text = "[[plugins]]\nname = \"fake\"\non_error = \"keep\"";
+    let outcome = curate(
+        &Pipeline::parse(text).unwrap(),
+        &[&fake],
+        [Ok(row(0, "trap"))].into_iter(),
+        &options(folder.path()),
+        &AtomicBool::new(false),
+        |_| {},
+    );
+    let Outcome::Finished(report) = outcome.unwrap() else {
+        panic!("nobody stopped it")
+    };
+    assert_eq!((report.kept, report.steps[0].failed), (1, 1));
+}
+
+#[test]
+fn progress_says_how_far_it_is_and_how_long_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("fake");
+    let seen = RefCell::new(Vec::new());
+    let options = Options {
+        total_bytes: Some(1 << 30),
+        ..options(folder.path())
+    };
+    curate(
+        &pipeline(&["fake"]),
+        &[&fake],
+        mixed(20_000).into_iter().map(Ok),
+        &options,
+        &AtomicBool::new(false),
+        |progress| seen.borrow_mut().push(*progress),
+    )
+    .unwrap();
+    let seen = seen.into_inner();
+    let rows: Vec<u64> = seen.iter().map(|progress| progress.rows).collect();
+    assert_eq!(rows, [8192, 16_384, 20_000]);
+    assert!(
+        seen.iter()
+            .all(|progress| progress.left.unwrap() > progress.elapsed)
+    );
+}
