@@ -246,7 +246,7 @@ mod tests {
                         value: 0.1 + f64::from(n),
                         reason: String::new(),
                     }],
-                    signature: (n % 2 == 0).then(|| Signature {
+                    signature: n.is_multiple_of(2).then(|| Signature {
                         name: "m".to_owned(),
                         values: vec![n; 256],
                     }),

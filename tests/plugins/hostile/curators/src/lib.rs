@@ -154,7 +154,7 @@ fn judge(sample: &Sample, seen: usize) -> Result<Verdict, String> {
                 .collect(),
             ..keep()
         },
-        "flood" => signed("s", 64 << 20),
+        "flood" => signed("s", 5 << 20),
         "long-signature" => signed("s", 5000),
         "empty-signature" => signed("s", 0),
         "ansi-signature" => signed(ANSI, 1),
