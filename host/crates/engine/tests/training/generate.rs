@@ -237,7 +237,7 @@ fn an_adapter_that_does_not_fit_or_cannot_be_used_is_refused() {
     assert!(load(&copy("rank", "r", 4.into())).contains("r = 4"));
     assert!(load(&copy("type", "peft_type", "IA3".into())).contains("peft_type"));
     assert!(
-        load(&copy("pissa", "init_lora_weights", "pissa".into())).contains("init_lora_weights")
+        load(&copy("corda", "init_lora_weights", "corda".into())).contains("init_lora_weights")
     );
     let pickle = copy("pickle", "r", 8.into());
     std::fs::rename(
