@@ -30,6 +30,10 @@ pub struct FreshCall {
     pub bare_us: f64,
     /// The first by the second.
     pub ratio: f64,
+    /// Median of wasmtime's alone with the engine, the linked WASI and the limits of the host: fuel, epochs, memory.
+    pub bounded_us: f64,
+    /// The host's by that.
+    pub ratio_to_bounded: f64,
     /// 99th percentile of the host's call.
     pub host_p99_us: f64,
 }
@@ -75,6 +79,7 @@ pub fn fresh_call(
     let text = input.to_string();
     runtime.on_guest_thread(|| {
         let (mut ours, mut theirs) = (Vec::with_capacity(calls), Vec::with_capacity(calls));
+        let mut bounded = Vec::with_capacity(calls);
         // In turns, so that whatever else the machine does hits both.
         for round in 0..calls + calls / 10 {
             let started = Instant::now();
@@ -95,21 +100,31 @@ pub fn fresh_call(
                     message,
                 });
             }
+            let started = Instant::now();
+            let answer = version.guest_alone(runtime, &text).map_err(failed)?;
+            let bounded_time = started.elapsed();
+            if let Err(failure) = answer {
+                return Err(Error::Broken {
+                    name: plugin.to_owned(),
+                    message: failure.message,
+                });
+            }
             if round >= calls / 10 {
                 ours.push(host_time);
                 theirs.push(bare_time);
+                bounded.push(bounded_time);
             }
         }
-        let (host_us, bare_us) = (
-            micros(quantile(&mut ours, 0.5)),
-            micros(quantile(&mut theirs, 0.5)),
-        );
+        let [host_us, bare_us, bounded_us] =
+            [&mut ours, &mut theirs, &mut bounded].map(|times| micros(quantile(times, 0.5)));
         Ok(FreshCall {
             plugin: plugin.to_owned(),
             calls,
             host_us,
             bare_us,
             ratio: host_us / bare_us,
+            bounded_us,
+            ratio_to_bounded: host_us / bounded_us,
             host_p99_us: micros(quantile(&mut ours, 0.99)),
         })
     })

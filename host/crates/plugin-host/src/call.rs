@@ -43,17 +43,9 @@ pub(crate) struct Called<R> {
     pub(crate) log: String,
 }
 
-/// Runs `work` in a store of its own. It must be called on a guest thread.
-///
-/// `work` instantiates and calls; its outer error is the engine's, its inner one what the plugin or the host found wrong.
-pub(crate) fn call<R>(
-    runtime: &Runtime,
-    terms: &Terms,
-    work: impl FnOnce(&mut Store<CallState>) -> wasmtime::Result<Result<R, Failure>>,
-) -> Called<R> {
-    let started = Instant::now();
+/// A store that ends whatever goes over the limits.
+pub(crate) fn bounded(runtime: &Runtime, terms: &Terms, log: &CallLog) -> Store<CallState> {
     let limits = &terms.limits;
-    let log = CallLog::new(limits.log_bytes);
     let state = CallState {
         limiter: Limiter::new(*limits),
         log: log.clone(),
@@ -65,8 +57,23 @@ pub(crate) fn call<R>(
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(usize::try_from(limits.output_bytes).unwrap_or(usize::MAX));
     store.set_max_component_handles(1000);
-    let _clock = runtime.clock();
     rearm(&mut store, limits);
+    store
+}
+
+/// Runs `work` in a store of its own. It must be called on a guest thread.
+///
+/// `work` instantiates and calls; its outer error is the engine's, its inner one what the plugin or the host found wrong.
+pub(crate) fn call<R>(
+    runtime: &Runtime,
+    terms: &Terms,
+    work: impl FnOnce(&mut Store<CallState>) -> wasmtime::Result<Result<R, Failure>>,
+) -> Called<R> {
+    let started = Instant::now();
+    let limits = &terms.limits;
+    let log = CallLog::new(limits.log_bytes);
+    let mut store = bounded(runtime, terms, &log);
+    let _clock = runtime.clock();
     let result = work(&mut store);
     let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
     let limiter = &store.data().limiter;

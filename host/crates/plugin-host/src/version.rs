@@ -14,13 +14,14 @@ use wasmtime::component::{Component, InstancePre};
 
 use crate::breaker::Breaker;
 use crate::cache::{CompileCache, Record};
-use crate::call::{CallState, Called, Terms, call};
+use crate::call::{CallState, Called, Terms, bounded, call};
 use crate::fixtures;
 use crate::inspect::{check_imports, inspect};
 use crate::kind::analyzer::{Analyzer, unanalyzable};
 use crate::kind::curator::Curator;
 use crate::kind::scorer::Scorer;
 use crate::kind::tool::Tool;
+use crate::log::CallLog;
 use crate::metadata;
 use crate::outcome::Failure;
 use crate::runtime::Runtime;
@@ -168,6 +169,17 @@ impl Version {
             log: called.log,
             outcome,
         }
+    }
+
+    /// The guest's part of a call alone, within the same limits: what `bench` holds the rest of a call against.
+    pub(crate) fn guest_alone(
+        &self,
+        runtime: &Runtime,
+        text: &str,
+    ) -> wasmtime::Result<Result<String, Failure>> {
+        let log = CallLog::new(self.terms.limits.log_bytes);
+        let mut store = bounded(runtime, &self.terms, &log);
+        self.tool.execute(&mut store, text)
     }
 
     /// Analyses a batch in one call; none when the plugin is no analyzer. It must be called on a guest thread.

@@ -55,8 +55,9 @@ pub(crate) fn run(args: &BenchPluginsArgs, config: &Config) -> anyhow::Result<Ex
         println!("{report}");
     } else {
         println!(
-            "fresh instance and call   {:.1} us, bare wasmtime {:.1} us, ratio {:.2}",
-            fresh.host_us, fresh.bare_us, fresh.ratio
+            "fresh instance and call   {:.1} us; wasmtime with the same limits {:.1} us, ratio {:.2}; \
+             without any {:.1} us, ratio {:.2}",
+            fresh.host_us, fresh.bounded_us, fresh.ratio_to_bounded, fresh.bare_us, fresh.ratio
         );
         println!(
             "warm open of {} plugins    {:.1} ms",

@@ -2,7 +2,7 @@
 
 use domain::PluginMetadata;
 use wasmtime::Store;
-use wasmtime::component::{HasSelf, InstancePre, Linker};
+use wasmtime::component::{ComponentExportIndex, HasSelf, InstancePre, Linker};
 
 use crate::call::CallState;
 use crate::outcome::Failure;
@@ -22,14 +22,30 @@ use bindings::codetune::plugin::{config, log};
 /// A component that exports the ability, ready to be instantiated.
 pub(crate) struct Tool {
     pre: bindings::ToolPluginPre<CallState>,
+    /// The two functions of a call: the generated bindings would check the types of all of them at each.
+    validate_inputs: ComponentExportIndex,
+    execute: ComponentExportIndex,
 }
+
+/// The export's name in the contract.
+const EXPORT: &str = "codetune:plugin/tool@0.1.0";
 
 impl Tool {
     /// # Errors
     /// When the export has another shape than the contract.
     pub(crate) fn new(pre: InstancePre<CallState>) -> wasmtime::Result<Self> {
+        let component = pre.component();
+        let index = |name: &str| {
+            component
+                .get_export_index(None, EXPORT)
+                .and_then(|tool| component.get_export_index(Some(&tool), name))
+                .ok_or_else(|| wasmtime::Error::msg(format!("{EXPORT} has no function {name}")))
+        };
+        let (validate_inputs, execute) = (index("validate-inputs")?, index("execute")?);
         Ok(Self {
             pre: bindings::ToolPluginPre::new(pre)?,
+            validate_inputs,
+            execute,
         })
     }
 
@@ -62,14 +78,16 @@ impl Tool {
         store: &mut Store<CallState>,
         inputs: &str,
     ) -> wasmtime::Result<Result<String, Failure>> {
-        let plugin = self.pre.instantiate(&mut *store)?;
-        let tool = plugin.codetune_plugin_tool();
-        if let Err(message) = tool.call_validate_inputs(&mut *store, inputs)? {
+        let instance = self.pre.instance_pre().instantiate(&mut *store)?;
+        let validate_inputs = instance
+            .get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, self.validate_inputs)?;
+        if let (Err(message),) = validate_inputs.call(&mut *store, (inputs,))? {
             return Ok(Err(Failure::new("invalid_input", sanitize::text(&message))));
         }
-        Ok(tool
-            .call_execute(store, inputs)?
-            .map_err(|message| Failure::new("plugin_error", sanitize::text(&message))))
+        let execute = instance
+            .get_typed_func::<(&str,), (Result<String, String>,)>(&mut *store, self.execute)?;
+        let (answer,) = execute.call(store, (inputs,))?;
+        Ok(answer.map_err(|message| Failure::new("plugin_error", sanitize::text(&message))))
     }
 }
 
