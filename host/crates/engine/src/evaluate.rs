@@ -101,16 +101,6 @@ pub fn evaluate(model: &Path, adapter: Option<&Path>, data: &DataConfig) -> Resu
     })
 }
 
-/// Tokens before a suffix and before the middle, by family.
-const SENTINELS: [[&str; 2]; 6] = [
-    ["<|fim_suffix|>", "<|fim_middle|>"],
-    ["<fim_suffix>", "<fim_middle>"],
-    ["<fim-suffix>", "<fim-middle>"],
-    ["<｜fim▁hole｜>", "<｜fim▁end｜>"],
-    ["▁<SUF>", "▁<MID>"],
-    ["<|code_suffix|>", "<|code_middle|>"],
-];
-
 /// Counts completions that greedy decoding would write exactly.
 ///
 /// No token is generated for it: greedy decoding writes the reference if and only if each of its tokens is the
@@ -128,11 +118,9 @@ impl Matches {
     pub(crate) fn new(folder: &Path) -> Self {
         let tokenizer = Tokenizer::load(folder).ok();
         Self {
-            sentinels: tokenizer.and_then(|found| {
-                SENTINELS.iter().find_map(|[suffix, middle]| {
-                    Some([found.token_id(suffix)?, found.token_id(middle)?])
-                })
-            }),
+            sentinels: tokenizer
+                .and_then(|found| data::fim_tokens(&found))
+                .map(|[_, suffix, middle]| [suffix, middle]),
             completions: (0, 0),
             middles: (0, 0),
         }
@@ -195,4 +183,60 @@ impl Matches {
 
 fn share((exact, all): (usize, usize)) -> Option<f64> {
     (all > 0).then(|| exact as f64 / all as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUFFIX: u32 = 91;
+    const MIDDLE: u32 = 92;
+
+    fn sample(input_ids: &[u32], given: usize) -> Sample {
+        let label = |(at, id): (usize, &u32)| if at < given { IGNORED } else { i64::from(*id) };
+        Sample {
+            input_ids: input_ids.to_vec(),
+            labels: input_ids.iter().enumerate().map(label).collect(),
+        }
+    }
+
+    fn losses(likeliest: &[bool]) -> Vec<TokenLoss> {
+        let of = |&likeliest| TokenLoss {
+            loss: 1.0,
+            likeliest,
+        };
+        likeliest.iter().map(of).collect()
+    }
+
+    fn counted(all: &[(Sample, &[bool])]) -> (Option<f64>, Option<f64>) {
+        let mut matches = Matches {
+            sentinels: Some([SUFFIX, MIDDLE]),
+            completions: (0, 0),
+            middles: (0, 0),
+        };
+        let samples: Vec<&Sample> = all.iter().map(|(sample, _)| sample).collect();
+        let losses: Vec<TokenLoss> = all.iter().flat_map(|(_, found)| losses(found)).collect();
+        matches.add(&samples, &losses);
+        (matches.exact_match(), matches.fim_exact_match())
+    }
+
+    #[test]
+    fn a_middle_counts_as_exact_where_each_of_its_tokens_is_the_likeliest() {
+        // <pre> 1 <suf> 2 <mid> 3 4, of which 3 and 4 are learned.
+        let middle = || sample(&[90, 1, SUFFIX, 2, MIDDLE, 3, 4], 5);
+        let found = counted(&[(middle(), &[true, true]), (middle(), &[true, false])]);
+        assert_eq!(found, (None, Some(0.5)));
+        // Learned whole, only what follows the middle token counts; its first token has no loss.
+        let whole = sample(&[90, 1, 5, SUFFIX, 2, MIDDLE, 3, 4], 0);
+        let found = counted(&[(whole, &[false, false, false, false, false, true, true])]);
+        assert_eq!(found, (None, Some(1.0)));
+    }
+
+    #[test]
+    fn completions_and_middles_are_counted_apart() {
+        let middle = sample(&[90, 1, SUFFIX, 2, MIDDLE, 3], 5);
+        let completion = sample(&[1, 2, 3], 2);
+        let found = counted(&[(completion, &[false]), (middle, &[true])]);
+        assert_eq!(found, (Some(0.0), Some(1.0)));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use domain::{DataConfig, DataFormat, FieldErrors};
+use domain::{DataConfig, DataFormat, FieldErrors, FimLoss};
 use serde_json::Value;
 
 use super::{IGNORED, Sample, encode::Encoder, open, windows};
@@ -83,6 +83,9 @@ pub fn measured(config: &DataConfig, model_dir: &Path) -> Result<Measured> {
 /// # Errors
 /// A format without prompts, and what [`super::load`] refuses.
 pub fn prompts(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Vec<Prompt>> {
+    if config.format == DataFormat::Fim {
+        return middles(config, model_dir, count);
+    }
     let opened = open(config, model_dir, 0)?;
     let encoder = &opened.encoder;
     if !matches!(
@@ -91,7 +94,7 @@ pub fn prompts(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Ve
     ) {
         return Err(FieldErrors::one(
             "data.format",
-            "must be completion or alpaca here: other formats have no prompt to go on from",
+            "must be completion, alpaca or fim here: other formats have no prompt to go on from",
         )
         .into());
     }
@@ -111,6 +114,42 @@ pub fn prompts(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Ve
                 }
             }
             Ok(Prompt { prompt, reference })
+        })
+        .collect()
+}
+
+/// The first `count` documents, each cut as in training: the prompt ends where the middle begins.
+fn middles(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Vec<Prompt>> {
+    let every = DataConfig {
+        fim_rate: 1.0,
+        fim_loss: FimLoss::Middle,
+        packing: false,
+        ..config.clone()
+    };
+    let (samples, _) = open(&every, model_dir, 0)?.encode_all()?;
+    let tokenizer = Tokenizer::load(model_dir)?;
+    let ends = tokenizer.eos_ids();
+    samples
+        .iter()
+        // A document that holds a sentinel of its own, or that no cut makes short enough, stays whole.
+        .filter(|sample| sample.labels.first() == Some(&IGNORED))
+        .take(count)
+        .map(|sample| {
+            let given = sample
+                .labels
+                .iter()
+                .take_while(|label| **label == IGNORED)
+                .count();
+            let (prompt, middle) = sample.input_ids.split_at(given);
+            let middle: Vec<u32> = middle
+                .iter()
+                .copied()
+                .filter(|id| !ends.contains(id))
+                .collect();
+            Ok(Prompt {
+                prompt: tokenizer.decode(prompt, false)?,
+                reference: tokenizer.decode(&middle, true)?,
+            })
         })
         .collect()
 }

@@ -72,20 +72,24 @@ pub(super) struct Fim {
     seed: u64,
 }
 
+/// The tokens of a tokenizer's family: prefix, suffix, middle.
+pub(crate) fn fim_tokens(tokenizer: &Tokenizer) -> Option<[u32; 3]> {
+    FAMILIES.iter().find_map(|names| {
+        let ids: Vec<u32> = names
+            .iter()
+            .filter_map(|name| tokenizer.token_id(name))
+            .collect();
+        <[u32; 3]>::try_from(ids).ok()
+    })
+}
+
 impl Fim {
     /// Finds the family's tokens.
     ///
     /// # Errors
     /// A tokenizer without them, by name.
     pub(super) fn new(config: &DataConfig, tokenizer: &Tokenizer, seed: u64) -> Result<Self> {
-        let found = FAMILIES.iter().find_map(|names| {
-            let ids: Vec<u32> = names
-                .iter()
-                .filter_map(|name| tokenizer.token_id(name))
-                .collect();
-            <[u32; 3]>::try_from(ids).ok()
-        });
-        let [prefix, suffix, middle] = found.ok_or_else(|| {
+        let [prefix, suffix, middle] = fim_tokens(tokenizer).ok_or_else(|| {
             FieldErrors::one(
                 "data.format",
                 format!(

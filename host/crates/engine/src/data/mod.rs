@@ -35,6 +35,7 @@ use rayon::prelude::*;
 use crate::{Error, Result};
 
 pub use evaluation::{Measured, Prompt, measured, prompts};
+pub(crate) use fim::fim_tokens;
 pub use import::{Imported, import};
 pub use inspect::{Inspection, inspect};
 pub(crate) use pack::pack;

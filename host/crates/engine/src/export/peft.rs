@@ -2,56 +2,11 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::merge::{Adapter, Merged};
-use crate::lora::{Base, write_json};
+use crate::lora::{Base, peft_defaults, write_json};
 use crate::{Error, Result, files};
-
-/// Every key of PEFT 0.21's `LoraConfig` with its default, in its order.
-fn defaults() -> Map<String, Value> {
-    let table = json!({
-        "alora_invocation_tokens": null,
-        "alpha_pattern": {},
-        "arrow_config": null,
-        "auto_mapping": null,
-        "base_model_name_or_path": null,
-        "bias": "none",
-        "corda_config": null,
-        "ensure_weight_tying": false,
-        "eva_config": null,
-        "exclude_modules": null,
-        "fan_in_fan_out": false,
-        "inference_mode": true,
-        "init_lora_weights": true,
-        "layer_replication": null,
-        "layers_pattern": null,
-        "layers_to_transform": null,
-        "loftq_config": {},
-        "lora_alpha": 8,
-        "lora_bias": false,
-        "lora_dropout": 0.0,
-        "megatron_config": null,
-        "megatron_core": "megatron.core",
-        "modules_to_save": null,
-        "peft_type": "LORA",
-        "qalora_group_size": 16,
-        "r": 8,
-        "rank_pattern": {},
-        "revision": null,
-        "target_modules": null,
-        "target_parameters": null,
-        "task_type": "CAUSAL_LM",
-        "trainable_token_indices": null,
-        "use_dora": false,
-        "use_qalora": false,
-        "use_rslora": false,
-    });
-    match table {
-        Value::Object(table) => table,
-        _ => Map::new(),
-    }
-}
 
 /// Writes the folder: the tensors as they are, and a config that holds every key of PEFT's.
 ///
@@ -66,7 +21,7 @@ pub(super) fn write(folder: &Path, merged: &Merged, adapter: &Adapter) -> Result
     let theirs: Value = serde_json::from_str(&text)
         .map_err(|error| Error::file(&path, format!("is no valid JSON: {error}")))?;
     let base = Base::of_folder(&merged.folder)?;
-    let mut config = defaults();
+    let mut config = peft_defaults();
     for (key, value) in &mut config {
         if let Some(theirs) = theirs.get(key) {
             *value = theirs.clone();

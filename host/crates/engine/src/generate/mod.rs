@@ -65,9 +65,20 @@ impl Generator {
         })
     }
 
-    /// Whether an adapter was loaded.
+    /// As [`Self::load`], with the adapter merged into the weights: a token costs as much as without one, and the base can
+    /// no longer be asked alone.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; or the base is packed.
+    pub fn load_merged(model: &Path, adapter: &Path) -> Result<Self> {
+        let mut generator = Self::load(model, Some(adapter))?;
+        generator.decoder.merge_adapter()?;
+        Ok(generator)
+    }
+
+    /// Whether an adapter was loaded and is not merged.
     pub fn has_adapter(&self) -> bool {
-        self.decoder.linears().any(|linear| linear.lora.is_some())
+        !self.decoder.adapter_parameters().is_empty()
     }
 
     /// The model's tokenizer.

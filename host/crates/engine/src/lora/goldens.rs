@@ -378,3 +378,20 @@ fn pissa_begins_with_the_product_that_peft_finds_and_leaves_the_same_rest() {
         assert!(compared >= 4, "{case}");
     }
 }
+
+#[test]
+fn an_adapter_merged_into_its_base_answers_the_same_without_one() {
+    for case in &cases() {
+        let golden = Golden::read(case);
+        let mut decoder = decoder(case);
+        read_adapter(&mut decoder, &folder(case).join("adapter_init"), false).unwrap();
+        let batch = Batch::new(&golden.samples).unwrap();
+        let apart = values(&decoder.logits(&batch, true).unwrap());
+        decoder.merge_adapter().unwrap();
+        assert!(decoder.adapter_parameters().is_empty(), "{case}");
+        for adapter in [true, false] {
+            let merged = values(&decoder.logits(&batch, adapter).unwrap());
+            assert_close(&format!("{case} merged"), &merged, &apart, 1e-5);
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod attach;
 mod ends;
 mod folder;
+mod keys;
 mod pissa;
 mod settings;
 mod target;
@@ -12,6 +13,7 @@ mod goldens;
 
 pub(crate) use attach::{attach, read_adapter};
 pub(crate) use folder::{Base, write_adapter, write_json};
+pub(crate) use keys::peft_defaults;
 pub(crate) use pissa::{Pissa, principal};
 pub(crate) use settings::Settings;
 pub(crate) use target::targets;

@@ -180,28 +180,27 @@ impl Settings {
             TargetModules::One(word) if word == "all-linear" => json!(modules),
             other => json!(other),
         };
-        json!({
-            "alpha_pattern": self.alpha_pattern,
-            "auto_mapping": null,
-            "base_model_name_or_path": base,
-            "bias": "none",
-            "fan_in_fan_out": false,
-            "inference_mode": true,
-            "init_lora_weights": self.init,
-            "layers_pattern": null,
-            "layers_to_transform": (!self.layers_to_transform.is_empty()).then_some(&self.layers_to_transform),
-            "lora_alpha": whole(self.lora_alpha),
-            "lora_dropout": self.lora_dropout,
-            "modules_to_save": (!self.modules_to_save.is_empty()).then_some(&self.modules_to_save),
-            "peft_type": "LORA",
-            "r": self.r,
-            "rank_pattern": self.rank_pattern,
-            "revision": revision,
-            "target_modules": targets,
-            "task_type": "CAUSAL_LM",
-            "use_dora": self.use_dora,
-            "use_rslora": self.use_rslora,
-        })
+        let mut table = super::peft_defaults();
+        let layers = (!self.layers_to_transform.is_empty()).then_some(&self.layers_to_transform);
+        let saved = (!self.modules_to_save.is_empty()).then_some(&self.modules_to_save);
+        for (key, value) in [
+            ("alpha_pattern", json!(self.alpha_pattern)),
+            ("base_model_name_or_path", json!(base)),
+            ("init_lora_weights", json!(self.init)),
+            ("layers_to_transform", json!(layers)),
+            ("lora_alpha", whole(self.lora_alpha)),
+            ("lora_dropout", json!(self.lora_dropout)),
+            ("modules_to_save", json!(saved)),
+            ("r", json!(self.r)),
+            ("rank_pattern", json!(self.rank_pattern)),
+            ("revision", json!(revision)),
+            ("target_modules", targets),
+            ("use_dora", json!(self.use_dora)),
+            ("use_rslora", json!(self.use_rslora)),
+        ] {
+            table.insert(key.to_owned(), value);
+        }
+        Value::Object(table)
     }
 }
 

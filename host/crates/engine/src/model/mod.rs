@@ -18,6 +18,7 @@ mod linear;
 mod load;
 mod lora;
 mod matrix;
+mod merge;
 mod norm;
 mod packed;
 mod parameter;

@@ -1,4 +1,4 @@
-use domain::{FieldErrors, InitLoraWeights, LoraConfig, Method, RunConfig};
+use domain::{FieldErrors, InitLoraWeights, LoraConfig, Method, Overflow, RunConfig};
 
 /// Refuses, each by its field, every option of a valid config that this engine cannot do yet: an option is done or
 /// refused, never passed over.
@@ -21,6 +21,11 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         let message = "cannot be done with pairs (train.method dpo and orpo); set it to false";
         refuse(set && paired, field, message);
     }
+    refuse(
+        paired && config.data.overflow == Overflow::Split,
+        "data.overflow",
+        "cannot be split with pairs (train.method dpo and orpo): half a completion is none; set it to cut",
+    );
     refuse(
         model.memory_limit.is_some() && config.data.streaming,
         "model.memory_limit",

@@ -284,6 +284,10 @@ fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
             c.data.packing = true;
             c.train.method = Method::Dpo;
         }),
+        ("data.overflow", |c| {
+            c.data.overflow = domain::Overflow::Split;
+            c.train.method = Method::Orpo;
+        }),
         ("data.streaming", |c| {
             c.data.streaming = true;
             c.train.max_steps = 1;

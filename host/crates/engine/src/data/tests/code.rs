@@ -278,6 +278,26 @@ fn of_a_fim_sample_the_middle_alone_can_be_learned() {
 }
 
 #[test]
+fn prompts_of_code_end_where_the_middle_begins_and_lead_back_to_the_document() {
+    let (_dir, root) = tree(FILES);
+    let model = qwen();
+    let config = DataConfig {
+        path: Some(root.display().to_string()),
+        format: DataFormat::Fim,
+        fim_rate: 0.0,
+        fim_mode: FimMode::Psm,
+        ..DataConfig::default()
+    };
+    let found = crate::data::prompts(&config, model.path(), 2).unwrap();
+    assert_eq!(found.len(), 2);
+    for (prompt, (_, whole)) in found.iter().zip(FILES) {
+        let (prefix, suffix, nothing, _) = parts(&format!("{}<|endoftext|>", prompt.prompt));
+        assert_eq!(nothing, "");
+        assert_eq!(&format!("{prefix}{}{suffix}", prompt.reference), whole);
+    }
+}
+
+#[test]
 fn fim_within_a_repository_leaves_names_and_separators_where_they_are() {
     let (_dir, root) = tree(FILES);
     let model = qwen();
