@@ -75,7 +75,7 @@ impl AppError {
         }
     }
 
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self {
             Self::Internal(_) => OUR_FAULT.to_owned(),
             Self::Invalid(errors) if errors.0.len() == 1 => errors.0[0].message.clone(),

@@ -39,6 +39,7 @@ routes! {
     get "/adapters" => pages::adapters::list;
     get "/try" => pages::playground::show;
     post "/try" => pages::playground::generate;
+    post "/try/stream" => pages::playground::stream;
     get "/plugins" => pages::plugins::list;
     get "/plugins/{name}" => pages::plugin::show;
     post "/plugins/{name}/run" => pages::plugin::run;

@@ -3,7 +3,7 @@
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, TestApp};
+use crate::harness::{Answer, TestApp, Visitor};
 
 async fn generate(app: &TestApp, more: Value) -> Answer {
     let mut body = json!({ "model": "sample", "prompt": "# Task: Count the even votes.\n", "max_new_tokens": 8 });
@@ -79,6 +79,53 @@ async fn the_page_answers_with_a_fragment_and_shows_text_as_text() {
     let answer = app.post_form(&visitor, "/try", &fields).await;
     assert_eq!(answer.status, 422);
     assert!(answer.body.contains("temperature"), "{}", answer.body);
+}
+
+#[actix_web::test]
+async fn the_page_streams_the_answer_that_it_would_give_whole() {
+    let app = TestApp::new();
+    let visitor = app.visitor().await;
+    let prompt = "# Task: Count the even votes.\n";
+    let fields = [
+        ("model", "sample"),
+        ("prompt", prompt),
+        ("max_new_tokens", "12"),
+    ];
+    let answer = app.post_form(&visitor, "/try/stream", &fields).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let events: Vec<(&str, Value)> = answer
+        .body
+        .split_terminator("\n\n")
+        .map(|message| {
+            let (name, data) = message.split_once("\ndata: ").unwrap();
+            let name = name.strip_prefix("event: ").unwrap();
+            (name, serde_json::from_str(data).unwrap())
+        })
+        .collect();
+    let (last, pieces) = events.split_last().unwrap();
+    assert!(pieces.len() > 3, "piece by piece: {events:?}");
+    let text: String = pieces
+        .iter()
+        .map(|(name, data)| {
+            assert_eq!((*name, &data["side"]), ("text", &json!("base")));
+            data["text"].as_str().unwrap()
+        })
+        .collect();
+    assert_eq!(last.0, "done");
+    assert_eq!(last.1["text"], json!(text));
+    let body = json!({ "model": "sample", "prompt": prompt, "max_new_tokens": 12 });
+    let whole = app.json(Method::POST, "/api/v1/generate", body).await;
+    assert_eq!(whole.json()["text"], json!(text));
+
+    let wrong = [("model", "sample"), ("prompt", "x"), ("top_p", "2")];
+    let answer = app.post_form(&visitor, "/try/stream", &wrong).await;
+    assert_eq!(answer.status, 422);
+    let forged = Visitor {
+        token: "none".into(),
+        ..visitor
+    };
+    let answer = app.post_form(&forged, "/try/stream", &fields).await;
+    assert_eq!(answer.status, 403, "{}", answer.body);
 }
 
 #[actix_web::test]

@@ -2,7 +2,7 @@
 
 use domain::{FinishReason, RunEvent, RunStatus};
 
-use crate::harness::{TestApp, started, step};
+use crate::harness::{TestApp, run_config, started, step};
 
 const PAGES: &[&str] = &[
     "/",
@@ -174,4 +174,55 @@ async fn secrets_are_not_on_the_settings_page() {
     let page = app.get("/settings").await.body;
     assert!(!page.contains("canary"));
     assert!(page.contains("set (hidden)"));
+}
+
+#[actix_web::test]
+async fn a_run_over_pairs_has_charts_and_tables_for_its_rewards_and_others_have_none() {
+    let app = TestApp::new();
+    let plain = app.run("plain");
+    let mut config = run_config();
+    config.train.method = domain::Method::Dpo;
+    let id = domain::RunId::new();
+    let new = store::NewRun {
+        id,
+        name: "pairs".into(),
+        config,
+    };
+    app.state.store.create_run(&new).unwrap();
+    let mut first = step(1, 0.7);
+    let rewards = [
+        ("rewards/chosen", 0.25),
+        ("rewards/rejected", -0.5),
+        ("rewards/margins", 0.75),
+        ("rewards/accuracies", 1.0),
+    ];
+    if let RunEvent::Step { metrics, .. } = &mut first {
+        metrics.extend(rewards.map(|(name, value)| (name.to_owned(), value)));
+    }
+    let lease = std::time::Duration::from_secs(60);
+    loop {
+        let claim = app.state.store.claim_run("test", lease).unwrap().unwrap();
+        if claim.run.id == id {
+            let events = [started(1), first];
+            app.state.store.append_events(&claim, &events).unwrap();
+            break;
+        }
+    }
+    let page = app.get(&format!("/runs/{id}")).await.body;
+    for name in [
+        "rewards/chosen,rewards/rejected",
+        "rewards/margins",
+        "rewards/accuracies",
+    ] {
+        for place in ["data-chart", "data-table"] {
+            let attribute = format!("{place}=\"{name}\"");
+            assert!(page.contains(&attribute), "{attribute}");
+        }
+    }
+    let page = app.get(&format!("/runs/{plain}")).await.body;
+    assert!(!page.contains("rewards/"));
+    let curves = app.get(&format!("/api/v1/runs/{id}/metrics")).await.json();
+    for (name, value) in rewards {
+        assert_eq!(curves["series"][name]["values"][0], value, "{name}");
+    }
 }

@@ -4,8 +4,14 @@
   const root = document.getElementById("run");
   const id = root.dataset.run;
   const MOST = 4000;
-  const NAMES = ["loss", "eval_loss", "learning_rate", "grad_norm", "tokens_per_second"];
-  const LABELS = { loss: "Loss", eval_loss: "Held-out loss", learning_rate: "Learning rate", grad_norm: "Gradient norm", tokens_per_second: "Tokens a second" };
+  const STEP = ["loss", "learning_rate", "grad_norm", "tokens_per_second"];
+  // Of runs that are trained on pairs.
+  const REWARDS = ["rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"];
+  const NAMES = ["eval_loss", ...STEP, ...REWARDS];
+  const LABELS = {
+    loss: "Loss", eval_loss: "Held-out loss", learning_rate: "Learning rate", grad_norm: "Gradient norm", tokens_per_second: "Tokens a second",
+    "rewards/chosen": "Chosen", "rewards/rejected": "Rejected", "rewards/margins": "Margin", "rewards/accuracies": "Accuracy",
+  };
   const curves = Object.fromEntries(NAMES.map((name) => [name, { steps: [], values: [] }]));
   const $ = (name) => document.getElementById(name);
   let total = Number(root.dataset.total);
@@ -106,7 +112,8 @@
       log("started", at, `Started: ${event.trainable_parameters} trainable parameters, ${event.supervised_tokens_per_epoch} supervised tokens an epoch, ${event.total_steps} steps`);
     },
     step(event, at) {
-      for (const name of ["loss", "learning_rate", "grad_norm", "tokens_per_second"]) put(name, event.step, event[name]);
+      for (const name of STEP) put(name, event.step, event[name]);
+      for (const name of REWARDS) if (name in event) put(name, event.step, event[name]);
       $("step").textContent = count(event.step);
       $("epoch").textContent = Charts.figure(event.epoch);
       $("loss").textContent = Charts.figure(event.loss);

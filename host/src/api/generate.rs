@@ -8,9 +8,9 @@ use actix_web::web::{Data, Json};
 use anyhow::Context;
 use domain::FieldErrors;
 use engine::chat::{Conversation, Ending};
-use engine::generate::{EarlyStopping, GenerateRequest, Generator};
+use engine::generate::{EarlyStopping, GenerateRequest, Generation, Generator};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::ToSchema;
 
 use super::models;
@@ -23,21 +23,21 @@ pub const MAX_NEW_TOKENS: usize = 512;
 pub const MAX_PROMPT_BYTES: usize = 32 << 10;
 /// Most beams: each computes as much as a request of its own.
 const MAX_BEAMS: usize = 8;
-const LONGEST: Duration = Duration::from_secs(90);
+pub(super) const LONGEST: Duration = Duration::from_secs(90);
 const QUEUE: usize = 4;
 
 /// Text from a model, one request at a time: two would only halve each other's speed.
 pub struct Playground {
-    turn: Arc<Semaphore>,
+    pub(super) turn: Arc<Semaphore>,
     queue: Arc<Semaphore>,
-    loaded: Arc<Mutex<Option<Loaded>>>,
+    pub(super) loaded: Arc<Mutex<Option<Loaded>>>,
 }
 
 /// The model of the last request, kept because the next one is likely to ask for the same.
-struct Loaded {
+pub(super) struct Loaded {
     model: PathBuf,
     adapter: Option<(PathBuf, Option<SystemTime>)>,
-    generator: Generator,
+    pub(super) generator: Generator,
 }
 
 impl Default for Playground {
@@ -217,7 +217,7 @@ impl GenerateBody {
     }
 
     /// The request with what the model's own settings say where this one is silent.
-    fn request(
+    pub(super) fn request(
         &self,
         generator: &Generator,
         use_adapter: bool,
@@ -273,7 +273,45 @@ pub struct SideBySide {
     pub adapter: Option<GenerationBody>,
 }
 
+/// A request that may wait for its turn.
+pub(super) struct Admitted {
+    pub(super) model: PathBuf,
+    pub(super) adapter: Option<PathBuf>,
+    /// Its place among those who wait.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
 impl Playground {
+    /// Checks a request and gives it a place in the queue.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub(super) async fn admit(
+        &self,
+        state: &AppState,
+        body: &GenerateBody,
+    ) -> Result<Admitted, AppError> {
+        body.validate()?;
+        let known = models::known(state).await?;
+        let model = known.model(&body.model)?.path.clone();
+        let adapter = match body.adapter.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => Some(known.adapter(id)?.path.clone()),
+            None => None,
+        };
+        let place = self.queue.clone().try_acquire_owned().map_err(|_| {
+            AppError::refused(
+                StatusCode::TOO_MANY_REQUESTS,
+                "busy",
+                "The model is busy with other prompts. Try again in a moment.",
+            )
+        })?;
+        Ok(Admitted {
+            model,
+            adapter,
+            place,
+        })
+    }
+
     /// Answers one request; `both` asks the base too when an adapter is chosen.
     ///
     /// # Errors
@@ -284,20 +322,11 @@ impl Playground {
         body: GenerateBody,
         both: bool,
     ) -> Result<SideBySide, AppError> {
-        body.validate()?;
-        let known = models::known(state).await?;
-        let model = known.model(&body.model)?.path.clone();
-        let adapter = match body.adapter.as_deref().filter(|id| !id.is_empty()) {
-            Some(id) => Some(known.adapter(id)?.path.clone()),
-            None => None,
-        };
-        let _place = self.queue.clone().try_acquire_owned().map_err(|_| {
-            AppError::refused(
-                StatusCode::TOO_MANY_REQUESTS,
-                "busy",
-                "The model is busy with other prompts. Try again in a moment.",
-            )
-        })?;
+        let Admitted {
+            model,
+            adapter,
+            place: _place,
+        } = self.admit(state, &body).await?;
         let turn = self
             .turn
             .clone()
@@ -332,7 +361,7 @@ impl Playground {
     }
 }
 
-fn load<'a>(
+pub(super) fn load<'a>(
     slot: &'a mut Option<Loaded>,
     model: &Path,
     adapter: Option<&Path>,
@@ -368,7 +397,12 @@ fn write(generator: &Generator, request: &GenerateRequest) -> Result<GenerationB
             ControlFlow::Continue(())
         }
     })?;
-    Ok(GenerationBody {
+    Ok(figures(generation))
+}
+
+/// An answer as the API and the pages tell it.
+pub(super) fn figures(generation: Generation) -> GenerationBody {
+    GenerationBody {
         text: generation.text,
         prompt_tokens: generation.prompt_tokens,
         new_tokens: generation.new_tokens,
@@ -377,7 +411,7 @@ fn write(generator: &Generator, request: &GenerateRequest) -> Result<GenerationB
             .and_then(|value| value.as_str().map(str::to_owned))
             .unwrap_or_default(),
         tokens_per_second: generation.tokens_per_second,
-    })
+    }
 }
 
 /// Text from a model, with its adapter when one is named.

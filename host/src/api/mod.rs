@@ -16,6 +16,8 @@ pub mod openapi;
 pub mod plugins;
 /// Runs: make, list, stop, resume, delete.
 pub mod runs;
+/// An answer as it is written.
+mod stream;
 pub mod submit;
 /// The machine.
 pub mod system;

@@ -92,7 +92,7 @@ struct ImportArgs {
     json: bool,
 }
 
-fn format(text: &str) -> Result<DataFormat, String> {
+pub(super) fn format(text: &str) -> Result<DataFormat, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 

@@ -3,12 +3,12 @@
 use std::{
     io::{self, Write},
     ops::ControlFlow,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::Args;
-use domain::DataConfig;
+use domain::{DataConfig, DataFormat};
 use engine::{
     data::{Prompt, prompts},
     evaluate,
@@ -16,7 +16,7 @@ use engine::{
 };
 use serde_json::json;
 
-use super::usage_error;
+use super::{model_folder, usage_error};
 use crate::config::Config;
 
 /// Arguments of `codetune eval`.
@@ -26,7 +26,7 @@ use crate::config::Config;
     codetune eval --model DIR --adapter DIR --data held-out.jsonl --completions 50 > completions.jsonl\n\n\
     Text is measured whole, in windows of --max-seq-length tokens; rows of other formats as they are trained on.")]
 pub(crate) struct EvalArgs {
-    /// The model's folder
+    /// The model's folder, a GGUF file, or a repository of the hub (owner/name, owner/name@revision)
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// A PEFT adapter's folder
@@ -35,6 +35,9 @@ pub(crate) struct EvalArgs {
     /// Held-out data: a file or folder in any format that a run takes
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
+    /// Format of the data, such as fim; found out where it is left out
+    #[arg(long, value_parser = super::dataset::format)]
+    format: Option<DataFormat>,
     /// Tokens after which a sequence is cut
     #[arg(long, default_value_t = 512)]
     max_seq_length: u32,
@@ -59,20 +62,22 @@ pub(crate) struct EvalArgs {
 }
 
 /// Measures the model, or lets it write.
-pub(crate) fn run(args: &EvalArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &EvalArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let model = model_folder::local(&args.model, &config.hub)?;
     let data = DataConfig {
         path: Some(args.data.display().to_string()),
         max_seq_length: args.max_seq_length,
+        format: args.format.unwrap_or(DataFormat::Auto),
         ..DataConfig::default()
     };
     match args.completions {
-        Some(count) => complete(args, &data, count),
-        None => measure(args, &data),
+        Some(count) => complete(args, &model, &data, count),
+        None => measure(args, &model, &data),
     }
 }
 
-fn measure(args: &EvalArgs, data: &DataConfig) -> anyhow::Result<ExitCode> {
-    let found = evaluate(&args.model, args.adapter.as_deref(), data).map_err(bad_input)?;
+fn measure(args: &EvalArgs, model: &Path, data: &DataConfig) -> anyhow::Result<ExitCode> {
+    let found = evaluate(model, args.adapter.as_deref(), data).map_err(bad_input)?;
     if args.json {
         println!("{}", serde_json::to_string(&found)?);
         return Ok(ExitCode::SUCCESS);
@@ -97,9 +102,14 @@ fn measure(args: &EvalArgs, data: &DataConfig) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn complete(args: &EvalArgs, data: &DataConfig, count: usize) -> anyhow::Result<ExitCode> {
-    let rows = prompts(data, &args.model, count).map_err(bad_input)?;
-    let generator = Generator::load(&args.model, args.adapter.as_deref()).map_err(bad_input)?;
+fn complete(
+    args: &EvalArgs,
+    model: &Path,
+    data: &DataConfig,
+    count: usize,
+) -> anyhow::Result<ExitCode> {
+    let rows = prompts(data, model, count).map_err(bad_input)?;
+    let generator = Generator::load(model, args.adapter.as_deref()).map_err(bad_input)?;
     let mut out = io::stdout().lock();
     for (index, Prompt { prompt, reference }) in rows.into_iter().enumerate() {
         let request = GenerateRequest {

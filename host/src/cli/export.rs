@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use domain::ModelDtype;
 use engine::export::{self, ExportDtype, MAX_SHARD_SIZE, Report, Request};
 
-use super::usage_error;
+use super::{model_folder, usage_error};
 use crate::config::Config;
 
 /// Arguments of `codetune export`.
@@ -36,7 +36,7 @@ pub(crate) struct MergeArgs {
 
 #[derive(Debug, Args)]
 struct What {
-    /// The Hugging Face folder that the adapter was trained on
+    /// The Hugging Face folder that the adapter was trained on, or a repository of the hub (owner/name, owner/name@revision)
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// The PEFT folder; without one the model is written as it is
@@ -150,32 +150,32 @@ impl std::str::FromStr for Size {
 ///
 /// # Errors
 /// Something cannot be used as it is (exit code 2), or the export does not answer as base and adapter do (1).
-pub(crate) fn run(args: &ExportArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &ExportArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let format = match args.format {
         Format::Peft => export::Format::Peft,
         Format::Safetensors => export::Format::Safetensors,
         Format::Gguf => export::Format::Gguf,
         Format::GgufLora => export::Format::GgufLora,
     };
-    write(&args.what, format)
+    write(&args.what, format, config)
 }
 
 /// As [`run`] with the format safetensors.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn merge(args: &MergeArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn merge(args: &MergeArgs, config: &Config) -> anyhow::Result<ExitCode> {
     if args.what.adapter.is_none() {
         return Err(usage_error(
             "--adapter: is missing: there is nothing to merge",
         ));
     }
-    write(&args.what, export::Format::Safetensors)
+    write(&args.what, export::Format::Safetensors, config)
 }
 
-fn write(what: &What, format: export::Format) -> anyhow::Result<ExitCode> {
+fn write(what: &What, format: export::Format, config: &Config) -> anyhow::Result<ExitCode> {
     let report = export::export(&Request {
-        model: what.model.clone(),
+        model: model_folder::local(&what.model, &config.hub)?,
         adapter: what.adapter.clone(),
         format,
         output: what.output.clone(),

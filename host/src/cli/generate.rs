@@ -12,7 +12,7 @@ use engine::chat::{Conversation, Ending};
 use engine::generate::{EarlyStopping, GenerateRequest, Generator};
 use serde_json::{Map, Value, json};
 
-use super::usage_error;
+use super::{model_folder, usage_error};
 use crate::config::Config;
 
 /// Arguments of `codetune generate`.
@@ -25,12 +25,15 @@ use crate::config::Config;
     A setting that is not given has the value of the model's generation_config.json."
 )]
 pub(crate) struct GenerateArgs {
-    /// A Hugging Face folder
+    /// A Hugging Face folder, a GGUF file, or a repository of the hub (owner/name, owner/name@revision)
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// A PEFT folder
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
+    /// Merge the adapter into the weights first: the same text, sooner
+    #[arg(long, requires = "adapter")]
+    merge: bool,
     /// Text to go on from, or @FILE; given several times, the texts are written together
     #[arg(long, value_name = "TEXT", required_unless_present = "messages")]
     prompt: Vec<String>,
@@ -95,7 +98,7 @@ pub(crate) struct GenerateArgs {
 ///
 /// # Errors
 /// A folder or a setting that cannot be used.
-pub(crate) fn run(args: &GenerateArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let given = args
         .prompt
         .iter()
@@ -106,7 +109,12 @@ pub(crate) fn run(args: &GenerateArgs, _config: &Config) -> anyhow::Result<ExitC
         .as_deref()
         .map(|messages| text_of("--messages", messages))
         .transpose()?;
-    let generator = Generator::load(&args.model, args.adapter.as_deref()).map_err(told)?;
+    let model = model_folder::local(&args.model, &config.hub)?;
+    let generator = match &args.adapter {
+        Some(adapter) if args.merge => Generator::load_merged(&model, adapter),
+        adapter => Generator::load(&model, adapter.as_deref()),
+    };
+    let generator = generator.map_err(told)?;
     let prompts = match messages {
         Some(messages) => vec![conversation(args, &generator, &messages)?],
         None if args.chat => given

@@ -11,6 +11,7 @@ mod export;
 mod find_lr;
 mod generate;
 mod mask;
+mod model_folder;
 mod plugin;
 mod run_file;
 mod serve;

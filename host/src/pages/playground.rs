@@ -1,6 +1,10 @@
-use actix_web::web::Query;
+use actix_web::HttpResponse;
+use actix_web::http::header;
+use actix_web::web::{Bytes, Query};
 use domain::FieldErrors;
+use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::api::generate::{GenerateBody, MAX_NEW_TOKENS, SideBySide};
 use crate::api::models::{self, Models};
@@ -72,6 +76,18 @@ pub async fn generate(view: View, form: CheckedForm) -> HtmlResult {
         .generate(&view.state, body, true)
         .await?;
     view.page(&Answer { prompt, both })
+}
+
+/// `POST /try/stream`: the answers as they are written, as server-sent events.
+pub async fn stream(view: View, form: CheckedForm) -> Result<HttpResponse, AppError> {
+    let state = &view.state;
+    let pieces = state.playground.stream(state, read(&form)?).await?;
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        // A compressor would hold small messages back.
+        .insert_header((header::CONTENT_ENCODING, "identity"))
+        .insert_header(("x-accel-buffering", "no"))
+        .streaming(ReceiverStream::new(pieces).map(Ok::<Bytes, actix_web::Error>)))
 }
 
 fn read(form: &CheckedForm) -> Result<GenerateBody, AppError> {

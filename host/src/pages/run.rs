@@ -4,7 +4,7 @@ use actix_web::http::header;
 use actix_web::web::Path;
 use actix_web::{HttpResponse, Responder};
 use chrono::{DateTime, Utc};
-use domain::{RunEvent, RunId};
+use domain::{Method, RunEvent, RunId};
 use serde::Serialize;
 
 use super::run_view::RunView;
@@ -26,6 +26,8 @@ struct RunPage {
     trainable_parameters: Option<u64>,
     all_parameters: Option<u64>,
     adapter: Option<String>,
+    /// Pairs are trained on: there are rewards to draw.
+    preference: bool,
 }
 
 impl Page for RunPage {
@@ -51,6 +53,7 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
     let id = *id;
     let run = runs::find(state, id).await?;
     let toml = run.config.to_toml();
+    let preference = matches!(run.config.train.method, Method::Dpo | Method::Orpo);
     let last_event = run.event_seq;
     let (notes, checkpoints, adapters) = state
         .store(move |store| {
@@ -76,6 +79,7 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
     view.page(&RunPage {
         run: run.into(),
         toml,
+        preference,
         log: notes
             .iter()
             .skip(skip)
