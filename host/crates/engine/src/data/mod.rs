@@ -42,7 +42,7 @@ pub(crate) use pack::pack;
 pub(crate) use pairs::{Pair, load_pairs};
 pub use preview::{PreviewRow, PreviewToken, preview};
 pub use read::read_documents;
-pub(crate) use read::{is_data_file, of_train};
+pub(crate) use read::{is_data_file, is_guarded, of_train};
 pub use report::{DataReport, LengthBin};
 pub(crate) use stream::Stream;
 pub use windows::windows;

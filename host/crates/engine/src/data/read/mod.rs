@@ -7,7 +7,9 @@
 
 mod array;
 mod files;
+mod guard;
 mod info;
+mod ipc;
 mod json;
 mod table;
 
@@ -27,6 +29,7 @@ use super::tree;
 use crate::{Error, Result};
 
 pub(crate) use files::{is_data_file, of_train};
+pub(crate) use guard::is_guarded;
 pub(super) use info::resolved;
 
 /// Bytes that one row may have.

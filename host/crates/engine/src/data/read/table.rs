@@ -15,7 +15,8 @@ use arrow_json::writer::{JsonArray, WriterBuilder};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 
-use super::{MOST_ROW_BYTES, Origin, Place, Row, Rows, Unpacked, json, object};
+use super::guard::guarded;
+use super::{MOST_ROW_BYTES, Origin, Place, Row, Rows, Unpacked, ipc, json, object};
 use crate::{Error, Result};
 
 /// Rows of a Parquet file that are in memory at a time.
@@ -117,9 +118,11 @@ pub(super) fn parquet(file: Arc<PathBuf>) -> Result<Rows> {
             format!("is no Parquet file that can be read: {error}"),
         )
     };
-    let reader = ParquetRecordBatchReaderBuilder::try_new(opened)
-        .and_then(|builder| builder.with_batch_size(ROWS_AT_ONCE).build())
-        .map_err(|error| bad(&error))?;
+    let reader = guarded(&file, || {
+        ParquetRecordBatchReaderBuilder::try_new(opened)
+            .and_then(|builder| builder.with_batch_size(ROWS_AT_ONCE).build())
+            .map_err(|error| bad(&error))
+    })?;
     Ok(batches(file, reader))
 }
 
@@ -134,45 +137,53 @@ pub(super) fn arrow(file: Arc<PathBuf>) -> Result<Rows> {
     let mut opened = File::open(&*file).map_err(Error::io("read", &*file))?;
     let mut magic = [0; 6];
     let is_file = opened.read_exact(&mut magic).is_ok() && &magic == b"ARROW1";
-    opened
-        .seek(SeekFrom::Start(0))
-        .map_err(Error::io("read", &*file))?;
     if magic.starts_with(b"FEA1") {
         return Err(bad(
             &"it is feather of version 1; write it with pyarrow's default version 2",
         ));
     }
-    let opened = BufReader::new(opened);
-    if is_file {
-        let reader = arrow_ipc::reader::FileReader::try_new(opened, None).map_err(|e| bad(&e))?;
-        Ok(batches(file, reader))
-    } else {
-        let reader = arrow_ipc::reader::StreamReader::try_new(opened, None).map_err(|e| bad(&e))?;
-        Ok(batches(file, reader))
-    }
+    // A file is a stream behind eight bytes; what its footer says beside that is not needed.
+    let start = if is_file { 8 } else { 0 };
+    ipc::check(&opened, start).map_err(|error| bad(&error))?;
+    opened
+        .seek(SeekFrom::Start(start as u64))
+        .map_err(Error::io("read", &*file))?;
+    let reader = guarded(&file, || {
+        let opened = BufReader::new(opened);
+        arrow_ipc::reader::StreamReader::try_new(opened, None).map_err(|error| bad(&error))
+    })?;
+    Ok(batches(file, reader))
 }
 
 fn batches<E: std::fmt::Display>(
     file: Arc<PathBuf>,
-    reader: impl Iterator<Item = Result<RecordBatch, E>> + Send + 'static,
+    mut reader: impl Iterator<Item = Result<RecordBatch, E>> + Send + 'static,
 ) -> Rows {
-    let mut count = 0;
-    Box::new(reader.flat_map(move |batch| {
-        let rows = match batch {
-            Ok(batch) => values(&batch, &file, count),
-            Err(error) => Err(Error::file(
+    let (mut count, mut broken) = (0, false);
+    let lists = std::iter::from_fn(move || {
+        if broken {
+            return None;
+        }
+        let rows = guarded(&file, || match reader.next() {
+            None => Ok(None),
+            Some(Ok(batch)) => values(&batch, &file, count).map(Some),
+            Some(Err(error)) => Err(Error::file(
                 &*file,
                 format!("cannot be read after row {count}: {error}"),
             )),
-        };
-        match rows {
+        });
+        match rows.transpose()? {
             Ok(rows) => {
                 count += rows.len();
-                rows.into_iter().map(Ok).collect::<Vec<_>>()
+                Some(rows.into_iter().map(Ok).collect::<Vec<_>>())
             }
-            Err(error) => vec![Err(error)],
+            Err(error) => {
+                broken = true;
+                Some(vec![Err(error)])
+            }
         }
-    }))
+    });
+    Box::new(lists.flatten())
 }
 
 /// A batch as JSON objects; `before` rows came before it.

@@ -2,11 +2,15 @@
 //!
 //! They go through files, as users do. An error is an answer; a panic, a hang or memory without bound is a fault.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::OnceCell;
 use std::path::Path;
+use std::sync::Once;
 
 use candle_core::DType;
-use domain::DataConfig;
+use domain::{DataConfig, RunConfig};
 use serde_json::json;
 
 use crate::chat::{ChatTemplate, Conversation};
@@ -14,6 +18,26 @@ use crate::data;
 use crate::lora::Settings;
 use crate::model::{Decoder, Description, Loading, Weights};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
+
+/// A target of the folder `fuzz`: its name there, and what it calls.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target; each has its seeds in `fuzz/seeds/<name>` and a few lines in `fuzz/targets/<name>.rs`.
+pub const TARGETS: &[Target] = &[
+    ("adapter", adapter),
+    ("arrow", arrow),
+    ("config", config),
+    ("csv", csv),
+    ("dataset_info", dataset_info),
+    ("gguf", gguf),
+    ("jsonl", jsonl),
+    ("parquet", parquet),
+    ("run", run),
+    ("safetensors", safetensors),
+    ("template", template),
+    ("tokenizer", tokenizer),
+    ("tokenizer_config", tokenizer_config),
+];
 
 /// Values of a file that are read: more would only take time.
 const VALUES: usize = 1 << 16;
@@ -76,12 +100,87 @@ pub fn tokenizer(bytes: &[u8]) {
     });
 }
 
-/// Reads rows of a JSONL dataset.
-pub fn jsonl(bytes: &[u8]) {
-    in_folder("rows.jsonl", bytes, |folder| {
-        let _ = data::inspect(&folder.join("rows.jsonl"), &DataConfig::default(), None, 0);
+/// Reads `tokenizer_config.json`, with the chat template in it.
+pub fn tokenizer_config(bytes: &[u8]) {
+    in_folder("tokenizer_config.json", bytes, |folder| {
+        let path = folder.join("tokenizer.json");
+        std::fs::write(&path, WORDS).expect("a temporary file");
+        if let Ok(tokenizer) = Tokenizer::load(folder) {
+            let _ = tokenizer.eos_ids();
+            let _ = tokenizer.prefix();
+            let _ = ChatTemplate::of(&tokenizer);
+        }
     });
 }
+
+/// Reads rows of a JSONL dataset.
+pub fn jsonl(bytes: &[u8]) {
+    rows("rows.jsonl", bytes);
+}
+
+/// Reads rows of a CSV dataset.
+pub fn csv(bytes: &[u8]) {
+    rows("rows.csv", bytes);
+}
+
+/// Reads rows of a Parquet dataset.
+pub fn parquet(bytes: &[u8]) {
+    rows("rows.parquet", bytes);
+}
+
+/// Reads rows of an Arrow dataset.
+pub fn arrow(bytes: &[u8]) {
+    rows("rows.arrow", bytes);
+}
+
+/// Reads LLaMA-Factory's `dataset_info.json`, and the dataset beside it.
+pub fn dataset_info(bytes: &[u8]) {
+    in_folder("dataset_info.json", bytes, |folder| {
+        std::fs::write(folder.join("rows.json"), ROWS).expect("a temporary file");
+        let _ = data::inspect(folder, &DataConfig::default(), None, 0);
+        let named = DataConfig {
+            dataset: Some("code".into()),
+            ..DataConfig::default()
+        };
+        let _ = data::inspect(folder, &named, None, 0);
+    });
+}
+
+/// Reads a `RUN.toml`; one that is taken is written and read again.
+pub fn run(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(config) = RunConfig::from_toml(text, &[]) {
+        let again = RunConfig::from_toml(&config.to_toml(), &[]);
+        assert_eq!(
+            again.ok(),
+            Some(config),
+            "what was read reads otherwise when written"
+        );
+    }
+}
+
+fn rows(name: &str, bytes: &[u8]) {
+    static HOOK: Once = Once::new();
+    // The fuzzer's own hook ends the process, also where a panic of a library is caught.
+    HOOK.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !data::is_guarded() {
+                hook(info);
+            }
+        }));
+    });
+    in_folder(name, bytes, |folder| {
+        let _ = data::inspect(&folder.join(name), &DataConfig::default(), None, 0);
+    });
+}
+
+/// A tokenizer of two words.
+const WORDS: &str = r#"{"version":"1.0","added_tokens":[{"id":2,"content":"</s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}],"normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,"model":{"type":"WordLevel","vocab":{"a":0,"b":1},"unk_token":"a"}}"#;
+/// A dataset in the forms that a `dataset_info.json` can describe.
+const ROWS: &str = r#"[{"instruction":"a","input":"b","output":"c","conversations":[{"from":"human","value":"a"},{"from":"gpt","value":"b"}],"chosen":"c","rejected":"d"}]"#;
 
 /// Compiles a chat template and renders a conversation.
 pub fn template(bytes: &[u8]) {
@@ -117,5 +216,13 @@ fn in_folder(name: &str, bytes: &[u8], read: impl FnOnce(&Path)) {
         let folder = folder.get_or_init(|| tempfile::tempdir().expect("a temporary folder"));
         std::fs::write(folder.path().join(name), bytes).expect("a temporary file");
         read(folder.path());
+        // The next target on this thread must not find it.
+        for entry in std::fs::read_dir(folder.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
     });
 }
