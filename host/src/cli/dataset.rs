@@ -7,9 +7,11 @@ use std::{
 
 use clap::{Args, Subcommand};
 use domain::{DataConfig, DataFormat, Overflow};
+use engine::StopFlag;
 use engine::data::{Inspection, LengthBin, import, inspect};
-use engine::hub::{HubEvent, RepoKind, fetch};
+use engine::hub::{RepoKind, fetch};
 
+use super::fetching::Fetching;
 use super::usage_error;
 use crate::config::Config;
 
@@ -123,12 +125,9 @@ fn import_rows(args: &ImportArgs, config: &Config) -> anyhow::Result<ExitCode> {
             let repo = repo.as_deref().unwrap_or_default();
             let settings = config.hub.settings();
             let revision = args.revision.as_deref();
-            let listen = &mut |event| {
-                if let HubEvent::Note(note) = event {
-                    tracing::info!("{note}");
-                }
-            };
-            fetch(&settings, RepoKind::Dataset, repo, revision, listen)
+            let (stop, mut shown) = (StopFlag::new(), Fetching::new());
+            let listen = &mut |event| shown.hear(event);
+            fetch(&settings, RepoKind::Dataset, repo, revision, &stop, listen)
                 .map_err(wrong)?
                 .folder
         }

@@ -8,6 +8,7 @@ mod doctor;
 mod estimate;
 mod eval;
 mod export;
+mod fetching;
 mod find_lr;
 mod generate;
 mod mask;

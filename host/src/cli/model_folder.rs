@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::hub::{HubEvent, RepoKind, fetch};
+use engine::StopFlag;
+use engine::hub::{RepoKind, fetch};
 
+use super::fetching::Fetching;
 use super::usage_error;
 use crate::config::HubConfig;
 
@@ -16,17 +18,17 @@ pub(crate) fn local(given: &Path, hub: &HubConfig) -> anyhow::Result<PathBuf> {
     let Some((repo, revision)) = repository(given) else {
         return Ok(given.to_owned());
     };
-    let listen = &mut |event| match event {
-        HubEvent::Note(note) => tracing::info!("{note}"),
-        HubEvent::Progress { file, done, total } => tracing::debug!(file, done, total, "fetching"),
-    };
+    // An interrupted command ends here as any other: what has come of a file is gone on with the next time.
+    let (stop, mut shown) = (StopFlag::new(), Fetching::new());
     let found = fetch(
         &hub.settings(),
         RepoKind::Model,
         &repo,
         revision.as_deref(),
-        listen,
+        &stop,
+        &mut |event| shown.hear(event),
     );
+    drop(shown);
     match found {
         Ok(snapshot) => Ok(snapshot.folder),
         Err(error) => Err(usage_error(format!(

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use domain::{FieldErrors, RunConfig};
-use engine::hub::HubEvent;
+use engine::StopFlag;
 
+use super::fetching::Fetching;
 use crate::config::HubConfig;
 
 /// What is wrong with a RUN.toml, named with its file.
@@ -16,10 +17,14 @@ pub(crate) struct RunFileError {
 }
 
 /// The config with folders in place of hub repositories, which are fetched where the cache does not hold them.
-pub(crate) fn local(config: &RunConfig, hub: &HubConfig) -> engine::Result<RunConfig> {
-    engine::hub::local(config, &hub.settings(), &mut |event| match event {
-        HubEvent::Note(note) => tracing::info!("{note}"),
-        HubEvent::Progress { file, done, total } => tracing::debug!(file, done, total, "fetching"),
+pub(crate) fn local(
+    config: &RunConfig,
+    hub: &HubConfig,
+    stop: &StopFlag,
+) -> engine::Result<RunConfig> {
+    let mut shown = Fetching::new();
+    engine::hub::local(config, &hub.settings(), stop, &mut |event| {
+        shown.hear(event)
     })
 }
 

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::{ConfigError, Source, flag};
+use super::{ConfigError, Source, flag, parsed};
 
 /// The Hugging Face hub, with its own variables.
 #[derive(Clone)]
@@ -13,6 +14,8 @@ pub struct HubConfig {
     pub token: Option<String>,
     /// `HF_HUB_OFFLINE`; no request at all.
     pub offline: bool,
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds; how long the hub may be silent.
+    pub timeout: Duration,
 }
 
 impl HubConfig {
@@ -31,6 +34,16 @@ impl HubConfig {
             endpoint: source("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),
             token: source("HF_TOKEN"),
             offline: flag(source, "HF_HUB_OFFLINE", false)?,
+            timeout: parsed(
+                source,
+                "HF_HUB_DOWNLOAD_TIMEOUT",
+                Duration::from_secs(30),
+                "a number of seconds above 0",
+                |value| {
+                    let seconds = value.parse().ok().filter(|seconds| *seconds > 0)?;
+                    Some(Duration::from_secs(seconds))
+                },
+            )?,
         })
     }
 }
@@ -44,6 +57,7 @@ impl HubConfig {
             token: self.token.clone(),
             offline: self.offline,
             retries: 3,
+            timeout: self.timeout,
         }
     }
 }
@@ -56,6 +70,7 @@ impl std::fmt::Debug for HubConfig {
             .field("endpoint", &self.endpoint)
             .field("has_token", &self.token.is_some())
             .field("offline", &self.offline)
+            .field("timeout", &self.timeout)
             .finish()
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn train(
         let events = recorded.clone();
         let trainer = scope.spawn(move || {
             let finished = Mutex::new(None);
-            let fetched = engine::hub::local(run_config, &hub, &mut |event| {
+            let fetched = engine::hub::local(run_config, &hub, stop, &mut |event| {
                 if let HubEvent::Note(message) = event {
                     events.send(RunEvent::Log { message });
                 }
@@ -144,6 +144,9 @@ pub(super) fn train(
     watch.conclude(&trained, status)
 }
 
+/// `engine::Error::Stopped`.
+const STOPPED: &str = "stopped";
+
 /// What the end of training means for the run.
 struct Ending {
     event: Option<RunEvent>,
@@ -153,6 +156,13 @@ struct Ending {
 
 fn ending(trained: &Trained, going_away: bool) -> Ending {
     match (&trained.result, &trained.finished) {
+        // While its files were fetched: there is nothing to save, and what has come stays in the cache.
+        (Err(fault), _) if fault.code == STOPPED => Ending {
+            event: Some(RunEvent::Log {
+                message: fault.message.clone(),
+            }),
+            status: (!going_away).then_some(RunStatus::Stopped),
+        },
         (Err(fault), _) => Ending {
             event: Some(RunEvent::Error {
                 code: fault.code.clone(),

@@ -122,6 +122,11 @@ pub async fn show(view: View) -> HtmlResult {
                 ),
                 row("HF_ENDPOINT", &hub.endpoint, "The hub, or a mirror."),
                 row("HF_TOKEN", set(&hub.token), "Sent to the endpoint only."),
+                row(
+                    "HF_HUB_DOWNLOAD_TIMEOUT",
+                    hub.timeout.as_secs(),
+                    "Seconds that the hub may be silent.",
+                ),
                 row("HF_HUB_OFFLINE", hub.offline, "No request at all."),
             ],
         },

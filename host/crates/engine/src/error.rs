@@ -67,6 +67,9 @@ pub enum Error {
         /// One sentence: what is wrong with it, and what to do.
         message: String,
     },
+    /// Somebody asked to stop before there was anything to save.
+    #[error("{0}")]
+    Stopped(String),
     /// The tensor library failed; a fault of the engine rather than of its input.
     #[error("computation failed: {0}")]
     Compute(String),
@@ -82,6 +85,7 @@ impl Error {
             Self::NoSupervisedToken(_) => "no_supervised_token",
             Self::NonFiniteLoss { .. } => "non_finite_loss",
             Self::Checkpoint { .. } => "bad_checkpoint",
+            Self::Stopped(_) => "stopped",
             Self::Compute(_) => "internal",
         }
     }

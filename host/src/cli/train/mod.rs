@@ -46,17 +46,17 @@ pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode>
         Ok(run_config) => run_config,
         Err(error) => return Ok(output.fail(2, "bad_config", &error.to_string())),
     };
-    let run_config = match run_file::local(&run_config, &config.hub) {
-        Ok(run_config) => run_config,
-        Err(error) => {
-            return Ok(output.fail(exit_code(&error), error.code(), &error.to_string()));
-        }
-    };
     let stop = StopFlag::new();
     shutdown::on_signals({
         let stop = stop.clone();
         move || stop.stop()
     })?;
+    let run_config = match run_file::local(&run_config, &config.hub, &stop) {
+        Ok(run_config) => run_config,
+        Err(error) => {
+            return Ok(output.fail(exit_code(&error), error.code(), &error.to_string()));
+        }
+    };
     let options = TrainOptions {
         run: RunId::new().to_string(),
         resume: args.resume,

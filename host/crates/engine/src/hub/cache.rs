@@ -129,32 +129,73 @@ pub(super) fn remember(
     };
     write(&mark(settings, kind, repo, commit), &needed.join("\n"))?;
     let refs = folder(settings, kind, repo).join("refs");
-    // The client notes the commit as a revision of itself, which Python's does not.
-    let _ = fs::remove_file(refs.join(commit));
     if is_commit(revision) {
         return Ok(());
     }
     write(&refs.join(revision), commit)
 }
 
-/// Compares a large file with the checksum that names its blob. The hub names small ones by git's hash, whose only
-/// guard here is their length.
-pub(super) fn verify(place: &Path) -> Result<()> {
-    let blob = fs::canonicalize(place).map_err(Error::io("read", place))?;
-    let name = blob
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let is_digest = name.len() == 64 && name.chars().all(|c| c.is_ascii_hexdigit());
-    if !is_digest || files::digest(&blob)? == name {
-        return Ok(());
+/// Where a file's bytes lie: by the name that the hub gives its content.
+pub(super) fn blob(settings: &HubSettings, kind: RepoKind, repo: &str, etag: &str) -> PathBuf {
+    folder(settings, kind, repo).join("blobs").join(etag)
+}
+
+/// The lock of a blob, where Python's client has it too.
+pub(super) fn lock(settings: &HubSettings, kind: RepoKind, repo: &str, etag: &str) -> PathBuf {
+    let name = handle(kind, repo, "main").folder_name();
+    let locks = settings.cache.join(".locks").join(name);
+    locks.join(format!("{etag}.lock"))
+}
+
+/// Where a blob's bytes are while they come.
+pub(super) fn part(blob: &Path) -> Result<PathBuf> {
+    let parent = blob.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    Ok(blob.with_extension("incomplete"))
+}
+
+/// Puts a blob in its place, if it is what the hub says: the hub names a large file by its checksum. It names small
+/// ones by git's hash, and their length is all that is compared.
+pub(super) fn accept(part: &Path, blob: &Path, etag: &str, place: &Path) -> Result<()> {
+    let is_digest = etag.len() == 64 && etag.chars().all(|c| c.is_ascii_hexdigit());
+    if is_digest && files::digest(part)? != etag {
+        let _ = fs::remove_file(part);
+        return Err(Error::file(
+            place,
+            "is not what the hub says (its checksum differs); it was removed, fetch it again",
+        ));
     }
-    // A damaged file must not be found in the cache the next time.
-    let _ = fs::remove_file(place);
-    let _ = fs::remove_file(&blob);
-    Err(Error::file(
-        place,
-        "is not what the hub says (its checksum differs); it was removed, fetch it again",
-    ))
+    fs::rename(part, blob).map_err(Error::io("write", blob))
+}
+
+/// Shows a blob under its name in the snapshot.
+pub(super) fn link(blob: &Path, place: &Path) -> Result<()> {
+    let parent = place.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    #[cfg(unix)]
+    {
+        // From the file's folder up to that of the repository, past `snapshots/commit`.
+        let root = blob
+            .parent()
+            .and_then(Path::parent)
+            .unwrap_or(Path::new("."));
+        let up = parent
+            .strip_prefix(root)
+            .map_or(2, |inner| inner.components().count());
+        let mut target: PathBuf = std::iter::repeat_n("..", up).collect();
+        target.push("blobs");
+        target.push(blob.file_name().unwrap_or_default());
+        match std::os::unix::fs::symlink(target, place) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(Error::io("create", place)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+    // Links need a right there that few accounts have.
+    #[cfg(not(unix))]
+    {
+        let linked = fs::hard_link(blob, place).or_else(|_| fs::copy(blob, place).map(drop));
+        linked.map_err(Error::io("create", place))
+    }
 }

@@ -6,6 +6,7 @@
 //! passes [`HubSettings`].
 
 mod cache;
+mod client;
 mod select;
 
 #[cfg(test)]
@@ -14,13 +15,13 @@ mod server;
 mod tests;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use domain::{FieldErrors, RunConfig};
-use hf_hub::api::Progress;
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
-use hf_hub::{Cache, Repo, RepoType};
+use hf_hub::{Repo, RepoType};
 
-use crate::{Error, Result};
+use crate::{Error, Result, StopFlag};
+use client::{Client, Failure};
 
 /// Where the hub is and what it is asked with.
 #[derive(Clone)]
@@ -33,8 +34,10 @@ pub struct HubSettings {
     pub token: Option<String>,
     /// No request at all: what is in the cache is used.
     pub offline: bool,
-    /// Times a broken download is taken up again.
+    /// Times in a row that a request which brings nothing is made again.
     pub retries: usize,
+    /// How long the hub may be silent.
+    pub timeout: Duration,
 }
 
 impl std::fmt::Debug for HubSettings {
@@ -45,6 +48,7 @@ impl std::fmt::Debug for HubSettings {
             .field("endpoint", &self.endpoint)
             .field("has_token", &self.token.is_some())
             .field("offline", &self.offline)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }
@@ -91,6 +95,7 @@ pub enum HubEvent {
 pub fn local(
     config: &RunConfig,
     settings: &HubSettings,
+    stop: &StopFlag,
     listen: &mut dyn FnMut(HubEvent),
 ) -> Result<RunConfig> {
     let mut config = config.clone();
@@ -110,7 +115,14 @@ pub fn local(
         ),
     ] {
         if let Some(repo) = repo.take() {
-            let found = fetch(settings, kind, &repo, revision.take().as_deref(), listen)?;
+            let found = fetch(
+                settings,
+                kind,
+                &repo,
+                revision.take().as_deref(),
+                stop,
+                listen,
+            )?;
             *path = Some(found.folder.display().to_string());
         }
     }
@@ -125,13 +137,15 @@ pub fn local(
 /// says so.
 ///
 /// # Errors
-/// A repository or revision that does not exist or needs a token, one without usable files, a file that is not what
-/// the hub says, and an offline cache that does not hold it.
+/// A repository or revision that does not exist or that the token does not open, one without usable files, a file that
+/// is not what the hub says, an offline cache that does not hold it, and [`Error::Stopped`]; what has come of a file
+/// stays then, and the next call goes on behind it.
 pub fn fetch(
     settings: &HubSettings,
     kind: RepoKind,
     repo: &str,
     revision: Option<&str>,
+    stop: &StopFlag,
     listen: &mut dyn FnMut(HubEvent),
 ) -> Result<Snapshot> {
     let revision = revision.unwrap_or("main");
@@ -148,14 +162,19 @@ pub fn fetch(
             )
         });
     }
-    let api = api(settings).map_err(|error| told(kind, repo, revision, &error))?;
-    let info = match api.repo(handle(kind, repo, revision)).info() {
+    let client = Client::new(settings, stop);
+    let asked = format!(
+        "{}/{repo}/revision/{}",
+        table(kind),
+        revision.replace('/', "%2F")
+    );
+    let info = match client.info(&asked) {
         Ok(info) => info,
-        Err(error) => {
-            let message = told(kind, repo, revision, &error);
-            let answered = status(&error).is_some();
+        Err(failure) => {
+            let away = matches!(failure, Failure::Network(_));
+            let message = told(settings, kind, repo, revision, failure);
             return match cache::known(settings, kind, repo, revision) {
-                Some(known) if !answered => {
+                Some(known) if away => {
                     listen(HubEvent::Note(format!(
                         "{message}; going on with commit {} from the cache",
                         known.commit
@@ -181,38 +200,71 @@ pub fn fetch(
         .collect();
     let chosen = select::needed(kind, &names).map_err(|message| wrong(kind, repo, message))?;
     let folder = cache::snapshot(settings, kind, repo, &commit);
-    let pinned = api.repo(handle(kind, repo, &commit));
     for name in &chosen {
         let place = folder.join(name);
         if place.exists() {
             continue;
         }
         listen(HubEvent::Note(format!("fetching {repo}/{name}")));
-        let progress = Listener {
-            listen,
-            file: name,
-            done: 0,
-            total: 0,
+        let failed = |failure| {
+            told(
+                settings,
+                kind,
+                repo,
+                &format!("{revision}, file {name}"),
+                failure,
+            )
         };
-        pinned
-            .download_with_progress(name, progress)
-            .map_err(|error| told(kind, repo, &format!("{revision}, file {name}"), &error))?;
-        cache::verify(&place)?;
+        let path = format!("{}/resolve/{commit}/{name}", page(kind, repo));
+        let head = client.head(&path).map_err(failed)?;
+        let blob = cache::blob(settings, kind, repo, &head.etag);
+        let locked = cache::lock(settings, kind, repo, &head.etag);
+        let _lock = client::Lock::take(&locked, stop, &mut || {
+            listen(HubEvent::Note(format!(
+                "another process is fetching {repo}/{name}"
+            )));
+        })
+        .map_err(failed)?;
+        // The one that had the lock may have brought it.
+        if !blob.is_file() {
+            let part = cache::part(&blob)?;
+            let mut told = u64::MAX;
+            let step = (head.size / 200).max(1 << 20);
+            client
+                .download(&path, head.size, &part, &mut |done| {
+                    // A few hundred times a file at most.
+                    if done / step != told || done == head.size {
+                        told = done / step;
+                        listen(HubEvent::Progress {
+                            file: name.clone(),
+                            done,
+                            total: head.size,
+                        });
+                    }
+                })
+                .map_err(failed)?;
+            cache::accept(&part, &blob, &head.etag, &place)?;
+        }
+        cache::link(&blob, &place)?;
     }
     cache::remember(settings, kind, repo, revision, &commit, &chosen)?;
     Ok(Snapshot { folder, commit })
 }
 
-fn api(settings: &HubSettings) -> Result<Api, ApiError> {
-    let cache = Cache::new(settings.cache.clone());
-    ApiBuilder::from_cache(cache)
-        .with_endpoint(settings.endpoint.trim_end_matches('/').to_owned())
-        // hf-hub 0.5 sends a token on to the host where a large file lies, so it gets none.
-        .with_token(None)
-        .with_retries(settings.retries)
-        .with_progress(false)
-        .with_user_agent("codetune", env!("CARGO_PKG_VERSION"))
-        .build()
+/// What stands before a repository's name in the hub's API.
+fn table(kind: RepoKind) -> &'static str {
+    match kind {
+        RepoKind::Model => "models",
+        RepoKind::Dataset => "datasets",
+    }
+}
+
+/// The path of a repository's own page.
+fn page(kind: RepoKind, repo: &str) -> String {
+    match kind {
+        RepoKind::Model => repo.to_owned(),
+        RepoKind::Dataset => format!("datasets/{repo}"),
+    }
 }
 
 fn handle(kind: RepoKind, repo: &str, revision: &str) -> Repo {
@@ -223,25 +275,28 @@ fn handle(kind: RepoKind, repo: &str, revision: &str) -> Repo {
     Repo::with_revision(repo.to_owned(), kind, revision.to_owned())
 }
 
-fn status(error: &ApiError) -> Option<u16> {
-    match error {
-        ApiError::RequestError(error) => match **error {
-            ureq::Error::StatusCode(code) => Some(code),
-            _ => None,
-        },
-        ApiError::TooManyRetries(error) => status(error),
-        _ => None,
-    }
-}
-
 /// A failed request as a sentence about what to do.
-fn told(kind: RepoKind, repo: &str, revision: &str, error: &ApiError) -> Error {
-    let message = match status(error) {
-        Some(401) => "the hub asks who you are: it does not exist, or it is private. Private repositories cannot be fetched yet; bring it into the cache with huggingface-cli and set HF_HUB_OFFLINE=1".to_owned(),
-        Some(403) => "it needs a token, which is not sent yet; bring it into the cache with huggingface-cli and set HF_HUB_OFFLINE=1".to_owned(),
-        Some(404) => format!("does not exist on the hub at revision {revision}"),
-        Some(code) => format!("the hub answered with status {code} at revision {revision}; try again later"),
-        None => format!("cannot be fetched: {error}; check the network and HF_ENDPOINT"),
+fn told(
+    settings: &HubSettings,
+    kind: RepoKind,
+    repo: &str,
+    revision: &str,
+    failure: Failure,
+) -> Error {
+    let message = match failure {
+        Failure::Stopped => {
+            return Error::Stopped(format!(
+                "stopped while {repo} was fetched; the next time goes on behind what has come"
+            ));
+        }
+        Failure::Disk { path, source } => return Error::io("write", path)(source),
+        Failure::Status(401 | 403) if settings.token.is_none() => "the hub asks who you are: it does not exist, or it is private or gated. Set HF_TOKEN to a token of an account that may read it".to_owned(),
+        Failure::Status(401) => "does not exist, or the token in HF_TOKEN is not valid for it".to_owned(),
+        Failure::Status(403) => "the account of HF_TOKEN may not read it; ask for access on its page, and check that the token may read gated repositories".to_owned(),
+        Failure::Status(404) => format!("does not exist on the hub at revision {revision}"),
+        Failure::Status(code) => format!("the hub answered with status {code} at revision {revision}; try again later"),
+        Failure::Network(error) => format!("cannot be fetched: {error}; check the network and HF_ENDPOINT"),
+        Failure::Answer(what) => format!("cannot be fetched: {what}"),
     };
     wrong(kind, repo, message)
 }
@@ -255,41 +310,4 @@ fn field(kind: RepoKind) -> &'static str {
 
 fn wrong(kind: RepoKind, repo: &str, message: impl AsRef<str>) -> Error {
     FieldErrors::one(field(kind), format!("{repo}: {}", message.as_ref())).into()
-}
-
-/// Passes progress on, a few hundred times a file at most.
-struct Listener<'a> {
-    listen: &'a mut dyn FnMut(HubEvent),
-    file: &'a str,
-    done: u64,
-    total: u64,
-}
-
-impl Progress for Listener<'_> {
-    fn init(&mut self, size: usize, _: &str) {
-        (self.done, self.total) = (0, size as u64);
-    }
-
-    fn update(&mut self, size: usize) {
-        let step = (self.total / 200).max(1 << 20);
-        let before = self.done / step;
-        self.done += size as u64;
-        if self.done / step != before {
-            self.tell();
-        }
-    }
-
-    fn finish(&mut self) {
-        self.tell();
-    }
-}
-
-impl Listener<'_> {
-    fn tell(&mut self) {
-        (self.listen)(HubEvent::Progress {
-            file: self.file.to_owned(),
-            done: self.done,
-            total: self.total,
-        });
-    }
 }

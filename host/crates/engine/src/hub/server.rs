@@ -27,8 +27,16 @@ pub(super) struct Shelf {
     pub(super) token: Option<String>,
     /// Serve these bytes in place of a large file's.
     pub(super) damage: bool,
-    /// `METHOD path` of every request.
+    /// Ends the next answer with a large file's bytes after so many.
+    pub(super) break_after: Option<usize>,
+    /// Takes requests and says nothing.
+    pub(super) silent: bool,
+    /// Sends all of a file whatever part is asked for.
+    pub(super) no_ranges: bool,
+    /// Path of every request.
     pub(super) asked: Vec<String>,
+    /// Where the parts of large files began that were asked for.
+    pub(super) starts: Vec<usize>,
     /// Whether a token came with a large file's bytes, which lie on another host.
     pub(super) token_sent_elsewhere: bool,
 }
@@ -46,8 +54,13 @@ impl Server {
         let shared = shelf.clone();
         // Ends with the test's process.
         std::thread::spawn(move || {
+            let mut silenced = Vec::new();
             for stream in listener.incoming().map_while(Result::ok) {
-                let _ = answer(stream, &shared, address);
+                if shared.lock().unwrap().silent {
+                    silenced.push(stream);
+                } else {
+                    let _ = answer(stream, &shared, address);
+                }
             }
         });
         Self { address, shelf }
@@ -106,11 +119,16 @@ fn answer(mut stream: TcpStream, shelf: &Mutex<Shelf>, address: SocketAddr) -> s
     let request = read(&stream)?;
     let mut shelf = shelf.lock().unwrap();
     shelf.asked.push(request.path.clone());
-    let (status, headers, body) = respond(&request, &mut shelf, address);
-    let mut head = format!(
-        "HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {}\r\n",
-        body.len()
-    );
+    let (status, headers, mut body) = respond(&request, &mut shelf, address);
+    let full = body.len();
+    if request.path.starts_with("/elsewhere/")
+        && !request.only_first
+        && let Some(most) = shelf.break_after.take()
+    {
+        body.truncate(most);
+    }
+    let mut head =
+        format!("HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {full}\r\n");
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
@@ -125,6 +143,15 @@ fn respond(request: &Request, shelf: &mut Shelf, address: SocketAddr) -> Respons
     let path = request.path.trim_start_matches('/');
     if let Some(digest) = path.strip_prefix("elsewhere/") {
         shelf.token_sent_elsewhere |= request.token.is_some();
+        if let Some(start) = request.range.filter(|_| !request.only_first) {
+            shelf.starts.push(start);
+        }
+        let ranged = Request {
+            range: request.range.filter(|_| !shelf.no_ranges),
+            path: String::new(),
+            only_first: request.only_first,
+            token: None,
+        };
         let files = shelf.repos.values().flat_map(BTreeMap::values);
         let mut bytes = files
             .into_iter()
@@ -134,7 +161,7 @@ fn respond(request: &Request, shelf: &mut Shelf, address: SocketAddr) -> Respons
         if shelf.damage {
             bytes[0] ^= 1;
         }
-        return part(&bytes, request, Vec::new());
+        return part(&bytes, &ranged, Vec::new());
     }
     if shelf.token.is_some() && request.token != shelf.token {
         return (401, Vec::new(), Vec::new());

@@ -1,13 +1,14 @@
 //! Fetching from a server on loopback that speaks the hub's protocol.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use domain::RunConfig;
 use tempfile::TempDir;
 
+use super::client::{Client, Failure};
 use super::server::{COMMIT, Server, Shelf};
 use super::{HubEvent, HubSettings, RepoKind, Snapshot, fetch, local};
-use crate::Result;
+use crate::{Error, Result, StopFlag};
 
 const WEIGHTS: &[u8] = &[7; 5000];
 
@@ -58,6 +59,7 @@ fn asker(shelf: Shelf) -> Asker {
         token: None,
         offline: false,
         retries: 0,
+        timeout: Duration::from_secs(20),
     };
     Asker {
         server,
@@ -73,12 +75,20 @@ impl Asker {
             RepoKind::Model,
             "org/name",
             None,
+            &StopFlag::new(),
             &mut |_| {},
         )
     }
 
     fn refusal(&self, kind: RepoKind, repo: &str, revision: Option<&str>) -> String {
-        let found = fetch(&self.settings, kind, repo, revision, &mut |_| {});
+        let found = fetch(
+            &self.settings,
+            kind,
+            repo,
+            revision,
+            &StopFlag::new(),
+            &mut |_| {},
+        );
         found.unwrap_err().to_string()
     }
 }
@@ -88,10 +98,9 @@ fn a_model_is_fetched_once_into_the_hubs_own_layout_without_what_it_does_not_nee
     let asker = asker(shelf());
     let mut events = Vec::new();
     let settings = &asker.settings;
-    let found = fetch(settings, RepoKind::Model, "org/name", None, &mut |event| {
-        events.push(event)
-    })
-    .unwrap();
+    let stop = StopFlag::new();
+    let listen = &mut |event| events.push(event);
+    let found = fetch(settings, RepoKind::Model, "org/name", None, &stop, listen).unwrap();
     assert_eq!(found.commit, COMMIT);
     let repo = settings.cache.join("models--org--name");
     assert_eq!(found.folder, repo.join("snapshots").join(COMMIT));
@@ -158,6 +167,7 @@ fn a_model_in_the_cache_is_there_offline_and_when_the_hub_is_away() {
         RepoKind::Model,
         "org/name",
         Some(COMMIT),
+        &StopFlag::new(),
         &mut |_| {},
     );
     assert_eq!(by_commit.unwrap(), found);
@@ -175,6 +185,7 @@ fn a_model_in_the_cache_is_there_offline_and_when_the_hub_is_away() {
         RepoKind::Model,
         "org/name",
         None,
+        &StopFlag::new(),
         &mut |event| notes.push(event),
     );
     assert_eq!(again.unwrap(), found);
@@ -195,7 +206,7 @@ fn a_dataset_comes_with_the_files_of_its_train_split() {
     config.model.repo = Some("org/name".into());
     config.model.revision = Some("v1".into());
     config.data.repo = Some("org/rows".into());
-    let local = local(&config, &asker.settings, &mut |_| {}).unwrap();
+    let local = local(&config, &asker.settings, &StopFlag::new(), &mut |_| {}).unwrap();
     assert_eq!(
         (&local.model.repo, &local.data.repo, &local.model.revision),
         (&None, &None, &None)
@@ -229,16 +240,96 @@ fn a_large_file_that_is_not_what_the_hub_says_is_refused_and_removed() {
 }
 
 #[test]
-fn a_repository_that_needs_a_token_is_refused_with_the_way_out_and_no_token_is_sent() {
+fn a_private_repository_comes_with_a_token_that_only_the_hub_sees() {
     let mut asker = asker(Shelf {
         token: Some("secret".into()),
         ..shelf()
     });
-    asker.settings.token = Some("secret".into());
     let message = asker.refusal(RepoKind::Model, "org/name", None);
-    assert!(message.contains("HF_HUB_OFFLINE"), "{message}");
-    assert!(!asker.server.shelf.lock().unwrap().token_sent_elsewhere);
+    assert!(message.contains("Set HF_TOKEN"), "{message}");
+    asker.settings.token = Some("wrong".into());
+    let message = asker.refusal(RepoKind::Model, "org/name", None);
+    assert!(
+        message.contains("token in HF_TOKEN is not valid"),
+        "{message}"
+    );
+    assert!(!message.contains("wrong"), "{message}");
+    asker.settings.token = Some("secret".into());
+    let found = asker.model().unwrap();
+    assert_eq!(
+        fs::read(found.folder.join("model.safetensors")).unwrap(),
+        WEIGHTS
+    );
+    let shelf = asker.server.shelf.lock().unwrap();
+    assert!(!shelf.starts.is_empty() && !shelf.token_sent_elsewhere);
     assert!(!format!("{:?}", asker.settings).contains("secret"));
+}
+
+#[test]
+fn a_download_that_breaks_off_goes_on_where_it_ended() {
+    let asker = asker(Shelf {
+        break_after: Some(3000),
+        ..shelf()
+    });
+    let found = asker.model().unwrap();
+    let weights = found.folder.join("model.safetensors");
+    assert_eq!(fs::read(&weights).unwrap(), WEIGHTS);
+    assert_eq!(asker.server.shelf.lock().unwrap().starts, [0, 3000]);
+
+    // A host that sends all of it again is not put behind what is there.
+    fs::remove_dir_all(&asker.settings.cache).unwrap();
+    let mut shelf = asker.server.shelf.lock().unwrap();
+    (shelf.break_after, shelf.no_ranges) = (Some(1200), true);
+    drop(shelf);
+    asker.model().unwrap();
+    assert_eq!(fs::read(&weights).unwrap(), WEIGHTS);
+}
+
+#[test]
+fn a_download_that_is_stopped_goes_on_the_next_time() {
+    let asker = asker(Shelf {
+        break_after: Some(3000),
+        ..shelf()
+    });
+    let part = asker.settings.cache.with_extension("part");
+    let path = format!("org/name/resolve/{COMMIT}/model.safetensors");
+    let stop = StopFlag::new();
+    let client = Client::new(&asker.settings, &stop);
+    let stopped = client.download(&path, 5000, &part, &mut |done| {
+        if done == 3000 {
+            stop.stop();
+        }
+    });
+    assert!(matches!(stopped, Err(Failure::Stopped)), "{stopped:?}");
+    assert_eq!(fs::read(&part).unwrap(), &WEIGHTS[..3000]);
+    let client = Client::new(&asker.settings, &StopFlag::new());
+    client.download(&path, 5000, &part, &mut |_| {}).unwrap();
+    assert_eq!(fs::read(&part).unwrap(), WEIGHTS);
+    assert_eq!(asker.server.shelf.lock().unwrap().starts, [0, 3000]);
+
+    // The whole way, a stop is an error of its own.
+    stop.stop();
+    let settings = &asker.settings;
+    let stopped = fetch(
+        settings,
+        RepoKind::Model,
+        "org/name",
+        None,
+        &stop,
+        &mut |_| {},
+    );
+    assert!(matches!(stopped, Err(Error::Stopped(_))), "{stopped:?}");
+}
+
+#[test]
+fn a_hub_that_says_nothing_is_given_up_after_the_time_limit() {
+    let mut asker = asker(Shelf {
+        silent: true,
+        ..shelf()
+    });
+    asker.settings.timeout = Duration::from_millis(60);
+    let message = asker.refusal(RepoKind::Model, "org/name", None);
+    assert!(message.contains("check the network"), "{message}");
 }
 
 #[test]

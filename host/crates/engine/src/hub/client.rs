@@ -1,0 +1,494 @@
+//! Requests to the hub: with limits on silence, with a token that never leaves the hub's own address, and with
+//! downloads that can be stopped and go on where they ended.
+//!
+//! hf-hub's own client has no time limit, cannot be stopped, and sends its token on to the host where a large file lies.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use super::HubSettings;
+use crate::StopFlag;
+
+/// Hops that a request may be sent on.
+const MOST_HOPS: usize = 5;
+/// Bytes of an answer that is no file.
+const MOST_ANSWER: u64 = 64 << 20;
+/// Bytes that are written at once; between two of them a stop is looked for.
+const CHUNK: usize = 1 << 18;
+
+/// The hub's address, and what it is asked with.
+pub(super) struct Client {
+    agent: Agent,
+    endpoint: String,
+    token: Option<String>,
+    retries: usize,
+    stop: StopFlag,
+}
+
+/// What can go wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The hub, or the host where a file lies, answered with a status that is no success.
+    #[error("status {0}")]
+    Status(u16),
+    /// No answer, or one that broke off.
+    #[error("{0}")]
+    Network(String),
+    /// An answer that makes no sense.
+    #[error("{0}")]
+    Answer(String),
+    /// The file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Disk {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// Somebody asked to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Failure {
+    /// Whether the same request may do better a moment later.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Status(code) => matches!(code, 408 | 425 | 429 | 500..=599),
+            Self::Network(_) => true,
+            Self::Answer(_) | Self::Disk { .. } | Self::Stopped => false,
+        }
+    }
+}
+
+/// What the hub says of a repository.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
+    pub(super) sha: String,
+    #[serde(default)]
+    pub(super) siblings: Vec<Sibling>,
+}
+
+/// A file of a repository.
+#[derive(Debug, Deserialize)]
+pub(super) struct Sibling {
+    pub(super) rfilename: String,
+}
+
+/// What the hub says of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Name of the blob: SHA-256 of a large file, git's hash of a small one.
+    pub(super) etag: String,
+    pub(super) size: u64,
+}
+
+impl Client {
+    pub(super) fn new(settings: &HubSettings, stop: &StopFlag) -> Self {
+        let limit = Some(settings.timeout);
+        let agent = Agent::config_builder()
+            // Sent on by hand, so that the token goes to one address only.
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .timeout_resolve(limit)
+            .timeout_connect(limit)
+            .timeout_recv_response(limit)
+            .timeout_per_read(limit)
+            .timeout_per_write(limit)
+            .user_agent(concat!("codetune/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self {
+            agent: agent.into(),
+            endpoint: settings.endpoint.trim_end_matches('/').to_owned(),
+            token: settings.token.clone(),
+            retries: settings.retries,
+            stop: stop.clone(),
+        }
+    }
+
+    /// What the hub says of a repository at a revision; `path` is `models/org/name/revision/main`.
+    pub(super) fn info(&self, path: &str) -> Result<Info, Failure> {
+        let url = format!("{}/api/{path}", self.endpoint);
+        self.patiently(|| {
+            let (response, _) = self.get(&url, None, false)?;
+            let response = success(response)?;
+            let body = response.into_body().into_with_config().limit(MOST_ANSWER);
+            let bytes = body.read_to_vec().map_err(network)?;
+            serde_json::from_slice(&bytes).map_err(|error| {
+                Failure::Answer(format!("the hub's answer is not as expected: {error}"))
+            })
+        })
+    }
+
+    /// What the hub says of a file, without its bytes; `path` is `org/name/resolve/commit/file`.
+    pub(super) fn head(&self, path: &str) -> Result<Head, Failure> {
+        let url = self.file(path);
+        self.patiently(|| {
+            // The hub itself names the file, also where its bytes lie elsewhere.
+            let (response, _) = self.get(&url, Some("bytes=0-0"), true)?;
+            let named = header(&response, "x-linked-etag").or_else(|| header(&response, "etag"));
+            let size = header(&response, "x-linked-size").and_then(|size| size.parse().ok());
+            let moved = response.status().is_redirection();
+            let size = match size {
+                Some(size) => size,
+                None if moved => total(&success(self.get(&url, Some("bytes=0-0"), false)?.0)?)?,
+                None => total(&success(response)?)?,
+            };
+            let etag = named.unwrap_or_default();
+            let etag = etag.trim_start_matches("W/").trim_matches('"').to_owned();
+            let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+            if etag.is_empty() || !etag.chars().all(plain) {
+                return Err(Failure::Answer(format!(
+                    "the hub names the file's content {etag:?}, which is no hash"
+                )));
+            }
+            Ok(Head { etag, size })
+        })
+    }
+
+    /// Brings a file's bytes to `place`, after those that are there already; `tell` is told how many there are.
+    ///
+    /// What has come stays when it fails or is stopped, for the next time.
+    pub(super) fn download(
+        &self,
+        path: &str,
+        size: u64,
+        place: &Path,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<(), Failure> {
+        let disk = |source| Failure::Disk {
+            path: place.to_owned(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(place)
+            .map_err(disk)?;
+        let mut failures = 0;
+        loop {
+            let before = file.metadata().map_err(disk)?.len();
+            if before == size {
+                return file.sync_all().map_err(disk);
+            }
+            if before > size {
+                // Of another file, or damaged: nothing of it can be used.
+                file.set_len(0).map_err(disk)?;
+                continue;
+            }
+            match self.part(&self.file(path), before, size, &mut file, tell) {
+                Ok(()) => {}
+                Err(failure) if failure.passes() => {
+                    // Bytes that came are no failure: a slow network gets there in the end.
+                    let came = file.metadata().map_err(disk)?.len() > before;
+                    failures = if came { 0 } else { failures + 1 };
+                    if failures > self.retries {
+                        return Err(failure);
+                    }
+                    self.rest(failures)?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// One answer's bytes, from `start` on.
+    fn part(
+        &self,
+        url: &str,
+        start: u64,
+        size: u64,
+        file: &mut File,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<(), Failure> {
+        let (response, place) = self.get(url, Some(&format!("bytes={start}-")), false)?;
+        let response = success(response)?;
+        let disk = |source| Failure::Disk {
+            path: PathBuf::from(url),
+            source,
+        };
+        // A host that knows no ranges sends all of it again.
+        let mut done = match response.status().as_u16() {
+            206 => start,
+            _ => {
+                file.set_len(0).map_err(disk)?;
+                0
+            }
+        };
+        let mut body = response.into_body().into_reader();
+        let mut buffer = vec![0; CHUNK];
+        tell(done);
+        loop {
+            if self.stop.is_stopped() {
+                return Err(Failure::Stopped);
+            }
+            let read = body
+                .read(&mut buffer)
+                .map_err(|error| Failure::Network(error.to_string()))?;
+            if read == 0 {
+                break;
+            }
+            done += read as u64;
+            if done > size {
+                return Err(Failure::Answer(format!(
+                    "{place} sends more than the {size} bytes that the hub names"
+                )));
+            }
+            file.write_all(&buffer[..read]).map_err(disk)?;
+            tell(done);
+        }
+        match done == size {
+            true => Ok(()),
+            false => Err(Failure::Network(format!(
+                "the connection ended after {done} of {size} bytes"
+            ))),
+        }
+    }
+
+    /// One request, sent on to where the answer points, `within` the hub only or anywhere; and where it ended.
+    fn get(
+        &self,
+        url: &str,
+        range: Option<&str>,
+        within: bool,
+    ) -> Result<(Response<Body>, String), Failure> {
+        let mut url = url.to_owned();
+        for _ in 0..MOST_HOPS {
+            if self.stop.is_stopped() {
+                return Err(Failure::Stopped);
+            }
+            let mut request = self.agent.get(&url).header("Accept-Encoding", "identity");
+            if let Some(range) = range {
+                request = request.header("Range", range);
+            }
+            if let Some(token) = self
+                .token
+                .as_ref()
+                .filter(|_| origin(&url) == origin(&self.endpoint))
+            {
+                request = request.header("Authorization", &format!("Bearer {token}"));
+            }
+            let response = request.call().map_err(network)?;
+            let moved = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+            let Some(location) = header(&response, "location").filter(|_| moved) else {
+                return Ok((response, url));
+            };
+            let next = joined(&url, &location)?;
+            if within && origin(&next) != origin(&self.endpoint) {
+                return Ok((response, url));
+            }
+            url = next;
+        }
+        Err(Failure::Answer(format!(
+            "{url} is the {MOST_HOPS}th address in a row that sends on to another"
+        )))
+    }
+
+    /// Does a thing again after failures that pass.
+    fn patiently<T>(&self, mut work: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut failures = 0;
+        loop {
+            match work() {
+                Err(failure) if failure.passes() && failures < self.retries => {
+                    failures += 1;
+                    self.rest(failures)?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Waits before another try: not before the first, then longer each time, up to 10 s.
+    fn rest(&self, failures: usize) -> Result<(), Failure> {
+        let waits = match failures {
+            0 | 1 => 0,
+            more => 1usize << (more - 2).min(7),
+        };
+        for _ in 0..waits.min(100) {
+            if self.stop.is_stopped() {
+                return Err(Failure::Stopped);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    fn file(&self, path: &str) -> String {
+        format!("{}/{}", self.endpoint, escaped(path))
+    }
+}
+
+fn success(response: Response<Body>) -> Result<Response<Body>, Failure> {
+    match response.status().as_u16() {
+        200 | 206 => Ok(response),
+        other => Err(Failure::Status(other)),
+    }
+}
+
+fn network(error: ureq::Error) -> Failure {
+    Failure::Network(error.to_string())
+}
+
+fn header(response: &Response<Body>, name: &str) -> Option<String> {
+    Some(response.headers().get(name)?.to_str().ok()?.to_owned())
+}
+
+/// Bytes of the whole file, from an answer with one of them or with all.
+fn total(response: &Response<Body>) -> Result<u64, Failure> {
+    let of_range = header(response, "content-range")
+        .and_then(|range| range.rsplit_once('/').map(|(_, all)| all.to_owned()));
+    let whole = || header(response, "content-length").filter(|_| response.status().as_u16() == 200);
+    of_range
+        .or_else(whole)
+        .and_then(|size| size.parse().ok())
+        .ok_or_else(|| Failure::Answer("the hub does not say how long the file is".into()))
+}
+
+/// Scheme, host and port, in lower case.
+fn origin(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    // A name and password before the host would make another address look like this one.
+    let host = host.rsplit('@').next()?.to_ascii_lowercase();
+    let scheme = scheme.to_ascii_lowercase();
+    let port = match scheme.as_str() {
+        "https" => ":443",
+        _ => ":80",
+    };
+    let host = host.strip_suffix(port).unwrap_or(&host);
+    Some(format!("{scheme}://{host}"))
+}
+
+/// The address that a `Location` names. From https it never leads to http.
+fn joined(from: &str, location: &str) -> Result<String, Failure> {
+    let no = || {
+        Failure::Answer(format!(
+            "{from} sends on to {location:?}, which is no address"
+        ))
+    };
+    let base = origin(from).ok_or_else(no)?;
+    let next = if location.starts_with("//") {
+        let (scheme, _) = base.split_once(':').ok_or_else(no)?;
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{base}{location}")
+    } else {
+        location.to_owned()
+    };
+    let scheme = next
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme.as_deref() {
+        Some("https") => Ok(next),
+        Some("http") if base.starts_with("http:") => Ok(next),
+        Some("http") => Err(Failure::Answer(format!(
+            "{from} sends on to {location}, which is not encrypted"
+        ))),
+        _ => Err(no()),
+    }
+}
+
+/// A path with what an address cannot hold written as `%20`.
+fn escaped(path: &str) -> String {
+    let mut out = String::new();
+    for byte in path.bytes() {
+        match byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            true => out.push(byte.into()),
+            false => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// A lock on a file's blob, held while it is fetched, where Python's client has it too.
+pub(super) struct Lock(#[expect(dead_code, reason = "held until it is dropped")] File);
+
+impl Lock {
+    /// Waits for it; `wait` is called once when another process has it.
+    pub(super) fn take(
+        path: &Path,
+        stop: &StopFlag,
+        wait: &mut dyn FnMut(),
+    ) -> Result<Self, Failure> {
+        let disk = |source| Failure::Disk {
+            path: path.to_owned(),
+            source,
+        };
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(disk)?;
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(disk)?;
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self(file)),
+                Err(fs::TryLockError::WouldBlock) if stop.is_stopped() => {
+                    return Err(Failure::Stopped);
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    if !told {
+                        wait();
+                    }
+                    told = true;
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                Err(fs::TryLockError::Error(source)) => return Err(disk(source)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_the_hubs_by_scheme_host_and_port() {
+        let hub = origin("https://Hub.example");
+        assert_eq!(origin("https://hub.example:443/a/b?c"), hub);
+        for other in [
+            "http://hub.example/a",
+            "https://hub.example:8443/a",
+            "https://hub.example.evil.example/a",
+            "https://hub.example@evil.example/a",
+            "https://evil.example/hub.example",
+        ] {
+            assert_ne!(origin(other), hub, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_answer_sends_on_to_addresses_only_and_never_out_of_encryption() {
+        let from = "https://hub.example/a/b";
+        assert_eq!(joined(from, "/c?d").unwrap(), "https://hub.example/c?d");
+        assert_eq!(
+            joined(from, "//store.example/c").unwrap(),
+            "https://store.example/c"
+        );
+        assert_eq!(
+            joined(from, "https://store.example/c").unwrap(),
+            "https://store.example/c"
+        );
+        for bad in [
+            "http://store.example/c",
+            "file:///etc/passwd",
+            "c/d",
+            "ftp://x.example/",
+        ] {
+            assert!(joined(from, bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            escaped("org/name/resolve/main/a b#c.json"),
+            "org/name/resolve/main/a%20b%23c.json"
+        );
+    }
+}
