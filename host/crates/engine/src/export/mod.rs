@@ -221,6 +221,12 @@ fn check(request: &Request) -> Result<()> {
         errors.push("max_shard_size", "must be at least 1 byte");
     }
     errors.into_result()?;
+    if crate::gguf::is_gguf(&request.model) {
+        return Err(Error::file(
+            &request.model,
+            "is a GGUF, whose packed weights nothing is merged into; give the Hugging Face folder that it was made from: an adapter that was trained on the file fits that too",
+        ));
+    }
     if request.output.exists() {
         let same = |other: &Path| request.output.canonicalize().ok() == other.canonicalize().ok();
         if same(&request.model) || request.adapter.as_deref().is_some_and(same) {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::names::{Architecture, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT, ROPE_FREQS, key};
 use super::read::{Gguf, Value};
+use super::sizes::yarn_mscale;
 use super::weights::floats;
 use crate::{Error, Result};
 
@@ -237,7 +238,13 @@ impl Reader<'_> {
                 // Phi-3 has it beside the table.
                 self.put("original_max_position_embeddings", original);
             }
-            if let Some(factor) = self.number(key::ROPE_ATTENTION_FACTOR)? {
+            if let Some(own) = self.number(key::ROPE_ATTENTION_FACTOR)? {
+                // Of yarn, llama.cpp multiplies it by what yarn's paper has.
+                let stretch = self.number(key::ROPE_FACTOR)?.unwrap_or(1.0);
+                let factor = match scaling.get("rope_type") == Some(&json!("yarn")) {
+                    true => own * yarn_mscale(stretch, 1.0),
+                    false => own,
+                };
                 scaling.insert("attention_factor".into(), json!(short(factor)));
             }
             self.put("rope_scaling", Json::Object(scaling));

@@ -2,9 +2,10 @@
 //!
 //! `names` says what llama.cpp calls things and how it lays them out; writer and reader both follow it. `sizes` and
 //! `vocabulary` turn `config.json` and `tokenizer.json` into metadata, `write` puts the file together. `read` opens a
-//! file, `config` and `tokenizer` turn its metadata back, `weights` gives its tensors by Hugging Face's names.
+//! file (`cursor` goes through its head), `config` and `tokenizer` turn its metadata back, `weights` gives its tensors by Hugging Face's names.
 
 mod config;
+mod cursor;
 pub(crate) mod names;
 mod pre_tokenizer;
 mod read;

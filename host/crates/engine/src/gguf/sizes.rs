@@ -69,6 +69,7 @@ pub(crate) fn sizes(
             put(own, float(theirs).unwrap_or(Value::F32(1.0)));
         }
     }
+    one_way(name, &keys, d, layers as usize)?;
     let window = keys.number("sliding_window").map(|window| window as usize);
     if matches!(name, "gemma2" | "gemma3") {
         for (own, theirs) in [
@@ -88,19 +89,79 @@ pub(crate) fn sizes(
     Ok(sizes)
 }
 
-/// Where llama.cpp knows one way and the config asks for another.
+/// Settings that llama.cpp fixes for a family, where the config asks for others: no key of a GGUF says them.
+fn one_way(name: &str, keys: &Keys<'_>, d: &Description, layers: usize) -> Result<(), String> {
+    let refused = |what: String| {
+        Err(format!(
+            "{what} and has no place in a GGUF; export safetensors"
+        ))
+    };
+    // Every so manyth layer is another: of full attention, or without rotary embedding.
+    let every = |step: usize| (1..=layers).map(move |layer| layer.is_multiple_of(step));
+    if let Some((step, largest)) = match name {
+        "gemma2" => Some((2, 46)),
+        "gemma3" => Some((6, 62)),
+        _ => None,
+    } {
+        let stated = match keys.0["layer_types"].as_array() {
+            Some(types) => types.iter().map(|kind| kind == "full_attention").collect(),
+            None => {
+                let own = ["sliding_window_pattern", "_sliding_window_pattern"]
+                    .into_iter()
+                    .find_map(|key| keys.number(key))
+                    .map_or(step, |own| (own as usize).max(1));
+                every(own).collect::<Vec<bool>>()
+            }
+        };
+        if !every(step).eq(stated) {
+            return refused(format!(
+                "an order of sliding and full attention (layer_types) other than every {step} layers is not what llama.cpp computes for {name}"
+            ));
+        }
+        let width = match layers == largest {
+            true => d.hidden / d.heads.max(1),
+            false => d.head_dim,
+        };
+        let scalar = keys.number("query_pre_attn_scalar").unwrap_or(256.0);
+        if scalar != width as f64 {
+            return refused(format!(
+                "query_pre_attn_scalar {scalar} is not the {width} that llama.cpp scales attention by in {name}"
+            ));
+        }
+    }
+    if name == "gemma3" {
+        let local = match &keys.0["rope_parameters"]["sliding_attention"] {
+            Json::Object(table) => table.get("rope_theta").and_then(Json::as_f64),
+            _ => keys.number("rope_local_base_freq"),
+        };
+        if let Some(local) = local.filter(|local| *local != 1e4) {
+            return refused(format!(
+                "rope_local_base_freq {local} is not the 10000 that llama.cpp takes for gemma3"
+            ));
+        }
+    }
+    if name == "smollm3" {
+        let stated = match keys.0["no_rope_layers"].as_array() {
+            // 1 stands for a layer with rotary embedding.
+            Some(list) => list.iter().map(|with| with.as_u64() == Some(0)).collect(),
+            None => {
+                let own = keys.number("no_rope_layer_interval").unwrap_or(4.0);
+                every((own as usize).max(1)).collect::<Vec<bool>>()
+            }
+        };
+        if !every(4).eq(stated) {
+            return refused(
+                "an order of layers without rotary embedding (no_rope_layers) other than every 4 is not what llama.cpp computes for smollm3".into(),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Where llama.cpp computes otherwise only beyond some length.
 fn warnings(name: &str, keys: &Keys<'_>, d: &Description, window: Option<usize>) -> Vec<String> {
     let mut warnings = Vec::new();
     let gemma = matches!(name, "gemma2" | "gemma3");
-    if let Some(scalar) = keys.number("query_pre_attn_scalar")
-        && gemma
-        && scalar != d.head_dim as f64
-    {
-        warnings.push(format!(
-            "query_pre_attn_scalar {scalar} is not the head's width {}, which llama.cpp scales attention by",
-            d.head_dim
-        ));
-    }
     let windowed = keys.0["use_sliding_window"] != Json::Bool(false);
     if let Some(window) = window
         && !gemma
@@ -110,14 +171,6 @@ fn warnings(name: &str, keys: &Keys<'_>, d: &Description, window: Option<usize>)
         warnings.push(format!(
             "llama.cpp's {name} attends to everything: beyond the sliding_window of {window} tokens it differs from the model"
         ));
-    }
-    if name == "smollm3" && keys.number("no_rope_layer_interval").unwrap_or(4.0) != 4.0 {
-        warnings
-            .push("no_rope_layer_interval is not 4, which llama.cpp takes for smollm3".to_owned());
-    }
-    if name == "gemma3" && keys.number("rope_local_base_freq").unwrap_or(1e4) != 1e4 {
-        warnings
-            .push("rope_local_base_freq is not 10000, which llama.cpp takes for gemma3".to_owned());
     }
     warnings
 }
@@ -150,8 +203,9 @@ fn scaling(
             put(key::ROPE_FACTOR, Value::F32(needed("factor")? as f32));
         }
         "yarn" => {
+            let factor = needed("factor")?;
             put(key::ROPE_SCALING, Value::Text("yarn".into()));
-            put(key::ROPE_FACTOR, Value::F32(needed("factor")? as f32));
+            put(key::ROPE_FACTOR, Value::F32(factor as f32));
             let original = original.unwrap_or(d.max_positions as f64);
             put(key::ROPE_ORIGINAL_CONTEXT, Value::U32(original as u32));
             for (theirs, own) in [
@@ -162,12 +216,11 @@ fn scaling(
                     put(own, Value::F32(value as f32));
                 }
             }
-            for key in ["attention_factor", "mscale", "mscale_all_dim"] {
-                if get(key).is_some() {
-                    return Err(format!(
-                        "{key} of yarn has no place in a GGUF of this family; export safetensors"
-                    ));
-                }
+            // What llama.cpp multiplies its own by.
+            let asked = yarn_attention_factor(factor, get);
+            if let Some(asked) = asked {
+                let own = asked / yarn_mscale(factor, 1.0);
+                put(key::ROPE_ATTENTION_FACTOR, Value::F32(own as f32));
             }
         }
         "llama3" => {
@@ -179,6 +232,11 @@ fn scaling(
                 original.ok_or("the rotary scaling has no original_max_position_embeddings")?,
             );
             sizes.factors.push((ROPE_FREQS, factors));
+        }
+        "longrope" | "su" if name != "phi3" => {
+            return Err(format!(
+                "longrope has no place in a GGUF of {name}, whose reader in llama.cpp knows no rope factors; export safetensors"
+            ));
         }
         "longrope" | "su" => {
             let original =
@@ -206,6 +264,27 @@ fn scaling(
         }
     }
     Ok(())
+}
+
+/// What yarn multiplies cosines and sines by for a stretch, which llama.cpp does by itself with a `scale` of 1.
+pub(super) fn yarn_mscale(stretch: f64, scale: f64) -> f64 {
+    match stretch <= 1.0 {
+        true => 1.0,
+        false => 0.1 * scale * stretch.ln() + 1.0,
+    }
+}
+
+/// The factor that a config asks for in place of yarn's own: `_compute_yarn_parameters` of Transformers.
+fn yarn_attention_factor(stretch: f64, get: impl Fn(&str) -> Option<f64>) -> Option<f64> {
+    if let Some(factor) = get("attention_factor") {
+        return Some(factor);
+    }
+    match (get("mscale"), get("mscale_all_dim")) {
+        (Some(one), Some(all)) if one != 0.0 && all != 0.0 => {
+            Some(yarn_mscale(stretch, one) / yarn_mscale(stretch, all))
+        }
+        _ => None,
+    }
 }
 
 /// What each pair's wavelength is multiplied by: `_compute_llama3_parameters` of Transformers, as llama.cpp holds it.
@@ -298,7 +377,8 @@ mod tests {
         }
         std::fs::write(folder.path().join("config.json"), plain.to_string()).unwrap();
         let description = Description::read(folder.path()).unwrap();
-        let architecture = Architecture::of_model_type("llama").unwrap();
+        let architecture = config["model_type"].as_str().unwrap();
+        let architecture = Architecture::of_model_type(architecture).unwrap();
         sizes(architecture, &config, &description)
     }
 
@@ -331,20 +411,31 @@ mod tests {
         );
 
         let long = json!({
+            "model_type": "phi3", "pad_token_id": 0,
             "original_max_position_embeddings": 64,
             "rope_scaling": { "type": "longrope", "long_factor": [1.5, 2.0], "short_factor": [1.0, 1.0] },
         });
         let long = of(long).unwrap();
         assert_eq!(long.factors[0], (ROPE_FACTORS_LONG, vec![1.5, 2.0]));
         assert_eq!(long.factors[1], (ROPE_FACTORS_SHORT, vec![1.0, 1.0]));
-        let Value::F32(factor) = value(&long, "rope.scaling.attn_factor") else {
+        let name = "phi3.rope.scaling.attn_factor";
+        let found = long.metadata.iter().find(|(key, _)| key == name);
+        let Some((_, Value::F32(factor))) = found else {
             panic!("a number");
         };
         assert!((factor - (1.0f32 + 4f32.ln() / 64f32.ln()).sqrt()).abs() < 1e-6);
 
+        // llama.cpp multiplies by 0.1 ln(2) + 1 by itself.
+        let scaled = json!({ "type": "yarn", "factor": 2.0, "attention_factor": 1.5 });
+        let scaled = of(json!({ "rope_scaling": scaled })).unwrap();
+        let Value::F32(factor) = value(&scaled, "rope.scaling.attn_factor") else {
+            panic!("a number");
+        };
+        assert!((factor * (0.1 * 2f32.ln() + 1.0) - 1.5).abs() < 1e-6);
+
         for scaling in [
             json!({ "type": "dynamic", "factor": 2.0 }),
-            json!({ "type": "yarn", "factor": 2.0, "attention_factor": 1.5 }),
+            json!({ "type": "longrope", "long_factor": [1.5, 2.0], "short_factor": [1.0, 1.0] }),
         ] {
             let error = of(json!({ "rope_scaling": scaling })).unwrap_err();
             assert!(error.contains("export safetensors"), "{error}");

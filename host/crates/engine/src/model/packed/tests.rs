@@ -180,3 +180,43 @@ fn nf4_gives_the_numbers_of_bitsandbytes() {
         theirs.len()
     );
 }
+
+/// `tests/fixtures/gguf/make_blocks.py` drew the bytes, and the gguf package unpacked them.
+#[test]
+fn blocks_of_every_kind_are_the_numbers_of_the_gguf_package() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../tests/fixtures/gguf/blocks.safetensors");
+    let bytes = std::fs::read(path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for kind in [
+        Kind::Q4_0,
+        Kind::Q4_1,
+        Kind::Q5_0,
+        Kind::Q5_1,
+        Kind::Q8_0,
+        Kind::Q4K,
+        Kind::Q5K,
+        Kind::Q6K,
+    ] {
+        let blocks = file.tensor(kind.word()).unwrap();
+        assert_eq!(blocks.shape()[1], kind.bytes(), "{kind:?}");
+        let expected = file.tensor(&format!("{}.values", kind.word())).unwrap();
+        let packed = Packed::of_blocks(
+            "w".into(),
+            (blocks.shape()[0], kind.block()),
+            kind,
+            blocks.data().to_vec(),
+        );
+        let mut got = vec![f32::NAN; blocks.shape()[0] * kind.block()];
+        packed.unpack(0, &mut got);
+        for (got, expected) in got.iter().zip(expected.data().as_chunks::<4>().0) {
+            let expected = f32::from_le_bytes(*expected);
+            // Both round once or twice, in an order of their own.
+            let off = (got - expected).abs();
+            assert!(
+                off <= 1e-5 * expected.abs().max(1.0),
+                "{kind:?}: {got}, {expected}"
+            );
+        }
+    }
+}
