@@ -107,9 +107,10 @@ impl Layer<'_> {
         if let Some(lora) = lora.filter(|lora| lora.dora.is_some()) {
             return self.forward_decomposed(lora, x, y, add, pass).map(Some);
         }
-        self.weight.product(y, x, 1.0, f32::from(u8::from(add)))?;
-        self.add_bias(y)?;
+        let beta = f32::from(u8::from(add));
         let Some(lora) = lora else {
+            self.weight.product(y, x, 1.0, beta)?;
+            self.add_bias(y)?;
             if let Some(Principal { a, b, scale }) = self.principal.filter(|_| !pass.adapter) {
                 ops::matmul_into(y, &ops::matmul(x, &a.t()?)?, &b.t()?, *scale, 1.0)?;
             }
@@ -117,7 +118,13 @@ impl Layer<'_> {
         };
         let dropped = lora.dropped(x, pass)?;
         let low = ops::matmul(dropped.as_ref().unwrap_or(x), &lora.a.value.t()?)?;
-        ops::matmul_into(y, &low, &lora.b.value.t()?, lora.scale, 1.0)?;
+        let update = ops::Update {
+            a: &low,
+            b: &lora.b.value.t()?,
+            factor: lora.scale,
+        };
+        self.weight.product_with(y, x, Some(update), 1.0, beta)?;
+        self.add_bias(y)?;
         Ok(Some(Kept {
             low,
             decomposed: None,
@@ -179,7 +186,7 @@ impl Layer<'_> {
         }
         let adapter = self.lora.zip(kept);
         let Some((lora, kept)) = adapter else {
-            return self.backward_base(dy, dx, add);
+            return self.backward_base(dy, dx, add, None);
         };
         let scaled = match &kept.decomposed {
             Some(decomposed) => Some(decomposed.backward(lora, dy)?),
@@ -188,11 +195,17 @@ impl Layer<'_> {
         // What the low-rank update gets back: with DoRA the gradient times magnitude over norm.
         let d_update = scaled.as_ref().unwrap_or(dy);
         let mask = lora.mask(pass);
-        match (&scaled, mask) {
-            (Some(scaled), None) => self.backward_base(scaled, dx, add)?,
-            _ => self.backward_base(dy, dx, add)?,
-        }
         let d_low = ops::matmul(d_update, &lora.b.value)?;
+        let update = ops::Update {
+            a: &d_low,
+            b: &lora.a.value,
+            factor: lora.scale,
+        };
+        match mask {
+            // Without dropout both go back the same way.
+            None => self.backward_base(d_update, dx, add, Some(update))?,
+            Some(_) => self.backward_base(dy, dx, add, None)?,
+        }
         if let Some(grad) = &lora.b.grad {
             ops::matmul_into(grad, &d_update.t()?, &kept.low, lora.scale, 1.0)?;
         }
@@ -201,15 +214,8 @@ impl Layer<'_> {
             let seen = dropped.as_ref().unwrap_or(x);
             ops::matmul_into(grad, &d_low.t()?, seen, lora.scale, 1.0)?;
         }
-        let Some(dx) = dx else { return Ok(()) };
-        let Some(seed) = mask else {
-            return Ok(ops::matmul_into(
-                dx,
-                &d_low,
-                &lora.a.value,
-                lora.scale,
-                1.0,
-            )?);
+        let (Some(dx), Some(seed)) = (dx, mask) else {
+            return Ok(());
         };
         let through = ops::unwritten_tensor(dx.dims())?;
         ops::matmul_into(&through, &d_low, &lora.a.value, lora.scale, 0.0)?;
@@ -220,13 +226,16 @@ impl Layer<'_> {
         Ok(ops::add(dx, &ops::dropout(&through, lora.dropout, seed)?)?)
     }
 
-    fn backward_base(&self, dy: &Tensor, dx: Option<&Tensor>, add: bool) -> Result<()> {
-        match dx {
-            Some(dx) => self
-                .weight
-                .product_back(dx, dy, 1.0, f32::from(u8::from(add))),
-            None => Ok(()),
-        }
+    fn backward_base(
+        &self,
+        dy: &Tensor,
+        dx: Option<&Tensor>,
+        add: bool,
+        update: Option<ops::Update<'_>>,
+    ) -> Result<()> {
+        let Some(dx) = dx else { return Ok(()) };
+        let beta = f32::from(u8::from(add));
+        self.weight.product_back_with(dx, dy, update, 1.0, beta)
     }
 }
 

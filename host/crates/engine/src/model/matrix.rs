@@ -2,7 +2,7 @@ use candle_core::{DType, Tensor};
 
 use super::{Packed, Parameter};
 use crate::Result;
-use crate::ops;
+use crate::ops::{self, Update};
 
 /// A weight matrix [out, in], of a linear layer, an embedding or a head, however it is held.
 ///
@@ -115,12 +115,31 @@ impl Matrix {
     ///
     /// Where the machine multiplies bf16, both sides of a product by 16-bit weights are rounded to it; sums are in f32.
     pub(crate) fn product(&self, y: &Tensor, x: &Tensor, alpha: f32, beta: f32) -> Result<()> {
+        self.product_with(y, x, None, alpha, beta)
+    }
+
+    /// As [`Self::product`], with `alpha` times a low-rank update [T, r] by [r, out] added in the same pass.
+    pub(crate) fn product_with(
+        &self,
+        y: &Tensor,
+        x: &Tensor,
+        update: Option<Update<'_>>,
+        alpha: f32,
+        beta: f32,
+    ) -> Result<()> {
         if let Some(value) = self.direct(x.dims()[0]) {
-            return Ok(ops::matmul_into(y, x, &value.t()?, alpha, beta)?);
+            return Ok(ops::matmul_with(y, x, &value.t()?, update, alpha, beta)?);
         }
         self.panels(|from, panel| {
-            let y = y.narrow(1, from, panel.dims()[0])?;
-            Ok(ops::matmul_into(&y, x, &panel.t()?, alpha, beta)?)
+            let rows = panel.dims()[0];
+            let y = y.narrow(1, from, rows)?;
+            let b = update
+                .map(|update| update.b.narrow(1, from, rows))
+                .transpose()?;
+            let update = update
+                .zip(b.as_ref())
+                .map(|(update, b)| Update { b, ..update });
+            Ok(ops::matmul_with(&y, x, &panel.t()?, update, alpha, beta)?)
         })
     }
 
@@ -132,14 +151,30 @@ impl Matrix {
         alpha: f32,
         beta: f32,
     ) -> Result<()> {
+        self.product_back_with(dx, dy, None, alpha, beta)
+    }
+
+    /// As [`Self::product_back`], with `alpha` times a low-rank update [T, r] by [r, in] added in the same pass.
+    pub(crate) fn product_back_with(
+        &self,
+        dx: &Tensor,
+        dy: &Tensor,
+        update: Option<Update<'_>>,
+        alpha: f32,
+        beta: f32,
+    ) -> Result<()> {
         if let Some(value) = self.direct(dy.dims()[0]) {
-            return Ok(ops::matmul_into(dx, dy, value, alpha, beta)?);
+            return Ok(ops::matmul_with(dx, dy, value, update, alpha, beta)?);
         }
         self.panels(|from, panel| {
             let dy = dy.narrow(1, from, panel.dims()[0])?;
-            // The panels add up in their order, whatever the number of threads.
-            let beta = if from == 0 { beta } else { 1.0 };
-            Ok(ops::matmul_into(dx, &dy, panel, alpha, beta)?)
+            // The panels add up in their order, whatever the number of threads; the update comes with the first.
+            let (update, beta) = if from == 0 {
+                (update, beta)
+            } else {
+                (None, 1.0)
+            };
+            Ok(ops::matmul_with(dx, &dy, panel, update, alpha, beta)?)
         })
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Both take any strides, so that a transpose and a block of columns cost nothing.
 
-use candle_core::{CpuStorage, CustomOp2, InplaceOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp2, InplaceOp3, Layout, Result, Shape, Storage, Tensor, bail,
+};
 use rayon::prelude::*;
 
 use super::product::{self, Term, View};
@@ -13,9 +15,20 @@ use super::storage::{Shared, unwritten};
 
 struct Product;
 
-struct Accumulate {
+struct Accumulate<'a> {
     alpha: f32,
     beta: f32,
+    update: Option<Update<'a>>,
+}
+
+/// A second product that is added in the same pass: `factor · a · b`, all in f32.
+#[derive(Clone, Copy)]
+pub(crate) struct Update<'a> {
+    /// [m, r].
+    pub(crate) a: &'a Tensor,
+    /// [r, n].
+    pub(crate) b: &'a Tensor,
+    pub(crate) factor: f32,
 }
 
 fn matrix<'a>(
@@ -62,6 +75,7 @@ impl CustomOp2 for Product {
             (m, n),
             (a, a_layout),
             (b, b_layout),
+            None,
             1.0,
             0.0,
         )?;
@@ -77,6 +91,7 @@ fn multiply(
     (m, n): (usize, usize),
     (a, a_layout): (&CpuStorage, &Layout),
     (b, b_layout): (&CpuStorage, &Layout),
+    update: Option<Term<'_>>,
     alpha: f32,
     beta: f32,
 ) -> Result<()> {
@@ -106,21 +121,50 @@ fn multiply(
             alpha,
             beta,
         );
+        if let Some(update) = update {
+            product::sum(dst, (dst_rs as usize, 1), (m, n), &[update], alpha, 1.0);
+        }
         return Ok(());
     }
-    let view = |data, rs: isize, cs: isize| View {
+    let term = Term::new(view(a, a_rs, a_cs), view(b, b_rs, b_cs), k);
+    let strides = (dst_rs as usize, dst_cs as usize);
+    match update {
+        Some(update) => product::sum(dst, strides, (m, n), &[term, update], alpha, beta),
+        None => product::sum(dst, strides, (m, n), &[term], alpha, beta),
+    }
+    Ok(())
+}
+
+fn view(data: &[f32], rs: isize, cs: isize) -> View<'_> {
+    View {
         data,
         rs: rs as usize,
         cs: cs as usize,
-    };
-    let term = Term {
-        a: view(a, a_rs, a_cs),
-        b: view(b, b_rs, b_cs),
-        k,
-    };
-    let strides = (dst_rs as usize, dst_cs as usize);
-    product::sum(dst, strides, (m, n), &[term], alpha, beta);
-    Ok(())
+    }
+}
+
+impl Update<'_> {
+    /// Calls `f` with the term that it is of a sum [m, n].
+    fn with<R>(&self, (m, n): (usize, usize), f: impl FnOnce(Term<'_>) -> Result<R>) -> Result<R> {
+        let ((a, a_layout), (b, b_layout)) =
+            (self.a.storage_and_layout(), self.b.storage_and_layout());
+        let (Storage::Cpu(a), Storage::Cpu(b)) = (&*a, &*b) else {
+            bail!("matmul: runs on the CPU only")
+        };
+        let (a, am, k, a_rs, a_cs) = matrix(a, a_layout)?;
+        let (b, bk, bn, b_rs, b_cs) = matrix(b, b_layout)?;
+        if am != m || bn != n || bk != k {
+            bail!("matmul: {am} x {k} times {bk} x {bn} added to {m} x {n}");
+        }
+        if !fits(a.len(), m, k, a_rs, a_cs) || !fits(b.len(), k, n, b_rs, b_cs) {
+            bail!("matmul: a layout reaches over its storage");
+        }
+        let factor = self.factor;
+        f(Term {
+            factor,
+            ..Term::new(view(a, a_rs, a_cs), view(b, b_rs, b_cs), k)
+        })
+    }
 }
 
 /// Rows of `a` up to which a product is a set of dot products rather than a matrix product.
@@ -178,7 +222,7 @@ fn rows_by_rows(
     }
 }
 
-impl InplaceOp3 for Accumulate {
+impl InplaceOp3 for Accumulate<'_> {
     fn name(&self) -> &'static str {
         "matmul-accumulate"
     }
@@ -202,20 +246,19 @@ impl InplaceOp3 for Accumulate {
         if !matches!(b, CpuStorage::F32(_)) {
             return self.in_bf16(data, dst_layout, (a, a_layout), (b, b_layout));
         }
-        multiply(
-            data,
-            rs,
-            cs,
-            (m, n),
-            (a, a_layout),
-            (b, b_layout),
-            self.alpha,
-            self.beta,
-        )
+        let mut run = |update: Option<Term<'_>>| {
+            let (alpha, beta) = (self.alpha, self.beta);
+            let (a, b) = ((a, a_layout), (b, b_layout));
+            multiply(data, rs, cs, (m, n), a, b, update, alpha, beta)
+        };
+        match &self.update {
+            Some(update) => update.with((m, n), |term| run(Some(term))),
+            None => run(None),
+        }
     }
 }
 
-impl Accumulate {
+impl Accumulate<'_> {
     /// Products by 16-bit values, where [`half_products`] allows them.
     fn in_bf16(
         &self,
@@ -247,6 +290,12 @@ impl Accumulate {
             let term = HalfTerm { a, b, k };
             let stride = dst_layout.stride()[0];
             product::sum_half(dst, stride, (m, n), &[term], self.alpha, self.beta);
+            if let Some(update) = &self.update {
+                return update.with((m, n), |term| {
+                    product::sum(dst, (stride, 1), (m, n), &[term], self.alpha, 1.0);
+                    Ok(())
+                });
+            }
             return Ok(());
         }
         let _ = (data, a_rs, a_cs, dst);
@@ -269,7 +318,24 @@ pub(crate) fn matmul_into(
     alpha: f32,
     beta: f32,
 ) -> Result<()> {
-    dst.inplace_op3(a, b, &Accumulate { alpha, beta })
+    matmul_with(dst, a, b, None, alpha, beta)
+}
+
+/// As [`matmul_into`], with `alpha` times a second product added where there is one.
+pub(crate) fn matmul_with(
+    dst: &Tensor,
+    a: &Tensor,
+    b: &Tensor,
+    update: Option<Update<'_>>,
+    alpha: f32,
+    beta: f32,
+) -> Result<()> {
+    let op = Accumulate {
+        alpha,
+        beta,
+        update,
+    };
+    dst.inplace_op3(a, b, &op)
 }
 
 /// Whether the machine multiplies bf16 faster than f32; where it does not, 16-bit weights must be widened.

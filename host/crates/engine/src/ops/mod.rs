@@ -31,7 +31,7 @@ pub(crate) use elementwise::{
 };
 pub(crate) use embedding::{gather, scatter_add};
 pub(crate) use layer_norm::{layer_norm, layer_norm_backward, layer_norm_weight_gradient};
-pub(crate) use matmul::{half_products, matmul, matmul_into};
+pub(crate) use matmul::{Update, half_products, matmul, matmul_into, matmul_with};
 pub(crate) use noise::add_noise;
 pub(crate) use rms_norm::{rms_norm, rms_norm_backward, rms_norm_weight_gradient};
 pub(crate) use rotary::{RotaryTable, rotary};

@@ -1,6 +1,7 @@
 //! Sums of matrix products, by the best kernel that the machine has.
 //!
-//! In f32 the crate `gemm` multiplies, but for narrow right sides; in bf16 kernels of our own do. Each output is one sum
+//! In f32 the tiles of AMX multiply where the machine has them, else the crate `gemm`, but for narrow right sides; in bf16
+//! kernels of our own do. Each output is one sum
 //! over the shared dimension in its order, cut at places that depend on the shape alone: the same bits on any number of
 //! threads.
 
@@ -8,6 +9,10 @@
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod half;
+#[cfg(target_arch = "x86_64")]
+mod lines;
+#[cfg(target_arch = "x86_64")]
+mod split;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use half::{HalfTerm, Right, UNIT, sum_half};
@@ -26,15 +31,40 @@ pub(crate) struct View<'a> {
     pub(crate) cs: usize,
 }
 
-/// One product of a sum: `a` [m, k] by `b` [k, n].
+/// One product of a sum: `factor` times `a` [m, k] by `b` [k, n].
 #[derive(Clone, Copy)]
 pub(crate) struct Term<'a> {
     pub(crate) a: View<'a>,
     pub(crate) b: View<'a>,
     pub(crate) k: usize,
+    pub(crate) factor: f32,
+}
+
+impl<'a> Term<'a> {
+    /// `a` by `b`.
+    pub(crate) fn new(a: View<'a>, b: View<'a>, k: usize) -> Self {
+        let factor = 1.0;
+        Self { a, b, k, factor }
+    }
+
+    /// `bᵀ` by `aᵀ`.
+    #[cfg(target_arch = "x86_64")]
+    fn turned(&self) -> Self {
+        let (a, b) = (self.b.transposed(), self.a.transposed());
+        Self { a, b, ..*self }
+    }
 }
 
 impl View<'_> {
+    #[cfg(target_arch = "x86_64")]
+    fn transposed(self) -> Self {
+        Self {
+            rs: self.cs,
+            cs: self.rs,
+            ..self
+        }
+    }
+
     /// Whether a matrix of this shape lies inside the slice.
     pub(crate) fn reaches(&self, rows: usize, columns: usize) -> bool {
         rows == 0
@@ -70,12 +100,42 @@ pub(crate) fn sum(
         assert!(term.a.reaches(m, term.k) && term.b.reaches(term.k, n));
     }
     let dst = Shared(dst.as_mut_ptr());
+    #[cfg(target_arch = "x86_64")]
+    let on_tiles = split::available()
+        && split::fits(m, n, terms.iter().map(|term| term.k).max().unwrap_or(0))
+        // One column of tiles would not repay the packing of the left side.
+        && !terms.iter().any(|term| is_narrow((rs, cs), (m, n), term));
+    #[cfg(target_arch = "x86_64")]
+    if on_tiles {
+        if cs == 1 {
+            // SAFETY: the shapes were checked above.
+            unsafe { split::sum(dst, rs, (m, n), terms, (alpha, beta)) };
+            return;
+        }
+        if rs == 1 {
+            let turned: Vec<Term<'_>> = terms.iter().map(|term| term.turned()).collect();
+            // SAFETY: as above; rows and columns change places on all sides.
+            unsafe { split::sum(dst, cs, (n, m), &turned, (alpha, beta)) };
+            return;
+        }
+    }
     let mut beta = beta;
     for &term in terms {
         // SAFETY: the shapes were checked above.
-        unsafe { one(dst, (rs, cs), (m, n), term, alpha, beta) };
+        unsafe { one(dst, (rs, cs), (m, n), term, alpha * term.factor, beta) };
         beta = 1.0;
     }
+}
+
+/// Whether the kernel for narrow right sides takes this product.
+#[cfg(target_arch = "x86_64")]
+fn is_narrow((_, cs): (usize, usize), (m, n): (usize, usize), term: &Term<'_>) -> bool {
+    n <= avx512::COLUMNS
+        && m >= 2 * n
+        && cs == 1
+        && term.a.cs == 1
+        && term.k > 0
+        && *super::simd::LEVEL == super::simd::Level::Avx512
 }
 
 /// # Safety
@@ -89,13 +149,7 @@ unsafe fn one(
     beta: f32,
 ) {
     #[cfg(target_arch = "x86_64")]
-    if n <= avx512::COLUMNS
-        && m >= 2 * n
-        && strides.1 == 1
-        && term.a.cs == 1
-        && term.k > 0
-        && *super::simd::LEVEL == super::simd::Level::Avx512
-    {
+    if is_narrow(strides, (m, n), &term) {
         // SAFETY: the level says that the machine has AVX-512; the caller promises the rest.
         unsafe { avx512::narrow(dst, strides.0, (m, n), term, alpha, beta) };
         return;

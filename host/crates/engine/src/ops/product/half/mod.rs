@@ -14,7 +14,9 @@ use rayon::prelude::*;
 
 use super::super::storage::Shared;
 use super::View;
+use super::lines::{self, values};
 use pack::{pack_left, pack_right};
+pub(super) use tiles::{Output, Sums, configure, release};
 
 /// The unit that multiplies bf16.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,40 +136,28 @@ pub(crate) fn sum_half(
         }
     }
     let dst = Shared(dst.as_mut_ptr());
-    let mut left = Vec::new();
     for (index, block) in blocks.iter().enumerate() {
         let beta = if index == 0 { beta } else { 1.0 };
         let depth: usize = block.iter().map(|term| term.k.div_ceil(DEPTH)).sum();
         if depth == 0 && beta == 1.0 {
             continue;
         }
-        one_block(
+        let out = Output {
             dst,
             dst_rs,
-            (m, n),
-            block,
-            depth,
-            (alpha, beta),
-            unit,
-            &mut left,
-        );
+            shape: (m, n),
+            alpha,
+            beta,
+        };
+        lines::with(m.div_ceil(32) * 2 * depth * TILE / 32, |left| {
+            one_block(out, block, depth, unit, values(left));
+        });
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one step of the loop above")]
-fn one_block(
-    dst: Shared,
-    dst_rs: usize,
-    (m, n): (usize, usize),
-    terms: &[HalfTerm<'_>],
-    depth: usize,
-    (alpha, beta): (f32, f32),
-    unit: Unit,
-    left: &mut Vec<bf16>,
-) {
+fn one_block(out: Output, terms: &[HalfTerm<'_>], depth: usize, unit: Unit, left: &mut [bf16]) {
+    let (m, n) = out.shape;
     let row_pairs = m.div_ceil(32);
-    left.resize((row_pairs * 2 * depth * TILE).max(left.len()), bf16::ZERO);
-    let left = &mut left[..row_pairs * 2 * depth * TILE];
     let parallel = m * n * depth * DEPTH > 256 * 1024;
     let pack = |(at, to): (usize, &mut [bf16])| {
         // SAFETY: the unit says that the machine has AVX-512 BF16; shapes were checked by the caller.
@@ -190,35 +180,26 @@ fn one_block(
         .max(1);
     let rows_each = row_pairs.div_ceil(row_tasks);
     let row_tasks = row_pairs.div_ceil(rows_each);
-    let task = |task: usize, right: &mut Vec<bf16>| {
+    let task = |task: usize| {
         let (rows, strip_at) = ((task % row_tasks) * rows_each, (task / row_tasks) * strip);
         let pairs = strip.min(column_pairs - strip_at);
-        right.resize((pairs * 2 * depth * TILE).max(right.len()), bf16::ZERO);
-        for pair in 0..2 * pairs {
-            let to = &mut right[pair * depth * TILE..][..depth * TILE];
-            let column = (strip_at * 2 + pair) * 16;
-            // SAFETY: as above.
-            unsafe { pack_right(to, terms, column, n) };
-        }
-        let out = tiles::Output {
-            dst,
-            dst_rs,
-            shape: (m, n),
-            alpha,
-            beta,
-        };
-        let rows = rows..(rows + rows_each).min(row_pairs);
-        // SAFETY: the unit is there, `left` and `right` hold the tiles, and each task writes to places of its own.
-        unsafe { tiles::run(unit, left, right, depth, rows, (strip_at, pairs), &out) };
+        lines::with(pairs * 2 * depth * TILE / 32, |right| {
+            let right = values(right);
+            for pair in 0..2 * pairs {
+                let to = &mut right[pair * depth * TILE..][..depth * TILE];
+                let column = (strip_at * 2 + pair) * 16;
+                // SAFETY: as above.
+                unsafe { pack_right(to, terms, column, n) };
+            }
+            let rows = rows..(rows + rows_each).min(row_pairs);
+            // SAFETY: the unit is there, `left` and `right` hold the tiles, and each task writes to places of its own.
+            unsafe { tiles::run(unit, left, right, depth, rows, (strip_at, pairs), &out) };
+        });
     };
     let tasks = row_tasks * strips;
     if parallel && tasks > 1 {
-        (0..tasks)
-            .into_par_iter()
-            .with_max_len(1)
-            .for_each_init(Vec::new, |right, at| task(at, right));
+        (0..tasks).into_par_iter().with_max_len(1).for_each(task);
     } else {
-        let mut right = Vec::new();
-        (0..tasks).for_each(|at| task(at, &mut right));
+        (0..tasks).for_each(task);
     }
 }

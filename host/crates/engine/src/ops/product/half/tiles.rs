@@ -8,12 +8,12 @@ use super::super::avx512::lanes;
 use super::{TILE, Unit};
 
 /// Where a task writes.
-pub(super) struct Output {
-    pub(super) dst: Shared,
-    pub(super) dst_rs: usize,
-    pub(super) shape: (usize, usize),
-    pub(super) alpha: f32,
-    pub(super) beta: f32,
+pub(in super::super) struct Output {
+    pub(in super::super) dst: Shared,
+    pub(in super::super) dst_rs: usize,
+    pub(in super::super) shape: (usize, usize),
+    pub(in super::super) alpha: f32,
+    pub(in super::super) beta: f32,
 }
 
 /// Whether processor and system have AMX for bf16, and the system lets this process use it.
@@ -58,7 +58,7 @@ pub(super) unsafe fn run(
         // SAFETY: promised by the caller.
         unsafe { configure() };
     }
-    let mut sums = Sums([0.0; 1024]);
+    let mut sums = Sums::default();
     for row in rows {
         for pair in 0..pairs.1 {
             let a = left[row * 2 * side..].as_ptr();
@@ -75,16 +75,25 @@ pub(super) unsafe fn run(
     }
     if unit == Unit::Amx {
         // SAFETY: as above.
-        unsafe { std::arch::asm!("tilerelease", options(nostack)) };
+        unsafe { release() };
     }
 }
 
 /// Four tiles of 16 x 16 sums: upper left, upper right, lower left, lower right.
 #[repr(C, align(64))]
-struct Sums([f32; 1024]);
+pub(in super::super) struct Sums(pub(in super::super) [f32; 1024]);
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self([0.0; 1024])
+    }
+}
 
 /// All tiles of this thread to 16 rows of 64 bytes.
-unsafe fn configure() {
+///
+/// # Safety
+/// The machine has AMX.
+pub(in super::super) unsafe fn configure() {
     #[repr(C, align(64))]
     struct Configuration([u8; 64]);
     let mut configuration = Configuration([0; 64]);
@@ -95,6 +104,15 @@ unsafe fn configure() {
     }
     // SAFETY: the machine has AMX, and the configuration is valid.
     unsafe { std::arch::asm!("ldtilecfg [{}]", in(reg) &configuration, options(nostack)) };
+}
+
+/// Gives the tiles back, so that a thread that sleeps has none to save.
+///
+/// # Safety
+/// The machine has AMX.
+pub(in super::super) unsafe fn release() {
+    // SAFETY: promised by the caller.
+    unsafe { std::arch::asm!("tilerelease", options(nostack)) };
 }
 
 /// # Safety
@@ -179,9 +197,17 @@ unsafe fn avx512(a: *const bf16, b: *const bf16, depth: usize, sums: &mut Sums) 
 }
 
 impl Output {
+    /// The place of a sum.
+    pub(in super::super) fn at(&self, row: usize, column: usize) -> *mut f32 {
+        self.dst.at(row * self.dst_rs + column)
+    }
+
     /// Adds a block of 32 x 32 sums, as far as it lies inside the shape.
     #[target_feature(enable = "avx512f")]
-    unsafe fn add(&self, sums: &Sums, row: usize, column: usize) {
+    ///
+    /// # Safety
+    /// The machine has AVX-512, and `dst` reaches over the shape.
+    pub(in super::super) unsafe fn add(&self, sums: &Sums, row: usize, column: usize) {
         let (m, n) = self.shape;
         let (alpha, beta) = (_mm512_set1_ps(self.alpha), _mm512_set1_ps(self.beta));
         for i in 0..32.min(m - row) {

@@ -43,7 +43,7 @@ impl Stored {
     }
 }
 
-const SHAPES: [(usize, usize, usize); 9] = [
+const SHAPES: [(usize, usize, usize); 12] = [
     (1, 1, 1),
     (5, 16, 7),
     (8, 48, 192),
@@ -53,6 +53,9 @@ const SHAPES: [(usize, usize, usize); 9] = [
     (16, 577, 64),
     (130, 17, 500),
     (600, 97, 10),
+    (64, 64, 32),
+    (45, 90, 1300),
+    (2100, 40, 31),
 ];
 
 #[test]
@@ -71,15 +74,10 @@ fn a_sum_of_products_is_right_for_every_order_of_storage() {
             let mut out = Stored::new(m, n, order(2), 5);
             let before = Stored::new(m, n, order(2), 5);
             let terms = [
+                Term::new(a.view(), b.view(), k),
                 Term {
-                    a: a.view(),
-                    b: b.view(),
-                    k,
-                },
-                Term {
-                    a: c.view(),
-                    b: d.view(),
-                    k: 16,
+                    factor: 0.25,
+                    ..Term::new(c.view(), d.view(), 16)
                 },
             ];
             let beta = [0.0, 1.0, 0.5][case % 3];
@@ -94,7 +92,7 @@ fn a_sum_of_products_is_right_for_every_order_of_storage() {
                         expected += 2.0 * a.get(row, at) * b.get(at, column);
                     }
                     for at in 0..16 {
-                        expected += 2.0 * c.get(row, at) * d.get(at, column);
+                        expected += 0.5 * c.get(row, at) * d.get(at, column);
                     }
                     let got = out.get(row, column);
                     assert!(
@@ -123,11 +121,7 @@ fn a_product_has_the_same_bits_on_any_number_of_threads() {
             .build()
             .unwrap();
         let mut out = vec![0f32; m * n];
-        let terms = [Term {
-            a: a.view(),
-            b: b.view(),
-            k,
-        }];
+        let terms = [Term::new(a.view(), b.view(), k)];
         pool.install(|| sum(&mut out, (n, 1), (m, n), &terms, 1.0, 0.0));
         out
     };
@@ -136,6 +130,9 @@ fn a_product_has_the_same_bits_on_any_number_of_threads() {
         assert!(one == on(threads), "{threads} threads");
     }
 }
+
+#[cfg(target_arch = "x86_64")]
+mod split;
 
 #[cfg(target_arch = "x86_64")]
 mod in_bf16 {
