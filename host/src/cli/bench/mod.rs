@@ -1,5 +1,6 @@
 //! `codetune bench`: the figures of BENCHMARKS.md, each made by one command.
 
+mod generate;
 mod make_model;
 mod plugins;
 mod train;
@@ -24,6 +25,8 @@ pub(crate) struct BenchArgs {
 enum What {
     /// A LoRA training step on random tokens
     Train(train::BenchTrainArgs),
+    /// Texts written greedily after random prompts, in f32
+    Generate(generate::BenchGenerateArgs),
     /// The plugin host, against wasmtime alone
     Plugins(plugins::BenchPluginsArgs),
     /// Make a model of random weights to measure on
@@ -37,6 +40,7 @@ enum What {
 pub(crate) fn run(args: &BenchArgs, config: &Config) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Train(args) => train::run(args, config),
+        What::Generate(args) => generate::run(args),
         What::Plugins(args) => plugins::run(args, config),
         What::MakeModel(args) => make_model::run(args, config),
     }

@@ -1,7 +1,10 @@
-//! Measurements that go into BENCHMARKS.md: [`train()`] a step on random tokens, [`make_model`] of a given shape.
+//! Measurements that go into BENCHMARKS.md: [`train()`] a step on random tokens, [`generate()`] texts after random prompts,
+//! [`make_model`] of a given shape.
 
+mod generate;
 mod make_model;
 mod train;
 
+pub use generate::{BenchGenerate, BenchGenerateReport, generate};
 pub use make_model::{Shape, make_model};
 pub use train::{BenchTrain, BenchTrainReport, train};

@@ -183,7 +183,7 @@ fn matmul_rate() -> Result<f64> {
     Ok(2.0 * (N as f64).powi(3) / best / 1e9)
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

@@ -124,6 +124,27 @@ impl<'a> Writing<'a> {
     }
 }
 
+/// Writes `new_tokens` after each prompt, always the likeliest one; nothing ends a text early. Returns the new tokens.
+pub(crate) fn greedy(
+    decoder: &Decoder,
+    prompts: &[Vec<u32>],
+    new_tokens: usize,
+) -> Result<Vec<Vec<u32>>> {
+    let request = GenerateRequest::default();
+    let mut writings: Vec<Writing<'_>> = prompts
+        .iter()
+        .enumerate()
+        .map(|(index, prompt)| Writing::new(index, &request, prompt.clone(), |_| new_tokens, None))
+        .collect();
+    write_all(decoder, &[], &mut writings, &mut |_, _| {
+        ControlFlow::Continue(())
+    })?;
+    Ok(writings
+        .iter()
+        .map(|writing| writing.new_ids().to_vec())
+        .collect())
+}
+
 /// Writes all texts to their ends. Each prompt is read on its own; then every step computes one token of each text that
 /// is not finished.
 pub(super) fn write_all(

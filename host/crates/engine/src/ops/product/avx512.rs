@@ -1,9 +1,10 @@
-//! The f32 product by a narrow matrix for machines with AVX-512, as where an adapter reads its input: many rows of `a`,
-//! and no more columns than three vectors hold.
+//! The f32 products of adapters for machines with AVX-512, one side of which is a rank: [`narrow`], many rows of `a` by
+//! no more columns than three vectors hold, as where an adapter reads its input, and [`short`], as few rows by many
+//! columns, as for the gradients of its matrices.
 //!
-//! A tile of 8 rows stays in registers while a block of the shared dimension passes. `b` is packed; `a` is read where it
-//! lies, since nothing of it is read twice. Measured at 1.2 times the rate of the crate `gemm`, which packs both; for
-//! wide matrices its kernels are the faster ones.
+//! A tile of 8 rows and up to three vectors stays in registers while a block of the shared dimension passes. The wide side
+//! is read where it lies, since little of it is read twice; the crate `gemm` packs both sides. For large matrices its
+//! kernels are the faster ones.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -19,6 +20,8 @@ const MR: usize = 8;
 pub(super) const COLUMNS: usize = 48;
 /// Most of the shared dimension that is packed at once.
 const KC: usize = 640;
+/// Most of the shared dimension that a [`short`] product sums in registers: so much of three lines fits the cache.
+const SHORT_KC: usize = 1024;
 
 /// `dst = alpha · a·b + beta · dst`, with rows of `dst` and of `a` contiguous and at most [`COLUMNS`] columns.
 ///
@@ -56,6 +59,53 @@ pub(super) unsafe fn narrow(
     }
 }
 
+/// `dst = alpha · a·b + beta · dst`, with rows of `b` contiguous and few rows of `a`.
+///
+/// # Safety
+/// The machine has AVX-512 F, and every element that shapes and strides reach lies in live memory.
+pub(super) unsafe fn short(
+    dst: Shared,
+    (rs, cs): (usize, usize),
+    (m, n): (usize, usize),
+    term: Term<'_>,
+    alpha: f32,
+    beta: f32,
+) {
+    debug_assert!(term.b.cs == 1);
+    let Term { a, b, k: all, .. } = term;
+    let columns = |column: usize| {
+        let width = COLUMNS.min(n - column);
+        for from in (0..all).step_by(SHORT_KC) {
+            for row in (0..m).step_by(MR) {
+                let tile = Tile {
+                    a: a.at(row, from),
+                    a_rs: a.rs,
+                    a_cs: a.cs,
+                    b: b.at(from, column),
+                    b_rs: b.rs,
+                    k: SHORT_KC.min(all - from),
+                    dst: dst.at(row * rs + column * cs),
+                    dst_rs: rs,
+                    dst_cs: cs,
+                    mask: lanes((width - 1) % 16 + 1),
+                    alpha,
+                    beta: if from == 0 { beta } else { 1.0 },
+                };
+                // SAFETY: promised by the caller; each task writes to columns of its own.
+                unsafe { tile.rows(MR.min(m - row), width.div_ceil(16)) };
+            }
+        }
+    };
+    let strips = n.div_ceil(COLUMNS);
+    if m * n * all < 64 * 1024 {
+        (0..strips).for_each(|strip| columns(strip * COLUMNS));
+    } else {
+        (0..strips)
+            .into_par_iter()
+            .for_each(|strip| columns(strip * COLUMNS));
+    }
+}
+
 struct Product<'a> {
     dst: Shared,
     dst_rs: usize,
@@ -83,23 +133,20 @@ impl Product<'_> {
                 let tile = Tile {
                     a: a.at(row, from),
                     a_rs: a.rs,
+                    a_cs: 1,
                     b: packed.as_ptr(),
+                    b_rs: step,
                     k,
                     dst: self.dst.at(row * self.dst_rs),
                     dst_rs: self.dst_rs,
+                    dst_cs: 1,
                     mask: lanes((self.width - 1) % 16 + 1),
                     alpha: self.alpha,
                     beta: if from == 0 { self.beta } else { 1.0 },
                 };
                 let rows = MR.min(rows.end - row);
                 // SAFETY: promised by the caller.
-                unsafe {
-                    match step / 16 {
-                        3 => tile.rows::<3>(rows),
-                        2 => tile.rows::<2>(rows),
-                        _ => tile.rows::<1>(rows),
-                    }
-                }
+                unsafe { tile.rows(rows, step / 16) };
             }
         }
     }
@@ -108,11 +155,14 @@ impl Product<'_> {
 struct Tile {
     a: *const f32,
     a_rs: usize,
-    /// Rows of as many vectors as the tile has, behind one another.
+    a_cs: usize,
+    /// Rows of as many vectors as the tile has; what the mask leaves out of the last is not read.
     b: *const f32,
+    b_rs: usize,
     k: usize,
     dst: *mut f32,
     dst_rs: usize,
+    dst_cs: usize,
     /// Lanes of the last vector.
     mask: u16,
     alpha: f32,
@@ -120,9 +170,22 @@ struct Tile {
 }
 
 impl Tile {
+    /// Of 1 to 8 rows and 1 to 3 vectors.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn rows(&self, rows: usize, vectors: usize) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            match vectors {
+                3 => self.of::<3>(rows),
+                2 => self.of::<2>(rows),
+                _ => self.of::<1>(rows),
+            }
+        }
+    }
+
     #[target_feature(enable = "avx512f")]
     #[inline]
-    unsafe fn rows<const V: usize>(&self, rows: usize) {
+    unsafe fn of<const V: usize>(&self, rows: usize) {
         // SAFETY: promised by the caller.
         unsafe {
             match rows {
@@ -142,40 +205,60 @@ impl Tile {
     #[target_feature(enable = "avx512f")]
     unsafe fn run<const M: usize, const V: usize>(&self) {
         let mut sums = [[_mm512_setzero_ps(); V]; M];
-        let mut rows = [self.a; M];
-        for (i, row) in rows.iter_mut().enumerate() {
-            *row = self.a.wrapping_add(i * self.a_rs);
-        }
-        let mut b = self.b;
-        for at in 0..self.k {
+        let (mut a, mut b) = (self.a, self.b);
+        for _ in 0..self.k {
             // SAFETY: the caller promises that `a` and `b` reach over `k`.
             unsafe {
                 let mut vectors = [_mm512_setzero_ps(); V];
                 for (v, vector) in vectors.iter_mut().enumerate() {
-                    *vector = _mm512_loadu_ps(b.add(16 * v));
+                    *vector = _mm512_maskz_loadu_ps(self.lanes(v, V), b.wrapping_add(16 * v));
                 }
-                for (row, sums) in rows.iter().zip(&mut sums) {
-                    let x = _mm512_set1_ps(*row.add(at));
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(*a.wrapping_add(i * self.a_rs));
                     for (sum, vector) in sums.iter_mut().zip(vectors) {
                         *sum = _mm512_fmadd_ps(x, vector, *sum);
                     }
                 }
             }
-            b = b.wrapping_add(16 * V);
+            a = a.wrapping_add(self.a_cs);
+            b = b.wrapping_add(self.b_rs);
         }
-        let (alpha, beta) = (_mm512_set1_ps(self.alpha), _mm512_set1_ps(self.beta));
         for (i, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
-                let mask = if v + 1 == V { self.mask } else { 0xffff };
-                let to = self.dst.wrapping_add(i * self.dst_rs + 16 * v);
+                let to = self
+                    .dst
+                    .wrapping_add(i * self.dst_rs + 16 * v * self.dst_cs);
                 // SAFETY: the caller promises that `dst` reaches over the rows and the masked columns.
-                unsafe {
-                    let mut y = _mm512_mul_ps(sum, alpha);
-                    if self.beta != 0.0 {
-                        y = _mm512_fmadd_ps(beta, _mm512_maskz_loadu_ps(mask, to), y);
-                    }
-                    _mm512_mask_storeu_ps(to, mask, y);
+                unsafe { self.write(to, sum, self.lanes(v, V)) };
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn lanes(&self, v: usize, vectors: usize) -> u16 {
+        if v + 1 == vectors { self.mask } else { 0xffff }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn write(&self, to: *mut f32, sum: __m512, mask: u16) {
+        let (alpha, beta) = (_mm512_set1_ps(self.alpha), _mm512_set1_ps(self.beta));
+        let mut y = _mm512_mul_ps(sum, alpha);
+        // SAFETY: promised by the caller.
+        unsafe {
+            if self.dst_cs == 1 {
+                if self.beta != 0.0 {
+                    y = _mm512_fmadd_ps(beta, _mm512_maskz_loadu_ps(mask, to), y);
                 }
+                _mm512_mask_storeu_ps(to, mask, y);
+                return;
+            }
+            let mut values = [0f32; 16];
+            _mm512_storeu_ps(values.as_mut_ptr(), y);
+            for (lane, value) in values.iter().enumerate().take(mask.count_ones() as usize) {
+                let to = to.wrapping_add(lane * self.dst_cs);
+                let before = if self.beta == 0.0 { 0.0 } else { *to };
+                *to = self.beta.mul_add(before, *value);
             }
         }
     }

@@ -1,9 +1,8 @@
 //! Sums of matrix products, by the best kernel that the machine has.
 //!
-//! In f32 the tiles of AMX multiply where the machine has them, else the crate `gemm`, but for narrow right sides; in bf16
-//! kernels of our own do. Each output is one sum
-//! over the shared dimension in its order, cut at places that depend on the shape alone: the same bits on any number of
-//! threads.
+//! In f32 the tiles of AMX multiply where the machine has them, else the crate `gemm`, but for products with a side as
+//! small as an adapter's rank; in bf16 kernels of our own do. Each output is one sum over the shared dimension in its
+//! order, cut at places that depend on the shape alone: the same bits on any number of threads.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -138,6 +137,16 @@ fn is_narrow((_, cs): (usize, usize), (m, n): (usize, usize), term: &Term<'_>) -
         && *super::simd::LEVEL == super::simd::Level::Avx512
 }
 
+/// Whether the kernel for few rows takes this product.
+#[cfg(target_arch = "x86_64")]
+fn is_short((m, n): (usize, usize), term: &Term<'_>) -> bool {
+    m <= avx512::COLUMNS
+        && n >= 2 * m
+        && term.b.cs == 1
+        && term.k > 0
+        && *super::simd::LEVEL == super::simd::Level::Avx512
+}
+
 /// # Safety
 /// Every element that shapes and strides reach lies in live memory.
 unsafe fn one(
@@ -152,6 +161,19 @@ unsafe fn one(
     if is_narrow(strides, (m, n), &term) {
         // SAFETY: the level says that the machine has AVX-512; the caller promises the rest.
         unsafe { avx512::narrow(dst, strides.0, (m, n), term, alpha, beta) };
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if is_short((m, n), &term) {
+        // SAFETY: as above.
+        unsafe { avx512::short(dst, strides, (m, n), term, alpha, beta) };
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if is_short((n, m), &term.turned()) {
+        let (rs, cs) = strides;
+        // SAFETY: as above; rows and columns change places on all sides.
+        unsafe { avx512::short(dst, (cs, rs), (n, m), term.turned(), alpha, beta) };
         return;
     }
     // SAFETY: promised by the caller.
