@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
+use domain::Method;
 
 use super::{run_file, usage_error};
 use crate::config::Config;
@@ -46,8 +47,12 @@ pub(crate) fn run(args: &EstimateArgs, _config: &Config) -> anyhow::Result<ExitC
         println!("{what:<12} {:>10.1} MB", bytes as f64 / 1e6);
     }
     println!(
-        "micro-batches of {} sequences, {} for a step{}",
+        "micro-batches of {} {}, {} for a step{}",
         estimate.batch_size,
+        match config.train.method {
+            Method::Dpo | Method::Orpo => "pairs",
+            _ => "sequences",
+        },
         estimate.gradient_accumulation_steps,
         match estimate.segment {
             0 => String::new(),

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, ValueEnum};
 use domain::ModelDtype;
 use engine::export::{self, ExportDtype, MAX_SHARD_SIZE, Report, Request};
+use serde_json::{Value, json};
 
 use super::{model_folder, usage_error};
 use crate::config::Config;
@@ -60,6 +61,9 @@ struct What {
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
+    /// JSON lines on standard output: how far it is, last `finished` or `error`
+    #[arg(long, conflicts_with = "json")]
+    progress: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -174,7 +178,7 @@ pub(crate) fn merge(args: &MergeArgs, config: &Config) -> anyhow::Result<ExitCod
 }
 
 fn write(what: &What, format: export::Format, config: &Config) -> anyhow::Result<ExitCode> {
-    let report = export::export(&Request {
+    let request = Request {
         model: model_folder::local(&what.model, &config.hub)?,
         adapter: what.adapter.clone(),
         format,
@@ -189,17 +193,39 @@ fn write(what: &What, format: export::Format, config: &Config) -> anyhow::Result
         max_shard_size: what.max_shard_size.0,
         force: what.force,
         verify: !what.no_verify,
-    })
-    .map_err(|error| match error.code() {
+    };
+    let mut last = None;
+    let report = export::export_telling(&request, &mut |progress| {
+        if what.progress && last != Some(progress) {
+            line(&json!({ "event": "progress", "progress": progress }));
+            last = Some(progress);
+        }
+    });
+    if what.progress {
+        line(&match &report {
+            Ok(report) => json!({ "event": "finished", "report": report }),
+            Err(error) => {
+                json!({ "event": "error", "code": error.code(), "message": error.to_string() })
+            }
+        });
+    }
+    let report = report.map_err(|error| match error.code() {
         "internal" | "io" => anyhow::Error::from(error),
         _ => usage_error(error.to_string()),
     })?;
+    if what.progress {
+        return Ok(ExitCode::SUCCESS);
+    }
     if what.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         show(&report);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn line(value: &Value) {
+    println!("{value}");
 }
 
 /// The path alone on standard output, for scripts; all else on standard error.

@@ -7,6 +7,7 @@
 //! (the fused kernels, one file each), `lora`, `optim`, `data`, `generate`.
 
 pub mod bench;
+mod card;
 pub mod chat;
 pub mod data;
 mod error;

@@ -74,7 +74,14 @@ fn child() {
 /// Peak in bytes of a fresh process that does the run, and its losses.
 fn measured(folder: &Path, config: &RunConfig) -> (f64, Vec<f64>) {
     let path = folder.join("RUN.toml");
-    std::fs::write(&path, config.to_toml()).unwrap();
+    let mut text = config.to_toml();
+    // An adapter to go on from brings the rest of its section, which must not be named beside it.
+    if let Some(adapter) = &config.lora.init_adapter {
+        let from = text.find("[lora]").unwrap();
+        let to = from + text[from..].find("[train]").unwrap();
+        text.replace_range(from..to, &format!("[lora]\ninit_adapter = {adapter:?}\n"));
+    }
+    std::fs::write(&path, text).unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--ignored", "--nocapture"])
         .env(RUN, &path)
@@ -133,6 +140,97 @@ fn the_estimate_is_within_15_percent_of_the_peak_on_five_shapes() {
     let folder = tempfile::tempdir().unwrap();
     let wide = run(folder.path(), 4, 32_768, 4, 1500);
     assert_near("large vocabulary, long sequences", folder.path(), &wide);
+}
+
+/// The same with pairs of `len` words in each answer, and the tokenizer that they need.
+fn paired(folder: &Path, method: Method, pairs: usize, len: usize) -> RunConfig {
+    let mut config = run(folder, 8, 4096, 1, 8);
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures/goldens");
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        let from = goldens.join("preference/tokenizer").join(name);
+        std::fs::copy(from, folder.join("model").join(name)).unwrap();
+    }
+    let words = |from: usize, count: usize| -> String {
+        let word = |i: usize| format!("t{}", 3 + (from + 7 * i) % 300);
+        (0..count).map(word).collect::<Vec<_>>().join(" ")
+    };
+    let rows: String = (0..pairs)
+        .map(|row| {
+            let (chosen, rejected) = (words(row + 1, len), words(row + 2, len * 3 / 4));
+            let row = serde_json::json!({ "prompt": words(row, len / 4), "chosen": chosen, "rejected": rejected });
+            row.to_string() + "\n"
+        })
+        .collect();
+    std::fs::write(folder.join("data.jsonl"), rows).unwrap();
+    config.data.format = domain::DataFormat::Preference;
+    config.train.method = method;
+    config
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_estimate_is_within_15_percent_for_pairs() {
+    let folder = tempfile::tempdir().unwrap();
+    let dpo = paired(folder.path(), Method::Dpo, 4, 400);
+    let (_, losses) = assert_near("dpo", folder.path(), &dpo);
+    let mut orpo = dpo.clone();
+    orpo.train.method = Method::Orpo;
+    assert_near("orpo", folder.path(), &orpo);
+    let mut held = dpo.clone();
+    held.lora.init_adapter = Some(format!("{}/adapter", dpo.train.output));
+    held.train.output += "-on";
+    assert_near("dpo that goes on with an adapter", folder.path(), &held);
+
+    let whole = estimate(&dpo).unwrap();
+    let mut limited = dpo.clone();
+    limited.model.memory_limit = Some(format!("{}", whole.total - whole.activations * 17 / 20));
+    let arranged = estimate(&limited).unwrap();
+    assert_eq!(
+        (arranged.batch_size, arranged.gradient_accumulation_steps),
+        (1, 2),
+        "{arranged:?}"
+    );
+    let (_, near) = assert_near("dpo under a limit", folder.path(), &limited);
+    assert!((near[0] - losses[0]).abs() < 1e-5, "{near:?}, {losses:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_estimate_is_within_15_percent_for_data_that_is_read_while_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut streamed = run(folder.path(), 8, 4096, 8, 512);
+    streamed.data.streaming = true;
+    streamed.train.max_steps = 2;
+    let (_, losses) = assert_near("streamed", folder.path(), &streamed);
+    let mut packed = streamed.clone();
+    packed.data.packing = true;
+    packed.data.max_seq_length = 1024;
+    assert_near("streamed and packed", folder.path(), &packed);
+
+    let whole = estimate(&streamed).unwrap();
+    let mut limited = streamed.clone();
+    limited.model.memory_limit = Some(format!("{}", whole.total - whole.activations / 2));
+    let arranged = estimate(&limited).unwrap();
+    assert!(
+        arranged.segment > 0 && arranged.batch_size == 2,
+        "{arranged:?}"
+    );
+    let (_, same) = assert_near("streamed under a limit", folder.path(), &limited);
+    assert_eq!(same, losses);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_estimate_is_within_15_percent_for_adapters_that_keep_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dora = run(folder.path(), 8, 4096, 8, 512);
+    dora.lora.use_dora = true;
+    dora.lora.lora_dropout = 0.1;
+    assert_near("DoRA with dropout", folder.path(), &dora);
+    let folder = tempfile::tempdir().unwrap();
+    let mut saved = run(folder.path(), 8, 16_384, 8, 512);
+    saved.lora.modules_to_save = vec!["embed_tokens".into(), "lm_head".into()];
+    assert_near("modules saved whole", folder.path(), &saved);
 }
 
 #[cfg(target_os = "linux")]

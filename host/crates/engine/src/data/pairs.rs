@@ -5,7 +5,7 @@ use std::path::Path;
 use domain::{DataConfig, DataFormat, FieldErrors};
 use rayon::prelude::*;
 
-use super::{Sample, encode::Encoder, open, read, split};
+use super::{ROWS_AT_ONCE, Sample, encode::Encoder, open, read, split};
 use crate::{Error, Result};
 
 /// Two completions of one prompt; their labels are the completions' tokens.
@@ -52,14 +52,23 @@ pub(crate) fn load_pairs(
     Ok((train, eval))
 }
 
-fn encode(rows: read::Rows, encoder: &Encoder) -> Result<Vec<Pair>> {
-    let rows = rows.collect::<Result<Vec<_>>>()?;
-    let pairs = rows
-        .par_iter()
-        .map(|row| encoder.encode_pair(row))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(pairs
-        .into_iter()
-        .filter(|pair| pair.chosen.supervised_tokens() > 0 && pair.rejected.supervised_tokens() > 0)
-        .collect())
+/// Rows are in memory only some at a time.
+fn encode(mut rows: read::Rows, encoder: &Encoder) -> Result<Vec<Pair>> {
+    let mut pairs = Vec::new();
+    loop {
+        let chunk = rows
+            .by_ref()
+            .take(ROWS_AT_ONCE)
+            .collect::<Result<Vec<_>>>()?;
+        if chunk.is_empty() {
+            return Ok(pairs);
+        }
+        let encoded = chunk
+            .par_iter()
+            .map(|row| encoder.encode_pair(row))
+            .collect::<Result<Vec<_>>>()?;
+        pairs.extend(encoded.into_iter().filter(|pair| {
+            pair.chosen.supervised_tokens() > 0 && pair.rejected.supervised_tokens() > 0
+        }));
+    }
 }

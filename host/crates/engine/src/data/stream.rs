@@ -30,6 +30,8 @@ pub(crate) struct Stream {
     given: u64,
     /// Batch rows of the pass before.
     per_epoch: Option<u64>,
+    /// Bytes of the most that was held at a time.
+    largest: u64,
 }
 
 impl Stream {
@@ -52,6 +54,7 @@ impl Stream {
             report,
             given: 0,
             per_epoch: None,
+            largest: 0,
             opened,
         };
         stream.rewind(0);
@@ -123,6 +126,8 @@ impl Stream {
                 self.rows = None;
                 return Ok(false);
             }
+            let bytes = samples.iter().map(crate::estimate::held).sum();
+            self.largest = self.largest.max(bytes);
             self.ready = self.arranged(samples);
         }
         Ok(true)
@@ -160,6 +165,11 @@ impl Stream {
             .opened
             .held_out()?
             .map_or_else(Vec::new, |(samples, _)| samples))
+    }
+
+    /// Bytes of the largest buffer so far.
+    pub(crate) fn largest_buffer(&self) -> u64 {
+        self.largest
     }
 
     /// Sentences about what was passed over.

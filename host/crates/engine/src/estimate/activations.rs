@@ -26,11 +26,18 @@ impl Activations {
         let [hidden, inner, head] = [d.hidden, d.intermediate, d.head_dim].map(|size| size as u64);
         let (q, kv) = (d.heads as u64 * head, d.kv_heads as u64 * head);
         let entry = inner * d.inner_parts();
-        // Inputs of both halves of a layer, queries, keys and values, attention's output, gate and up, low sides.
-        let kept = 2 * hidden + q + 2 * kv + q + entry + inventory.ranks + d.normed_width();
+        // Inputs of both halves of a layer, queries, keys and values, attention's output, gate and up, low sides; with DoRA the
+        // outputs of what it decomposes.
+        let kept = 2 * hidden + q + 2 * kv + q + entry + d.normed_width();
+        let kept = kept + inventory.ranks + inventory.decomposed;
         // Backward through the feed-forward: the product and its gradient; or through attention: a norm's output and its
-        // gradient, the gradients of queries, keys, values and of attention's output. The stream's gradient beside both.
-        let beside = hidden + (2 * inner + hidden).max(2 * hidden + 2 * q + 2 * kv);
+        // gradient, the gradients of queries, keys, values and of attention's output. The stream's gradient beside both, with
+        // DoRA a scaled gradient, with dropout what is left of an input.
+        let scaled = u64::from(inventory.decomposed > 0);
+        let thinned = u64::from(inventory.dropout);
+        let beside = hidden
+            + (2 * inner + hidden + scaled * hidden + thinned * inner)
+                .max(2 * hidden + 2 * q + 2 * kv + scaled * q + thinned * hidden);
         let packed = inventory.bytes < 4 * inventory.parameters && !full;
         Self {
             shape,
@@ -63,7 +70,7 @@ impl Activations {
 
     /// Bytes of the logits that are held at a time, and of the rows that they come from.
     fn logits(&self) -> u64 {
-        let rows = self.shape.supervised;
+        let rows = self.shape.scored;
         let chunk = (LOGITS as u64 / 4 / self.vocab).max(16).min(rows);
         4 * (chunk * self.vocab + 2 * rows * self.hidden)
     }

@@ -19,6 +19,12 @@ pub(crate) struct Inventory {
     pub(crate) adapter_parameters: u64,
     /// Sum over a layer's adapters of their ranks: what their low side takes for each token.
     pub(crate) ranks: u64,
+    /// Sum over a layer's adapters of the outputs that DoRA decomposes.
+    pub(crate) decomposed: u64,
+    /// Adapters drop some of their inputs.
+    pub(crate) dropout: bool,
+    /// Adapters begin as a part of the base, which is kept beside them (PiSSA).
+    pub(crate) splits_base: bool,
 }
 
 /// Bytes of so many elements, packed.
@@ -49,6 +55,9 @@ impl Inventory {
             bytes: 0,
             adapter_parameters: 0,
             ranks: 0,
+            decomposed: 0,
+            dropout: false,
+            splits_base: false,
         };
         if config.model.random_init {
             inventory.parameters = description.parameters();
@@ -109,6 +118,10 @@ impl Inventory {
                 let rank = settings.rank(name) as u64;
                 inventory.adapter_parameters += rank * (out + input);
                 inventory.ranks += rank;
+                if settings.use_dora {
+                    inventory.adapter_parameters += out;
+                    inventory.decomposed += out;
+                }
             }
             let size = (description.vocab + description.hidden) as u64;
             for end in ends
@@ -117,7 +130,16 @@ impl Inventory {
             {
                 inventory.adapter_parameters += settings.rank(end) as u64 * size;
             }
-            inventory.ranks /= inventory.layers.max(1) as u64;
+            for name in &settings.modules_to_save {
+                let saved = ends.iter().filter(|end| end.ends_with(name.as_str()));
+                inventory.adapter_parameters +=
+                    saved.count() as u64 * (description.vocab * description.hidden) as u64;
+            }
+            let layers = inventory.layers.max(1) as u64;
+            inventory.ranks /= layers;
+            inventory.decomposed /= layers;
+            inventory.dropout = settings.lora_dropout > 0.0;
+            inventory.splits_base = crate::lora::Pissa::of(&settings.init).is_some();
         }
         Ok(inventory)
     }

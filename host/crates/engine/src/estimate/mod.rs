@@ -1,10 +1,11 @@
 //! What a run will take in memory, before it starts: [`estimate()`], and how it is made to fit a limit.
 //!
-//! `inventory` counts the model's tensors from the heads of its files, `shape` the largest micro-batch of the run's
-//! data, `activations` what a forward and backward pass over it hold. Nothing of the model is read.
+//! `inventory` counts the model's tensors from the heads of its files, `lengths` the tokens of the run's data, `shape` those
+//! of its largest micro-batch, `activations` what a forward and backward pass over it hold. Nothing of the model is read.
 
 mod activations;
 mod inventory;
+mod lengths;
 mod plan;
 mod shape;
 
@@ -12,8 +13,8 @@ use domain::{Method, Optim, RunConfig};
 use serde::Serialize;
 
 use crate::Result;
-use crate::data::Sample;
 
+pub(crate) use lengths::{Lengths, held};
 pub(crate) use plan::{Plan, plan};
 
 /// Bytes that a run takes at its peak, by what they are for.
@@ -48,30 +49,15 @@ pub struct Estimate {
 
 /// Estimates the peak memory of a run; where `model.memory_limit` is set, of the run as it is made to fit.
 ///
+/// Data that is read while training is looked through up to some millions of tokens; what comes after those counts as long as
+/// `data.max_seq_length` allows.
+///
 /// # Errors
 /// The config, the data or the heads of the model's files cannot be used, or no arrangement fits the limit.
 pub fn estimate(config: &RunConfig) -> Result<Estimate> {
     config.validate()?;
     crate::check_config(config)?;
-    if matches!(config.train.method, Method::Dpo | Method::Orpo) {
-        let message = "dpo and orpo cannot be estimated yet";
-        return Err(domain::FieldErrors::one("train.method", message).into());
-    }
-    if config.data.streaming {
-        let message = "data that is read while training cannot be estimated; set it to false";
-        return Err(domain::FieldErrors::one("data.streaming", message).into());
-    }
-    let folder = std::path::PathBuf::from(config.model.path.as_deref().unwrap_or_default());
-    let data = crate::data::load(&config.data, &folder, config.train.seed)?;
-    // As the run will; what it leaves out, it says itself.
-    let learnable = |samples| crate::train::learnable(samples, &mut |_| {});
-    let (train, eval) = (learnable(data.train), learnable(data.eval));
-    if train.is_empty() {
-        return Err(crate::Error::NoSupervisedToken(
-            "no token would be trained on; check data.train_on and data.max_seq_length".into(),
-        ));
-    }
-    Ok(plan(config, &train, &eval)?.estimate)
+    Ok(plan(config, &Lengths::of_run(config)?)?.estimate)
 }
 
 /// The program with its threads and libraries, and the allocator's slack.
@@ -96,22 +82,22 @@ struct Fixed {
 }
 
 impl Fixed {
-    fn of(config: &RunConfig, inventory: &inventory::Inventory, samples: &[&[Sample]]) -> Self {
+    fn of(config: &RunConfig, inventory: &inventory::Inventory, lengths: &Lengths) -> Self {
         let full = config.train.method == Method::Full;
         let trained = if full {
             inventory.parameters
         } else {
             inventory.adapter_parameters
         };
-        let samples = samples.iter().copied().flatten();
+        // DPO that goes on with an adapter keeps it as it began; PiSSA keeps what it took out of the base.
+        let kept = config.train.method == Method::Dpo && config.lora.init_adapter.is_some();
+        let copies = 1 + u64::from(kept) + u64::from(inventory.splits_base);
         Self {
             base: inventory.bytes,
-            adapter: 4 * inventory.adapter_parameters,
+            adapter: 4 * copies * inventory.adapter_parameters,
             gradients: 4 * trained,
             optimizer: optimizer_bytes(config.train.optim, trained),
-            data: samples
-                .map(|sample| 12 * sample.input_ids.len() as u64 + 64)
-                .sum(),
+            data: lengths.bytes,
         }
     }
 

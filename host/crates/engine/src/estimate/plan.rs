@@ -5,8 +5,7 @@ use domain::{FieldErrors, Method, RunConfig, parse_size};
 use super::activations::Activations;
 use super::inventory::Inventory;
 use super::shape::Shape;
-use super::{Estimate, Fixed, PROGRAM};
-use crate::data::Sample;
+use super::{Estimate, Fixed, Lengths, PROGRAM};
 use crate::model::Description;
 use crate::{Error, Result};
 
@@ -16,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) estimate: Estimate,
     /// The limit that it was made to fit.
     pub(crate) limit: Option<u64>,
+    /// It trains on pairs of sequences.
+    pub(crate) paired: bool,
 }
 
 /// Arranges a run: as its config says where there is no limit or it fits, else with as few layers computed twice as
@@ -23,7 +24,7 @@ pub(crate) struct Plan {
 ///
 /// # Errors
 /// The model's files cannot be used, or the smallest arrangement is over the limit.
-pub(crate) fn plan(config: &RunConfig, train: &[Sample], eval: &[Sample]) -> Result<Plan> {
+pub(crate) fn plan(config: &RunConfig, lengths: &Lengths) -> Result<Plan> {
     let limit = match config.model.memory_limit.as_deref().map(parse_size) {
         None => None,
         Some(Ok(limit)) => Some(limit),
@@ -32,16 +33,17 @@ pub(crate) fn plan(config: &RunConfig, train: &[Sample], eval: &[Sample]) -> Res
     let folder = PathBuf::from(config.model.path.as_deref().unwrap_or_default());
     let description = Description::of_model(&folder)?;
     let inventory = Inventory::of(config, &folder, &description)?;
-    let fixed = Fixed::of(config, &inventory, &[train, eval]);
+    let fixed = Fixed::of(config, &inventory, lengths);
     let layers = inventory.layers.max(1);
     let full = config.train.method == Method::Full;
+    let paired = matches!(config.train.method, Method::Dpo | Method::Orpo);
     let mut least: Option<Estimate> = None;
     let batch = config.train.batch_size;
     for smaller in (1..=batch)
         .rev()
         .filter(|smaller| batch.is_multiple_of(*smaller))
     {
-        let shape = Shape::of(config, train, eval, smaller);
+        let shape = Shape::of(config, lengths, smaller);
         let activations = Activations::of(&description, &inventory, shape, full);
         let segments = std::iter::once(0).chain((1..layers).rev());
         for segment in segments {
@@ -62,7 +64,11 @@ pub(crate) fn plan(config: &RunConfig, train: &[Sample], eval: &[Sample]) -> Res
                     * (batch / smaller),
             };
             if limit.is_none_or(|limit| estimate.total <= limit) {
-                return Ok(Plan { estimate, limit });
+                return Ok(Plan {
+                    estimate,
+                    limit,
+                    paired,
+                });
             }
             if least.is_none_or(|least| estimate.total < least.total) {
                 least = Some(estimate);
@@ -98,9 +104,10 @@ impl Plan {
             n => format!("segments of {n} layers are computed again in the backward pass"),
         };
         format!(
-            "to stay under {} MiB: {segment}, micro-batches of {} sequences, {} for a step; estimated peak {} MiB",
+            "to stay under {} MiB: {segment}, micro-batches of {} {}, {} for a step; estimated peak {} MiB",
             self.limit.unwrap_or_default() >> 20,
             e.batch_size,
+            if self.paired { "pairs" } else { "sequences" },
             e.gradient_accumulation_steps,
             e.total.div_ceil(1 << 20),
         )

@@ -7,6 +7,7 @@ use safetensors::Dtype;
 
 use super::ExportDtype;
 use super::merge::Merged;
+use super::request::{Progress, Stage, Tell};
 use crate::gguf::names::{Architecture, Layout, key, rows_to_gguf};
 use crate::gguf::sizes::{Sizes, sizes};
 use crate::gguf::vocabulary::vocabulary;
@@ -32,6 +33,7 @@ pub(super) fn write_model(
     tokenizer: Option<&Tokenizer>,
     end_of_turn: Option<u32>,
     name: &str,
+    tell: Tell<'_>,
 ) -> Result<Vec<String>> {
     let architecture = architecture(merged)?;
     let config = merged.folder.join("config.json");
@@ -71,7 +73,13 @@ pub(super) fn write_model(
         let len = values.len();
         file.put(&Tensor::from_vec(values, len, &Device::Cpu)?)?;
     }
-    for planned in planned {
+    let total = planned.len();
+    for (done, planned) in planned.into_iter().enumerate() {
+        tell(Progress {
+            stage: Stage::Write,
+            done,
+            total,
+        });
         file.put(&laid_out(&merged.values(&planned.source)?, planned.layout)?)?;
     }
     file.finish()?;

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::merge::{Adapter, Merged};
-use crate::lora::{Base, peft_defaults, write_json};
+use crate::card::Facts;
+use crate::lora::{Base, peft_defaults, write_json, write_origin};
 use crate::{Error, Result, files};
 
 /// Writes the folder: the tensors as they are, and a config that holds every key of PEFT's.
@@ -29,7 +30,10 @@ pub(super) fn write(folder: &Path, merged: &Merged, adapter: &Adapter) -> Result
     }
     let named = theirs["base_model_name_or_path"].as_str();
     let named = named.filter(|name| is_hub_id(name)).map(str::to_owned);
-    config.insert("base_model_name_or_path".into(), json!(base.repo.or(named)));
+    config.insert(
+        "base_model_name_or_path".into(),
+        json!(base.repo.clone().or(named)),
+    );
     if base.revision.is_some() {
         config.insert("revision".into(), json!(base.revision));
     }
@@ -43,12 +47,9 @@ pub(super) fn write(folder: &Path, merged: &Merged, adapter: &Adapter) -> Result
     std::fs::File::open(&to)
         .and_then(|file| file.sync_all())
         .map_err(Error::io("write", &to))?;
-    let note = json!({
-        "base_model_sha256": base.digest,
-        "base_model_type": merged.description.model_type,
-        "codetune_version": env!("CARGO_PKG_VERSION"),
-    });
-    write_json(&folder.join("codetune.json"), &note)
+    let facts = Facts::beside(&adapter.folder);
+    let run = (facts != Facts::default()).then_some(facts);
+    write_origin(folder, &base, &merged.description.model_type, run.as_ref())
 }
 
 /// `org/name` in the hub's characters: a path of a machine has another form.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::ExportDtype;
 use super::merge::{Entry, Merged};
+use super::request::{Progress, Stage, Tell};
 use crate::lora::write_json;
 use crate::model::weights::to_bytes;
 use crate::train::copy_companions;
@@ -26,6 +27,7 @@ pub(super) fn write(
     merged: &mut Merged,
     dtype: Option<ExportDtype>,
     max_shard_size: u64,
+    tell: Tell<'_>,
 ) -> Result<()> {
     copy_companions(&merged.folder, folder)?;
     write_json(&folder.join("config.json"), &config(merged, dtype))?;
@@ -39,13 +41,19 @@ pub(super) fn write(
         .collect();
     let shards = shards(&entries, max_shard_size);
     let count = shards.len();
-    let (mut map, mut total) = (Map::new(), 0u64);
+    let (mut map, mut total, mut done) = (Map::new(), 0u64, 0);
     for (at, shard) in shards.iter().enumerate() {
         let name = match count {
             1 => "model.safetensors".to_owned(),
             _ => format!("model-{:05}-of-{count:05}.safetensors", at + 1),
         };
         write_file(&folder.join(&name), shard, &mut |entry, dtype, put| {
+            tell(Progress {
+                stage: Stage::Write,
+                done,
+                total: entries.len(),
+            });
+            done += 1;
             merged_tensor(merged, entry, dtype, put)
         })?;
         for (entry, dtype) in *shard {

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::Settings;
 use super::target::last_words;
+use crate::card::Facts;
 use crate::model::{Decoder, weights};
 use crate::{Error, Result, files};
 
@@ -82,11 +83,27 @@ pub(crate) fn write_adapter(
     let modules = last_words(adapted.map(|linear| linear.name.as_str()));
     let config = settings.to_json(&modules, base.repo.as_deref(), base.revision.as_deref());
     write_json(&folder.join("adapter_config.json"), &config)?;
-    let note = json!({
+    write_origin(folder, base, &decoder.description.model_type, None)
+}
+
+/// Writes `codetune.json`: which base an adapter or a model was made of, and what is known of its run.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_origin(
+    folder: &Path,
+    base: &Base,
+    model_type: &str,
+    run: Option<&Facts>,
+) -> Result<()> {
+    let mut note = json!({
         "base_model_sha256": base.digest,
-        "base_model_type": decoder.description.model_type,
+        "base_model_type": model_type,
         "codetune_version": env!("CARGO_PKG_VERSION"),
     });
+    if let Some(run) = run {
+        note["run"] = json!(run);
+    }
     write_json(&folder.join("codetune.json"), &note)
 }
 

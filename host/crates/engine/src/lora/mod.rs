@@ -12,7 +12,7 @@ mod target;
 mod goldens;
 
 pub(crate) use attach::{attach, read_adapter};
-pub(crate) use folder::{Base, write_adapter, write_json};
+pub(crate) use folder::{Base, write_adapter, write_json, write_origin};
 pub(crate) use keys::peft_defaults;
 pub(crate) use pissa::{Pissa, principal};
 pub(crate) use settings::Settings;

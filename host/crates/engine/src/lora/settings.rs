@@ -43,6 +43,25 @@ impl Settings {
         }
     }
 
+    /// These as settings of a run; the rest is the run's own.
+    pub(crate) fn to_run(&self, run: &LoraConfig) -> LoraConfig {
+        LoraConfig {
+            r: self.r,
+            lora_alpha: self.lora_alpha,
+            lora_dropout: self.lora_dropout,
+            target_modules: self.target_modules.clone(),
+            use_rslora: self.use_rslora,
+            use_dora: self.use_dora,
+            modules_to_save: self.modules_to_save.clone(),
+            rank_pattern: self.rank_pattern.clone(),
+            alpha_pattern: self.alpha_pattern.clone(),
+            layers_to_transform: self.layers_to_transform.clone(),
+            init_lora_weights: self.init.clone(),
+            loraplus_lr_ratio: run.loraplus_lr_ratio,
+            init_adapter: None,
+        }
+    }
+
     /// Reads `adapter_config.json` of a PEFT folder.
     ///
     /// # Errors

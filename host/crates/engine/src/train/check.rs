@@ -27,16 +27,6 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "cannot be split with pairs (train.method dpo and orpo): half a completion is none; set it to cut",
     );
     refuse(
-        model.memory_limit.is_some() && config.data.streaming,
-        "model.memory_limit",
-        "needs data that is read before the run; leave it out, or set data.streaming to false",
-    );
-    refuse(
-        model.memory_limit.is_some() && matches!(train.method, Method::Dpo | Method::Orpo),
-        "model.memory_limit",
-        "is not supported with train.method = \"dpo\" and \"orpo\" yet; leave it out",
-    );
-    refuse(
         model.device.starts_with("cuda"),
         "model.device",
         "this build runs on the CPU only; set it to cpu or auto",

@@ -26,6 +26,9 @@ pub(super) struct State {
     /// Rate of the last update.
     pub(super) learning_rate: f64,
     pub(super) loss: Option<f64>,
+    /// Loss of the first step.
+    #[serde(default)]
+    pub(super) first_loss: Option<f64>,
     pub(super) best_eval_loss: Option<f64>,
     /// The same to the last bit, which a number in JSON may lose when it is read.
     #[serde(default)]
@@ -202,21 +205,18 @@ impl Checkpoint {
         &self.folder
     }
 
-    /// Puts the adapter that it holds in place of what may be at `path`.
-    pub(super) fn copy_adapter(&self, path: &Path) -> Result<()> {
-        files::replace_folder(path, |fresh| {
-            let entries =
-                std::fs::read_dir(&self.folder).map_err(Error::io("read", &self.folder))?;
-            for entry in entries {
-                let from = entry.map_err(Error::io("read", &self.folder))?.path();
-                let name = from.file_name().unwrap_or_default();
-                if [MANIFEST, STATE, OPTIMIZER].iter().all(|own| *own != name) {
-                    let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
-                    files::write_synced(&fresh.join(name), &bytes)?;
-                }
+    /// Copies the adapter that it holds into a folder.
+    pub(super) fn copy_adapter(&self, folder: &Path) -> Result<()> {
+        let entries = std::fs::read_dir(&self.folder).map_err(Error::io("read", &self.folder))?;
+        for entry in entries {
+            let from = entry.map_err(Error::io("read", &self.folder))?.path();
+            let name = from.file_name().unwrap_or_default();
+            if [MANIFEST, STATE, OPTIMIZER].iter().all(|own| *own != name) {
+                let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
+                files::write_synced(&folder.join(name), &bytes)?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// The optimizer's file.

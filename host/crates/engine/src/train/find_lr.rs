@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use domain::{RunConfig, RunEvent};
 use serde::Serialize;
 
-use super::trainer::Trainer;
+use super::trainer::{Trainer, arrange};
 use super::{StopFlag, TrainOptions, check_config};
 use crate::Result;
 
@@ -88,7 +88,13 @@ pub fn find_lr(
     check_config(config)?;
     let quiet: &mut dyn FnMut(RunEvent) = &mut |_| {};
     let options = TrainOptions::default();
+    let plan = arrange(config)?;
+    let arranged = plan.as_ref().map(|plan| plan.apply(config));
+    let config = arranged.as_ref().unwrap_or(config);
     let mut trainer = Trainer::prepare(config, &options, PathBuf::new(), None, quiet)?;
+    if let Some(plan) = plan {
+        trainer.setup.decoder.segment = plan.estimate.segment;
+    }
     let steps = search.steps.max(2);
     let (mut average, mut lowest) = (0.0, f64::INFINITY);
     let mut points = Vec::new();

@@ -1,11 +1,15 @@
+use std::path::Path;
+
+use candle_core::DType;
 use domain::{FinishReason, RunEvent};
 
 use super::Report;
 use super::checkpoint::{self, Checkpoint};
-use super::output::write_model;
+use super::output::write_weights;
 use super::setup::{dtype, log};
 use super::trainer::Trainer;
-use crate::lora::write_adapter;
+use crate::card::{Card, Facts, Holds, without_paths};
+use crate::lora::{write_adapter, write_origin};
 use crate::model::{Decoder, Loading};
 use crate::optim::all_finite;
 use crate::{Error, Result, files};
@@ -143,31 +147,76 @@ impl Trainer<'_> {
         &self,
         best: Option<&Checkpoint>,
     ) -> Result<(Option<std::path::PathBuf>, Option<std::path::PathBuf>)> {
+        let facts = self.facts(best);
         let Some(settings) = &self.setup.lora else {
             let path = self.output.join("model");
             let dtype = dtype(self.config.model.dtype);
-            match best {
-                None => write_model(&path, &self.setup.folder, &self.setup.decoder, dtype)?,
-                Some(best) => {
-                    let loading = Loading {
-                        dtype: candle_core::DType::F32,
-                        trainable: false,
-                        random: None,
-                        quantize: None,
-                    };
-                    let decoder = Decoder::load(best.folder(), loading)?;
-                    write_model(&path, &self.setup.folder, &decoder, dtype)?;
-                }
-            }
+            let best = best
+                .map(|best| Decoder::load(best.folder(), Loading::frozen(DType::F32)))
+                .transpose()?;
+            let decoder = best.as_ref().unwrap_or(&self.setup.decoder);
+            files::replace_folder(&path, |fresh| {
+                write_weights(fresh, &self.setup.folder, decoder, dtype)?;
+                self.describe(fresh, &facts)
+            })?;
             return Ok((None, Some(path)));
         };
         let path = self.output.join("adapter");
-        match best {
-            Some(best) => best.copy_adapter(&path)?,
-            None => files::replace_folder(&path, |fresh| {
-                write_adapter(fresh, &self.setup.decoder, settings, &self.setup.base)
-            })?,
-        }
+        files::replace_folder(&path, |fresh| {
+            match best {
+                Some(best) => best.copy_adapter(fresh)?,
+                None => write_adapter(fresh, &self.setup.decoder, settings, &self.setup.base)?,
+            }
+            self.describe(fresh, &facts)
+        })?;
         Ok((Some(path), None))
+    }
+
+    /// What there is to tell of this run.
+    fn facts(&self, best: Option<&Checkpoint>) -> Facts {
+        let state = &self.state;
+        let trainable = self.setup.decoder.trainable();
+        let mut settings = without_paths(self.config);
+        // An adapter to go on from brought these.
+        if let (Some(_), Some(lora)) = (&self.config.lora.init_adapter, &self.setup.lora) {
+            settings.lora = lora.to_run(&self.config.lora);
+        }
+        Facts {
+            steps: Some(state.step),
+            best_step: best.and(state.best_step),
+            epochs: Some(state.epoch),
+            samples: (!self.config.data.streaming).then_some(state.cursor.samples as u64),
+            data_sha256: Some(state.cursor.data_sha256.clone()),
+            trained_parameters: Some(trainable.iter().map(|parameter| parameter.len()).sum()),
+            first_loss: state.first_loss,
+            last_loss: state.loss,
+            eval_loss: state.eval_loss,
+            best_eval_loss: state.best_eval_loss,
+            settings: Some(settings),
+            highest_rate: None,
+            base_sha256: Some(self.setup.base.digest.clone()),
+        }
+    }
+
+    /// Writes what stands beside the weights: where they come from, and the model card.
+    fn describe(&self, folder: &Path, facts: &Facts) -> Result<()> {
+        let setup = &self.setup;
+        let model_type = &setup.decoder.description.model_type;
+        write_origin(folder, &setup.base, model_type, Some(facts))?;
+        let own = setup.folder.file_stem().map(|name| name.to_string_lossy());
+        let holds = match &setup.lora {
+            Some(_) => Holds::Adapter,
+            None => Holds::Model,
+        };
+        let card = Card {
+            title: &format!("{} fine-tuned", own.as_deref().unwrap_or("A model")),
+            holds,
+            base: setup.base.repo.as_deref().or(own.as_deref()),
+            adapter: setup.lora.as_ref(),
+            adapted: None,
+            facts,
+            checked: None,
+        };
+        files::write_synced(&folder.join("README.md"), card.text().as_bytes())
     }
 }

@@ -10,7 +10,7 @@ use super::preference::{Tally, Totals};
 use super::setup::{Setup, log, set_up};
 use super::{Report, StopFlag, TrainOptions, check_config};
 use crate::data::{Pair, Sample};
-use crate::estimate::{Plan, plan};
+use crate::estimate::{Lengths, Plan, plan};
 use crate::model::{Batch, Stored};
 use crate::optim::{Optimizer, Schedule, clip_factor, gradient_norm};
 use crate::{Error, Result, ops};
@@ -47,10 +47,7 @@ pub(super) fn run(
     check_config(config)?;
     let output = PathBuf::from(&config.train.output);
     std::fs::create_dir_all(&output).map_err(Error::io("create", &output))?;
-    let plan = match &config.model.memory_limit {
-        Some(_) => Some(arrange(config)?),
-        None => None,
-    };
+    let plan = arrange(config)?;
     let arranged = plan.as_ref().map(|plan| plan.apply(config));
     let config = arranged.as_ref().unwrap_or(config);
     let mut trainer = start(config, options, output, emit)?;
@@ -62,15 +59,12 @@ pub(super) fn run(
     trainer.finish(reason, emit)
 }
 
-/// Chooses how a run stays under its limit, by the data that it will train on.
-fn arrange(config: &RunConfig) -> Result<Plan> {
-    let folder = PathBuf::from(config.model.path.as_deref().unwrap_or_default());
-    let data = crate::data::load(&config.data, &folder, config.train.seed)?;
-    let learnable = |mut samples: Vec<Sample>| {
-        samples.retain(|sample| sample.supervised_tokens() > 0);
-        samples
-    };
-    plan(config, &learnable(data.train), &learnable(data.eval))
+/// Chooses how a run stays under its limit, by the data that it will train on; `None` where it has no limit.
+pub(super) fn arrange(config: &RunConfig) -> Result<Option<Plan>> {
+    if config.model.memory_limit.is_none() {
+        return Ok(None);
+    }
+    plan(config, &Lengths::of_run(config)?).map(Some)
 }
 
 /// Sets a run up. What there is to log about that comes after `started`, which opens a run, or before the error.
@@ -181,6 +175,7 @@ impl<'a> Trainer<'a> {
                     epoch: 0.0,
                     learning_rate: 0.0,
                     loss: None,
+                    first_loss: None,
                     best_eval_loss: None,
                     best_eval_loss_bits: None,
                     best_step: None,
@@ -286,6 +281,7 @@ impl<'a> Trainer<'a> {
         )?;
         self.state.step = index + 1;
         self.state.epoch = epoch;
+        self.state.first_loss = self.state.first_loss.or(Some(found.loss));
         self.state.loss = Some(found.loss);
         self.state.learning_rate = rate;
         emit(RunEvent::Step {

@@ -276,10 +276,6 @@ fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
     type Change = fn(&mut RunConfig);
     let change: &[(&str, Change)] = &[
         ("model.device", |c| c.model.device = "cuda:1".into()),
-        ("model.memory_limit", |c| {
-            c.model.memory_limit = Some("8GB".into());
-            c.train.method = Method::Dpo;
-        }),
         ("data.packing", |c| {
             c.data.packing = true;
             c.train.method = Method::Dpo;

@@ -1,6 +1,7 @@
 //! Whole runs through `engine::train`, on the tiny models of `tests/fixtures/goldens`.
 
 mod bad_input;
+mod cards;
 mod full;
 mod full_goldens;
 mod generate;

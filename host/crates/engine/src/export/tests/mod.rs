@@ -9,6 +9,7 @@ use candle_core::DType;
 use candle_core::quantized::gguf_file::Content;
 use serde_json::{Value, json};
 
+use super::job::load;
 use super::*;
 use crate::model::Weights;
 
