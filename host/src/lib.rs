@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod events;
+pub mod exports;
 pub mod jobs;
 pub mod pages;
 pub mod routes;

@@ -37,6 +37,9 @@ routes! {
     get "/compare" => pages::compare::show;
     get "/datasets" => pages::datasets::list;
     get "/adapters" => pages::adapters::list;
+    get "/exports" => pages::exports::list;
+    post "/exports" => pages::exports::start;
+    post "/exports/{id}/delete" => pages::exports::delete;
     get "/try" => pages::playground::show;
     post "/try" => pages::playground::generate;
     post "/try/stream" => pages::playground::stream;
@@ -79,6 +82,12 @@ routes! {
     put "/api/v1/plugins/{name}/grants" => api::plugins::set_grants;
     get "/api/v1/plugins/{name}/executions" => api::plugins::executions;
     get "/api/v1/models" => api::models::list;
+    get "/api/v1/exports" => api::exports::list;
+    post "/api/v1/exports" => api::exports::create;
+    get "/api/v1/exports/{id}" => api::exports::get;
+    delete "/api/v1/exports/{id}" => api::exports::delete;
+    get "/api/v1/exports/{id}/archive" => api::exports::archive;
+    get "/api/v1/exports/{id}/files/{name}" => api::exports::file;
     post "/api/v1/generate" => api::generate::create;
     post "/api/v1/tokenize" => api::tokenize::create;
     get "/api/v1/system" => api::system::get;

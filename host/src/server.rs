@@ -16,6 +16,7 @@ use store::Store;
 use crate::api::generate::Playground;
 use crate::config::Config;
 use crate::events::Hub;
+use crate::exports::Exports;
 use crate::jobs::spawn::{Supervisor, WorkerNews};
 use crate::safety::hosts::AllowedHosts;
 use crate::safety::keys::Keys;
@@ -78,6 +79,7 @@ pub fn open(
         keys,
         events: Hub::default(),
         playground: Playground::default(),
+        exports: Exports::open(config.paths.program.clone(), config.paths.exports()),
         attempts: Attempts::default(),
         started: Instant::now(),
         worker: Mutex::new(WorkerHealth::Elsewhere),

@@ -12,6 +12,7 @@ use crate::api::generate::Playground;
 use crate::config::Config;
 use crate::error::AppError;
 use crate::events::Hub;
+use crate::exports::Exports;
 use crate::safety::hosts::AllowedHosts;
 use crate::safety::keys::Keys;
 use crate::safety::session::Attempts;
@@ -31,6 +32,8 @@ pub struct AppState {
     pub events: Hub,
     /// The model that `/try` talks to.
     pub playground: Playground,
+    /// Exports that were asked for.
+    pub exports: Exports,
     /// Signs form tokens and sessions.
     pub keys: Keys,
     /// Names under which the studio answers.

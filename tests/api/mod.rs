@@ -1,4 +1,5 @@
 mod events;
+mod exports;
 mod health;
 mod models;
 mod plugins;

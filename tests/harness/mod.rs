@@ -44,6 +44,20 @@ impl Answer {
     }
 }
 
+/// A file that came back.
+pub(crate) struct Download {
+    headers: HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+impl Download {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+}
+
 /// What a visitor's browser holds after the first page.
 pub(crate) struct Visitor {
     pub cookie: String,
@@ -66,7 +80,9 @@ pub(crate) fn config(folder: &Path, more: &[(&str, &str)]) -> Config {
         more.iter()
             .map(|(name, value)| (*name, (*value).to_owned())),
     );
-    Config::read(&|name| variables.get(name).cloned()).unwrap()
+    let mut config = Config::read(&|name| variables.get(name).cloned()).unwrap();
+    config.paths.program = env!("CARGO_BIN_EXE_codetune").into();
+    config
 }
 
 impl TestApp {
@@ -100,6 +116,17 @@ impl TestApp {
             status,
             headers,
             body,
+        }
+    }
+
+    /// As [`Self::get`], of what is no text.
+    pub(crate) async fn get_bytes(&self, path: &str) -> Download {
+        let app = test::init_service(server::app(self.state.clone())).await;
+        let response = test::call_service(&app, request(Method::GET, path).to_request()).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        Download {
+            headers: response.headers().clone(),
+            bytes: test::read_body(response).await.into(),
         }
     }
 

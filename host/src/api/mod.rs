@@ -2,6 +2,8 @@
 
 /// Live events of a run.
 pub mod events;
+/// What leaves the studio.
+pub mod exports;
 /// Text from a model.
 pub mod generate;
 /// Signs of life, readiness, counters.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
 
-use super::{events, generate, health, metrics, models, plugins, runs, system, tokenize};
+use super::{events, exports, generate, health, metrics, models, plugins, runs, system, tokenize};
 
 /// What every error of the API looks like.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,6 +60,12 @@ pub struct FieldFault {
         plugins::set_grants,
         plugins::executions,
         models::list,
+        exports::list,
+        exports::create,
+        exports::get,
+        exports::delete,
+        exports::archive,
+        exports::file,
         generate::create,
         tokenize::create,
         system::get,

@@ -9,6 +9,8 @@ pub struct PathsConfig {
     pub data: PathBuf,
     /// `CODETUNE_PLUGINS_DIR`; built plugins, watched. By default `plugins` in the working folder, or beside the program.
     pub plugins: PathBuf,
+    /// This program's own file, which workers and exports are started from.
+    pub program: PathBuf,
 }
 
 impl PathsConfig {
@@ -22,12 +24,22 @@ impl PathsConfig {
         let plugins = source("CODETUNE_PLUGINS_DIR")
             .map(PathBuf::from)
             .unwrap_or_else(|| shipped("plugins"));
-        Self { data, plugins }
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("codetune"));
+        Self {
+            data,
+            plugins,
+            program,
+        }
     }
 
     /// Where a run keeps its config, log, checkpoints and result.
     pub fn run(&self, id: domain::RunId) -> PathBuf {
         self.data.join("runs").join(id.to_string())
+    }
+
+    /// What visitors had exported, a folder each.
+    pub fn exports(&self) -> PathBuf {
+        self.data.join("exports")
     }
 
     /// Compiled plugins.

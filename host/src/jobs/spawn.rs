@@ -55,7 +55,7 @@ pub enum WorkerNews {
 /// # Errors
 /// When the process cannot be started.
 pub fn worker_process(config: &Config, store: &Store) -> anyhow::Result<WorkerProcess> {
-    let program = std::env::current_exe().context("cannot find the program's own file")?;
+    let program = config.paths.program.clone();
     let name = unique_name();
     let url = if store.fallback().is_some() {
         store.place().to_owned()

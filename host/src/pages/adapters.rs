@@ -1,5 +1,7 @@
-use serde::Serialize;
+use actix_web::web::Query;
+use serde::{Deserialize, Serialize};
 
+use super::exports::ExportsFragment;
 use crate::api::models::{self, Adapter, Model};
 use crate::error::HtmlResult;
 use crate::state::blocking;
@@ -9,6 +11,19 @@ use crate::templates::{Page, View};
 struct AdaptersPage {
     adapters: Vec<Row<Adapter>>,
     models: Vec<Row<Model>>,
+    /// What is chosen to be exported: `adapter:ID` or `model:ID`.
+    chosen: String,
+    /// That is a model.
+    is_model: bool,
+    #[serde(flatten)]
+    exports: ExportsFragment,
+}
+
+/// What to begin with.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Start {
+    export: String,
 }
 
 impl Page for AdaptersPage {
@@ -26,9 +41,14 @@ struct Row<T> {
 }
 
 /// `GET /adapters`.
-pub async fn list(view: View) -> HtmlResult {
+pub async fn list(view: View, start: Query<Start>) -> HtmlResult {
     let known = models::known(&view.state).await?;
+    let chosen = start.into_inner().export;
+    let exports = ExportsFragment::of(view.state.exports.list());
     let page = blocking(move || AdaptersPage {
+        exports,
+        is_model: chosen.starts_with("model:") || known.adapters.is_empty(),
+        chosen,
         adapters: known
             .adapters
             .into_iter()

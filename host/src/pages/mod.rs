@@ -12,6 +12,8 @@ pub mod dashboard;
 pub mod datasets;
 /// `/docs`
 pub mod docs;
+/// `/exports`
+pub mod exports;
 /// `/login`
 pub mod login;
 /// `/try`

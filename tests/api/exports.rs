@@ -1,0 +1,225 @@
+//! Exports from the studio: asked for by ids, made in a process of their own, handed out whole and by file.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use actix_web::http::Method;
+use serde_json::{Value, json};
+use store::{AdapterKind, NewAdapter};
+
+use crate::harness::{Answer, TestApp, root};
+
+/// A studio that knows a golden adapter; the adapter's id.
+fn studio() -> (TestApp, String) {
+    let app = TestApp::new();
+    let golden = root().join("tests/fixtures/goldens/llama-tied");
+    let adapter = NewAdapter {
+        run_id: None,
+        name: "My adapter".into(),
+        kind: AdapterKind::Adapter,
+        path: golden.join("adapter_trained"),
+        base_model: Some(golden.join("model").display().to_string()),
+    };
+    let id = app.state.store.record_adapter(&adapter).unwrap().id;
+    (app, id.to_string())
+}
+
+async fn ended(app: &TestApp, id: &str) -> Value {
+    let begun = Instant::now();
+    loop {
+        let export = app.get(&format!("/api/v1/exports/{id}")).await.json();
+        if !["waiting", "running"].contains(&export["status"].as_str().unwrap()) {
+            return export;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "{export}");
+        actix_web::rt::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn begin(app: &TestApp, body: Value) -> Answer {
+    app.json(Method::POST, "/api/v1/exports", body).await
+}
+
+#[actix_web::test]
+async fn every_format_is_made_and_can_be_downloaded_whole_and_by_file() {
+    let (app, adapter) = studio();
+    for (format, dtype, expected) in [
+        ("peft", None, "adapter_model.safetensors"),
+        ("safetensors", Some("f16"), "model.safetensors"),
+        ("gguf", Some("q8_0"), "model.gguf"),
+        ("gguf-lora", None, "adapter.gguf"),
+    ] {
+        let body = json!({ "adapter": adapter, "format": format, "dtype": dtype });
+        let answer = begin(&app, body).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        let export = ended(&app, &id).await;
+        assert_eq!(export["status"], "done", "{export}");
+        assert!(
+            export["checked"]
+                .as_str()
+                .unwrap()
+                .starts_with("Read again"),
+            "{export}"
+        );
+        let names: Vec<&str> = export["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|file| file["name"].as_str().unwrap())
+            .collect();
+        assert!(
+            names.contains(&expected) && names.contains(&"README.md"),
+            "{names:?}"
+        );
+        assert_eq!(names.contains(&"Modelfile"), format.starts_with("gguf"));
+
+        let archive = app
+            .get_bytes(&format!("/api/v1/exports/{id}/archive"))
+            .await;
+        assert_eq!(
+            archive.header("content-length"),
+            archive.bytes.len().to_string()
+        );
+        let title = format!("my-adapter-{format}");
+        assert!(
+            archive.header("content-disposition").contains(&title),
+            "{}",
+            archive.header("content-disposition")
+        );
+        let mut seen = 0;
+        for entry in tar::Archive::new(&archive.bytes[..]).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().display().to_string();
+            let (top, name) = path.split_once('/').unwrap();
+            assert!(top.starts_with(&title) && names.contains(&name), "{path}");
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            let file = app
+                .get_bytes(&format!("/api/v1/exports/{id}/files/{name}"))
+                .await;
+            assert_eq!(file.bytes, bytes, "{path}");
+            seen += 1;
+        }
+        assert_eq!(seen, names.len());
+
+        for wrong in ["..%2fexport.json", "export.json", "%2e%2e"] {
+            let answer = app
+                .get(&format!("/api/v1/exports/{id}/files/{wrong}"))
+                .await;
+            assert_eq!(answer.status, 404, "{wrong}: {}", answer.body);
+        }
+        let answer = app
+            .json(Method::DELETE, &format!("/api/v1/exports/{id}"), json!({}))
+            .await;
+        assert_eq!(answer.status, 204);
+        let folder = app.state.config.paths.exports().join(&id);
+        assert!(!folder.exists());
+        let answer = app.get(&format!("/api/v1/exports/{id}/archive")).await;
+        assert_eq!(answer.status, 404);
+    }
+}
+
+#[actix_web::test]
+async fn what_cannot_be_exported_is_refused_at_its_field_and_a_failure_says_why() {
+    let (app, adapter) = studio();
+    for (body, field) in [
+        (json!({ "adapter": adapter, "format": "zip" }), "format"),
+        (json!({ "model": "sample", "format": "peft" }), "format"),
+        (json!({ "format": "gguf" }), "adapter"),
+        (
+            json!({ "adapter": adapter, "model": "sample", "format": "gguf" }),
+            "adapter",
+        ),
+        (
+            json!({ "adapter": adapter, "format": "peft", "dtype": "f16" }),
+            "dtype",
+        ),
+        (
+            json!({ "adapter": adapter, "format": "safetensors", "dtype": "q8_0" }),
+            "dtype",
+        ),
+        (
+            json!({ "adapter": adapter, "format": "gguf", "dtype": "f8" }),
+            "dtype",
+        ),
+    ] {
+        let answer = begin(&app, body.clone()).await;
+        assert_eq!(answer.status, 422, "{body}: {}", answer.body);
+        let fields = &answer.json()["error"]["fields"];
+        assert!(
+            fields
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|fault| fault["field"] == field),
+            "{body}: {fields}"
+        );
+    }
+    for body in [
+        json!({ "adapter": "../../etc", "format": "gguf" }),
+        json!({ "model": "/etc", "format": "gguf" }),
+    ] {
+        assert_eq!(begin(&app, body).await.status, 404);
+    }
+
+    let broken = root().join("tests/fixtures/goldens/llama-dora/adapter_trained");
+    let golden = root().join("tests/fixtures/goldens/llama-dora/model");
+    let broken = NewAdapter {
+        run_id: None,
+        name: "With DoRA".into(),
+        kind: AdapterKind::Adapter,
+        path: broken,
+        base_model: Some(golden.display().to_string()),
+    };
+    let id = app.state.store.record_adapter(&broken).unwrap().id;
+    let answer = begin(&app, json!({ "adapter": id, "format": "gguf-lora" })).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let export = ended(&app, &id).await;
+    assert_eq!(export["status"], "failed", "{export}");
+    let why = export["error"].as_str().unwrap();
+    assert!(why.contains("GGUF LoRA has no place for"), "{why}");
+    let answer = app.get(&format!("/api/v1/exports/{id}/archive")).await;
+    assert_eq!(answer.status, 409, "{}", answer.body);
+    let page = app.get("/adapters").await.body;
+    assert!(page.contains("GGUF LoRA has no place for"), "{page}");
+}
+
+#[actix_web::test]
+async fn the_adapters_page_begins_an_export_and_offers_its_files() {
+    let (app, adapter) = studio();
+    let visitor = app.visitor().await;
+    let source = format!("adapter:{adapter}");
+    let page = app.get(&format!("/adapters?export={source}")).await.body;
+    assert!(
+        page.contains(&format!("value=\"{source}\" selected")),
+        "{page}"
+    );
+    let answer = app
+        .post_form(
+            &visitor,
+            "/exports",
+            &[("source", &source), ("format", "peft"), ("dtype", "")],
+        )
+        .await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let exports = app.state.exports.list();
+    assert_eq!(exports.len(), 1);
+    let id = exports[0].id.to_string();
+    ended(&app, &id).await;
+    let fragment = app.get("/exports").await.body;
+    for part in [
+        format!("/api/v1/exports/{id}/archive"),
+        format!("/api/v1/exports/{id}/files/adapter_config.json"),
+    ] {
+        assert!(fragment.contains(&part), "{fragment}");
+    }
+    assert!(
+        !fragment.contains("hx-trigger"),
+        "nothing is left to wait for"
+    );
+    let path = format!("/exports/{id}/delete");
+    assert_eq!(app.post_form(&visitor, &path, &[]).await.status, 303);
+    assert!(app.state.exports.list().is_empty());
+}
