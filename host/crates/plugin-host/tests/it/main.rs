@@ -5,6 +5,7 @@ mod capabilities;
 mod curators;
 mod folder;
 mod hostile;
+mod packs;
 mod reload;
 mod shipped;
 mod wat;

@@ -1,0 +1,114 @@
+//! What the shipped plugins find, called as the studio calls them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use domain::{Completion, Decision, PluginHealth, PluginKind, Sample, SamplePart, Score, Verdict};
+use plugin_host::{HostConfig, PluginHost};
+use serde_json::{Value, json};
+
+fn plugins() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../plugins")
+}
+
+/// One host for all tests here: compiling takes seconds.
+static HOST: LazyLock<PluginHost> = LazyLock::new(|| {
+    let cache_dir = tempfile::tempdir().unwrap().keep();
+    PluginHost::open(HostConfig {
+        plugins_dir: plugins(),
+        cache_dir,
+    })
+    .unwrap()
+});
+
+fn settings(value: Value) -> BTreeMap<String, Value> {
+    serde_json::from_value(value).unwrap()
+}
+
+fn curate(name: &str, config: Value, text: &str) -> Result<Verdict, String> {
+    let job = HOST
+        .job(name, PluginKind::Curator, &settings(config))
+        .unwrap();
+    let sample = Sample {
+        parts: vec![SamplePart {
+            name: "text".to_owned(),
+            text: text.to_owned(),
+            learned: true,
+        }],
+        path: None,
+        language: None,
+    };
+    job.curate(&[sample]).remove(0).result
+}
+
+fn score(name: &str, text: &str, reference: Option<&str>) -> Result<Vec<Score>, String> {
+    let job = HOST
+        .job(name, PluginKind::Scorer, &BTreeMap::new())
+        .unwrap();
+    let completion = Completion {
+        prompt: String::new(),
+        text: text.to_owned(),
+        reference: reference.map(str::to_owned),
+        language: None,
+    };
+    job.score(&[completion]).remove(0).result
+}
+
+#[test]
+fn every_plugin_of_the_folder_is_ready_and_is_the_one_that_the_sums_name() {
+    let sums = std::fs::read_to_string(plugins().join("SHA256SUMS")).unwrap();
+    let infos = HOST.list();
+    let folders = std::fs::read_dir(plugins()).unwrap();
+    let folders = folders.filter(|entry| entry.as_ref().unwrap().path().is_dir());
+    assert_eq!(infos.len(), folders.count());
+    for info in infos {
+        assert_eq!(info.health, PluginHealth::Ready, "{}", info.name);
+        let line = format!("{}  {1}/{1}.wasm", info.digest, info.name);
+        assert!(sums.contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn a_sample_that_holds_a_benchmark_goes_and_the_benchmark_is_named() {
+    let task = "Return the sum of all even numbers of the list that are larger than the bound.";
+    let config = json!({ "benchmarks": { "own-tasks": [task] } });
+    let found = curate(
+        "decontamination",
+        config.clone(),
+        &format!(
+            "# {}\ndef f(xs, bound): pass\n",
+            task.replace(' ', "  ").to_uppercase()
+        ),
+    );
+    let Decision::Drop { reason } = found.unwrap().decision else {
+        panic!("it is dropped")
+    };
+    assert_eq!(reason.code, "benchmark");
+    assert!(reason.message.contains("own-tasks"), "{}", reason.message);
+    let kept = curate(
+        "decontamination",
+        config,
+        "# Return the sum of all numbers.\n",
+    )
+    .unwrap();
+    assert_eq!(kept.decision, Decision::Keep);
+    assert_eq!(kept.scores[0].value, 0.0);
+}
+
+#[test]
+fn decontamination_without_benchmarks_is_an_error_that_says_what_to_set() {
+    let message = curate("decontamination", json!({}), "x = 1\n").unwrap_err();
+    assert!(message.contains("config.benchmarks"), "{message}");
+}
+
+#[test]
+fn similarity_has_four_measures_and_wants_a_reference() {
+    let scores = score("similarity", "return x - 1", Some("return x + 1\n")).unwrap();
+    let names: Vec<&str> = scores.iter().map(|score| score.name.as_str()).collect();
+    assert_eq!(names, ["exact_match", "edit_similarity", "bleu", "chrf"]);
+    assert_eq!(scores[0].value, 0.0);
+    assert!((scores[1].value - 11.0 / 12.0).abs() < 1e-12);
+    let message = score("similarity", "x", None).unwrap_err();
+    assert!(message.contains("reference"), "{message}");
+}
