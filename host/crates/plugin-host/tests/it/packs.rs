@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use domain::{Completion, Decision, PluginHealth, PluginKind, Sample, SamplePart, Score, Verdict};
+use domain::{
+    Completion, Decision, PluginHealth, PluginKind, Sample, SamplePart, Score, Severity,
+    SourceFile, Verdict,
+};
 use plugin_host::{HostConfig, PluginHost};
 use serde_json::{Value, json};
 
@@ -111,4 +114,62 @@ fn similarity_has_four_measures_and_wants_a_reference() {
     assert!((scores[1].value - 11.0 / 12.0).abs() < 1e-12);
     let message = score("similarity", "x", None).unwrap_err();
     assert!(message.contains("reference"), "{message}");
+}
+
+#[test]
+fn security_finds_a_dangerous_call_and_proposes_a_better_one() {
+    let file = |path: &str, code: &str| SourceFile {
+        path: path.to_owned(),
+        code: code.to_owned(),
+        language: None,
+    };
+    let files = [
+        file("a.py", "# é\nconfig = yaml.load(text)\n"),
+        file("b.js", "// eval(x)\nconst a = 'eval(x)';\n"),
+    ];
+    let analyses = HOST.analyze("security", &files).unwrap();
+    let found = &analyses[0].diagnostics[0];
+    assert_eq!(
+        (
+            found.code.as_str(),
+            found.severity,
+            found.span.line,
+            found.span.column
+        ),
+        ("deserialisation", Severity::Warning, 2, 10)
+    );
+    let edit = found.suggestion.as_ref().unwrap();
+    assert_eq!(
+        (edit.replacement.as_str(), edit.confidence),
+        ("yaml.safe_load", 0.7)
+    );
+    let span = edit.span.start as usize..edit.span.end as usize;
+    assert_eq!(&files[0].code[span], "yaml.load");
+    assert_eq!(analyses[1].unanalyzable, None);
+    assert_eq!(analyses[1].diagnostics.len(), 0);
+    assert_eq!(analyses[0].metrics.len(), analyses[1].metrics.len());
+}
+
+#[test]
+fn licence_headers_knows_a_licence_by_its_words_and_says_where_none_is_named() {
+    let files = [
+        SourceFile {
+            path: "a.c".to_owned(),
+            code: "/*\n * Licensed under the Apache License,\n * Version 2.0.\n */\n".to_owned(),
+            language: None,
+        },
+        SourceFile {
+            path: "b.py".to_owned(),
+            code: "x = 1\n".to_owned(),
+            language: None,
+        },
+    ];
+    let analyses = HOST.analyze("licence-headers", &files).unwrap();
+    let details = analyses[0].details.as_ref().unwrap();
+    assert_eq!(
+        (&details["licence"], &details["found_by"]),
+        (&json!("Apache-2.0"), &json!("text"))
+    );
+    assert_eq!(analyses[0].diagnostics.len(), 0);
+    assert_eq!(analyses[1].diagnostics[0].code, "missing-licence");
 }
