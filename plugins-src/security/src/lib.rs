@@ -1,6 +1,6 @@
 //! The plugin `security`: dangerous calls, SQL put together from pieces, and secrets in the source.
 //!
-//! It reads words, not grammar: `tokens` takes comments and strings out, `calls` is the table of calls, `rules` finds them.
+//! It reads words, not grammar: `source-words` takes comments and strings out, `calls` is the table of calls, `rules` finds them.
 //! That is quick and works on code that does not parse; what a value is made of elsewhere in the file is not followed.
 
 #![cfg_attr(
@@ -11,7 +11,6 @@
 mod calls;
 mod plugin;
 mod rules;
-mod tokens;
 
 /// The contract, as Rust.
 mod bindings {

@@ -3,7 +3,7 @@
 use source_text::Language;
 
 use crate::calls::CALLS;
-use crate::tokens::{Bare, Text, bare};
+use source_words::{Bare, Text, bare};
 
 /// One finding.
 #[derive(Debug, PartialEq)]

@@ -173,3 +173,21 @@ fn licence_headers_knows_a_licence_by_its_words_and_says_where_none_is_named() {
     assert_eq!(analyses[0].diagnostics.len(), 0);
     assert_eq!(analyses[1].diagnostics[0].code, "missing-licence");
 }
+
+#[test]
+fn style_proposes_edits_that_mend_the_file() {
+    let file = SourceFile {
+        path: "a.py".to_owned(),
+        code: "x = 1  \nif x == None:\n    pass".to_owned(),
+        language: None,
+    };
+    let analyses = HOST.analyze("style", std::slice::from_ref(&file)).unwrap();
+    let mut code = file.code;
+    for found in analyses[0].diagnostics.iter().rev() {
+        let edit = found.suggestion.as_ref().unwrap();
+        assert!(edit.confidence >= 0.8, "{found:?}");
+        let span = edit.span.start as usize..edit.span.end as usize;
+        code.replace_range(span, &edit.replacement);
+    }
+    assert_eq!(code, "x = 1\nif x is None:\n    pass\n");
+}

@@ -1,4 +1,4 @@
-//! A text with its comments and strings taken out, so that words in them are no calls; no grammar.
+//! Words of a text without its comments and strings, so that what stands in them is no code; no grammar.
 
 use source_text::Language;
 
