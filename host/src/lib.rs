@@ -1,12 +1,13 @@
 //! CodeTune Studio: fine-tune code models on your own hardware, with plugins that decide what they learn from.
 //!
-//! This crate is the program: command line, web server, worker, and the wiring between the three crates that
-//! do the work (`store`, `plugin-host`, `engine`). None of those knows the others; they meet here and nowhere
+//! This crate is the program: command line, web server, worker, and the wiring between the crates that
+//! do the work (`store`, `plugin-host`, `curation`, `engine`). None of those knows the others; they meet here and nowhere
 //! else. Start at [`cli`], then [`config`], then `server`.
 
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod curate;
 pub mod error;
 pub mod events;
 pub mod exports;

@@ -1,5 +1,6 @@
 //! Training as users do it: the program itself, its lines and its exit codes.
 
+mod curate;
 mod generate;
 mod queue_commands;
 mod worker;

@@ -11,6 +11,7 @@ use engine::StopFlag;
 use engine::data::{Inspection, LengthBin, import, inspect};
 use engine::hub::{RepoKind, fetch};
 
+use super::curate::{self, CurateArgs, ExplainArgs};
 use super::fetching::Fetching;
 use super::usage_error;
 use crate::config::Config;
@@ -29,6 +30,10 @@ enum Command {
     Inspect(InspectArgs),
     /// Write any dataset as JSON lines, under our names of the columns
     Import(ImportArgs),
+    /// Send a dataset through a pipeline of plugins that keep, drop or rewrite its rows
+    Curate(CurateArgs),
+    /// Say what became of one row of a curated dataset, and why
+    Explain(ExplainArgs),
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +108,8 @@ pub(crate) fn run(args: &DatasetArgs, config: &Config) -> anyhow::Result<ExitCod
     match &args.command {
         Command::Inspect(args) => inspect_path(args),
         Command::Import(args) => import_rows(args, config),
+        Command::Curate(args) => curate::run(args, config),
+        Command::Explain(args) => curate::explain(args),
     }
 }
 

@@ -19,6 +19,7 @@ mod pairs;
 mod preview;
 mod read;
 mod report;
+mod rows;
 mod split;
 mod stream;
 mod tree;
@@ -44,6 +45,7 @@ pub use preview::{PreviewRow, PreviewToken, preview};
 pub use read::read_documents;
 pub(crate) use read::{is_data_file, is_guarded, of_train};
 pub use report::{DataReport, LengthBin};
+pub use rows::{DatasetRows, rows};
 pub(crate) use stream::Stream;
 pub use windows::windows;
 

@@ -1,0 +1,66 @@
+//! A dataset as plain rows, for whoever decides about rows before anybody encodes them.
+
+use std::path::Path;
+
+use domain::DataConfig;
+use serde_json::{Map, Value};
+
+use super::read;
+use crate::Result;
+
+/// The rows of a dataset, read as they are asked for.
+pub struct DatasetRows {
+    /// Files that are read.
+    pub files: usize,
+    /// Bytes of these files, where they are not packed: about the bytes of their rows.
+    pub bytes: Option<u64>,
+    /// What was passed over.
+    pub notes: Vec<String>,
+    rows: read::Rows,
+}
+
+/// Opens `data.path`.
+///
+/// # Errors
+/// A path that does not exist or cannot be read.
+pub fn rows(config: &DataConfig) -> Result<DatasetRows> {
+    let config = read::resolved(config)?;
+    let path = Path::new(config.path.as_deref().unwrap_or_default());
+    let source = read::Source::find(path, &config)?;
+    let is_packed = |file: &Path| {
+        let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
+        ["gz", "zst", "parquet", "arrow", "feather"]
+            .iter()
+            .any(|packed| extension == *packed)
+    };
+    let bytes = source
+        .files()
+        .iter()
+        .map(|file| {
+            (!is_packed(file)).then(|| std::fs::metadata(file).map_or(0, |file| file.len()))
+        })
+        .sum();
+    Ok(DatasetRows {
+        files: source.files().len(),
+        bytes,
+        rows: source.stream(),
+        notes: source.notes,
+    })
+}
+
+/// A row's columns, and where it came from; ends after the first error.
+impl Iterator for DatasetRows {
+    type Item = Result<(Map<String, Value>, String)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.rows.next()?;
+        Some(row.map(|row| {
+            let file = row.origin.file.display().to_string();
+            let origin = match row.origin.place() {
+                Some(place) => format!("{file} {place}"),
+                None => file,
+            };
+            (row.fields, origin)
+        }))
+    }
+}

@@ -1,0 +1,114 @@
+//! A dataset through a pipeline of plugins: `curation` knows neither plugins nor files, and here it meets both.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use curation::{Curator, InputRow, Options, Outcome, Pipeline, Progress};
+use domain::{DataConfig, Judged, PluginKind, Sample, Verdict};
+use plugin_host::{PluginHost, PluginJob};
+use serde_json::Value;
+
+use crate::config::Config;
+
+/// What to curate, and whereto.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The dataset: `path`, `format`, `dataset`, and what says which files of a source tree are taken.
+    pub data: &'a DataConfig,
+    /// What its rows go through.
+    pub pipeline: &'a Pipeline,
+    /// The folder to write; a curation that was stopped in it goes on.
+    pub out: &'a Path,
+    /// Threads; 0 for one a core.
+    pub threads: usize,
+    /// Ask every plugin anew instead of taking verdicts of earlier curations.
+    pub forget: bool,
+}
+
+/// Why a dataset was not curated.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A plugin cannot be used, or not with these settings.
+    #[error(transparent)]
+    Plugin(#[from] plugin_host::Error),
+    /// The dataset cannot be read.
+    #[error(transparent)]
+    Data(#[from] engine::Error),
+    /// The pipeline, a row or the output folder.
+    #[error(transparent)]
+    Curation(#[from] curation::Error),
+}
+
+/// A plugin as a step.
+struct Plugin(PluginJob);
+
+impl Curator for Plugin {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn digest(&self) -> &str {
+        self.0.digest()
+    }
+
+    fn version(&self) -> &str {
+        self.0.version()
+    }
+
+    fn config(&self) -> &BTreeMap<String, Value> {
+        self.0.config()
+    }
+
+    fn curate(&self, samples: &[Sample]) -> Vec<Judged<Verdict>> {
+        self.0.curate(samples)
+    }
+}
+
+/// Curates, on this thread and `threads` others, until the end or until `stop` is set.
+///
+/// # Errors
+/// A plugin, setting, row or folder that cannot be used. What was done before stays, and the next call goes on from it.
+pub fn curate(
+    config: &Config,
+    host: &PluginHost,
+    request: &Request<'_>,
+    stop: &AtomicBool,
+    on_progress: impl FnMut(&Progress),
+) -> Result<Outcome, Error> {
+    let plugins = request
+        .pipeline
+        .steps
+        .iter()
+        .map(|step| {
+            let job = host.job(&step.name, PluginKind::Curator, &step.config)?;
+            Ok(Plugin(job))
+        })
+        .collect::<Result<Vec<_>, plugin_host::Error>>()?;
+    let curators: Vec<&dyn Curator> = plugins.iter().map(|plugin| plugin as _).collect();
+    let rows = engine::data::rows(request.data)?;
+    for note in &rows.notes {
+        tracing::info!("{note}");
+    }
+    let memory = config.paths.data.join("curation");
+    let options = Options {
+        out: request.out,
+        memory: (!request.forget).then_some(memory.as_path()),
+        threads: request.threads,
+        input: request.data.path.as_deref().unwrap_or_default(),
+        total_bytes: rows.bytes,
+    };
+    let rows = rows.map(|row| match row {
+        Ok((fields, origin)) => Ok(InputRow { fields, origin }),
+        Err(error) => Err(error.to_string()),
+    });
+    let outcome = curation::curate(
+        request.pipeline,
+        &curators,
+        rows,
+        &options,
+        stop,
+        on_progress,
+    )?;
+    Ok(outcome)
+}

@@ -1,0 +1,172 @@
+//! `dataset curate` and `dataset explain`, with the plugins that are shipped.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use super::{lines, stderr};
+
+const PIPELINE: &str = "[[plugins]]\nname = 'curator-rules'\nconfig.max_line_length = 200\n\
+    [[plugins]]\nname = 'secrets'\n[[plugins]]\nname = 'near-duplicates'\n";
+
+fn curate(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_codetune"))
+        .arg("dataset")
+        .args(arguments)
+        .current_dir(folder)
+        .env("CODETUNE_DATA_DIR", folder.join("data"))
+        .env(
+            "CODETUNE_PLUGINS_DIR",
+            crate::harness::root().join("plugins"),
+        )
+        .env_remove("DATABASE_URL")
+        .output()
+        .expect("the program starts")
+}
+
+/// Row 1 has a long line, row 2 a key, row 3 is row 0 again.
+fn write_rows(folder: &Path) {
+    let plain = "def area(width, height):\n    \"\"\"Area of a rectangle.\"\"\"\n    return width * height\n";
+    let long = format!("names = '{}'\n", "word ".repeat(80));
+    let key = format!(
+        "token = 'ghp_{}'\ndef use(client):\n    return client.login(token)\n",
+        "a1B2".repeat(9)
+    );
+    let rows = [plain, &long, &key, plain].map(|text| json!({ "text": text }).to_string());
+    std::fs::write(folder.join("rows.jsonl"), rows.join("\n")).unwrap();
+    std::fs::write(folder.join("curate.toml"), PIPELINE).unwrap();
+}
+
+fn report(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", stderr(output));
+    lines(output).remove(0)
+}
+
+#[test]
+fn a_dataset_is_curated_reported_and_every_row_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(folder.path());
+    let arguments = [
+        "curate",
+        "rows.jsonl",
+        "--pipeline",
+        "curate.toml",
+        "--out",
+        "one",
+        "--json",
+    ];
+    let output = curate(folder.path(), &arguments);
+    let found = report(&output);
+    assert_eq!(found["rows"], 4);
+    assert_eq!(
+        (&found["kept"], &found["rewritten"]),
+        (&json!(2), &json!(1))
+    );
+    assert_eq!(found["exact_duplicates"], 1);
+    assert_eq!(found["steps"][0]["reasons"]["long-line"]["rows"], 1);
+    let progress: Value = serde_json::from_str(stderr(&output).lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&progress["event"], &progress["rows"]),
+        (&json!("progress"), &json!(4))
+    );
+    assert!(progress["seconds_left"].is_number());
+    let written = std::fs::read(folder.path().join("one/report.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), found);
+
+    let explain = |row: &str| {
+        report(&curate(
+            folder.path(),
+            &["explain", "one", "--row", row, "--json"],
+        ))
+    };
+    let dropped = explain("1");
+    assert_eq!(
+        (&dropped["decision"], &dropped["by"]),
+        (&json!("drop"), &json!("curator-rules"))
+    );
+    let step = &dropped["steps"][0];
+    assert_eq!(step["digest"].as_str().unwrap().len(), 64);
+    assert_eq!(step["config"]["max_line_length"], 200);
+    assert_eq!(step["config_digest"].as_str().unwrap().len(), 64);
+    assert!(step["fuel"].as_u64().unwrap() > 0);
+    assert_eq!(explain("2")["decision"], "rewrite");
+    assert_eq!(explain("3")["duplicate_of"], 0);
+    let text = curate(folder.path(), &["explain", "one", "--output-row", "1"]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains("row 2,") && text.contains("rewrite") && text.contains("secrets"),
+        "{text}"
+    );
+    assert!(!text.contains("ghp_"), "{text}");
+    let none = curate(folder.path(), &["explain", "one", "--row", "9"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(stderr(&none).contains("has 4 rows"), "{}", stderr(&none));
+}
+
+#[test]
+fn a_second_curation_asks_no_plugin_and_writes_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(folder.path());
+    let into = |out: &str| {
+        let arguments = [
+            "curate",
+            "rows.jsonl",
+            "--pipeline",
+            "curate.toml",
+            "--out",
+            out,
+            "--json",
+        ];
+        let output = curate(folder.path(), &arguments);
+        report(&output);
+        let progress: Value =
+            serde_json::from_str(stderr(&output).lines().last().unwrap()).unwrap();
+        progress["remembered"].as_u64().unwrap()
+    };
+    assert_eq!(into("one"), 0);
+    // Of the four rows one is an exact duplicate, and one goes at the first of three plugins.
+    assert_eq!(into("two"), 1 + 2 * 3);
+    for file in [
+        "data.jsonl",
+        "provenance.jsonl",
+        "report.json",
+        "curation.json",
+    ] {
+        let read = |out: &str| std::fs::read(folder.path().join(out).join(file)).unwrap();
+        assert_eq!(read("one"), read("two"), "{file}");
+    }
+}
+
+#[test]
+fn what_cannot_be_curated_is_wrong_usage_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(folder.path());
+    for (pipeline, part) in [
+        ("[[plugins]]\nname = 'none-such'", "none-such"),
+        ("[[plugins]]\nname = 'code-analyzer'", "code-analyzer"),
+        (
+            "[[plugins]]\nname = 'secrets'\nconfig.action = 'shout'",
+            "action",
+        ),
+        ("colour = 1", "colour"),
+    ] {
+        std::fs::write(folder.path().join("curate.toml"), pipeline).unwrap();
+        let arguments = [
+            "curate",
+            "rows.jsonl",
+            "--pipeline",
+            "curate.toml",
+            "--out",
+            "out",
+        ];
+        let output = curate(folder.path(), &arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains(part),
+            "{pipeline}: {}",
+            stderr(&output)
+        );
+        assert!(!folder.path().join("out/data.jsonl").exists());
+    }
+}
