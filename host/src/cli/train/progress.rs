@@ -96,7 +96,7 @@ impl Listener for Progress {
             } => {
                 let scores: String = scores
                     .iter()
-                    .map(|(name, score)| format!("  {name} {score}"))
+                    .map(|(name, score)| format!("  {name} {score:.4}"))
                     .collect();
                 self.line(&format!(
                     "step {step}  held-out loss {eval_loss:.4}{scores}"
