@@ -311,7 +311,14 @@ impl Decoder {
         if self.embedding_trains() {
             ops::scale(&dx, self.description.embedding_scale)?;
             if let Some(grad) = self.embedding_in_use(true).grad() {
-                ops::scatter_add(grad, &batch.ids, &dx)?;
+                match self.without_padding(&batch.ids)? {
+                    None => ops::scatter_add(grad, &batch.ids, &dx)?,
+                    Some(rows) if rows.elem_count() == 0 => {}
+                    Some(rows) => {
+                        let ids = batch.ids.index_select(&rows, 0)?;
+                        ops::scatter_add(grad, &ids, &ops::gather(&dx, &rows)?)?;
+                    }
+                }
             }
             self.adapt_embedding_back(&batch.ids, &dx)?;
         }
@@ -413,6 +420,22 @@ impl Decoder {
         Ok(loss)
     }
 
+    /// Rows of a batch whose token is not the padding; `None` where none is.
+    fn without_padding(&self, ids: &Tensor) -> Result<Option<Tensor>> {
+        let Some(padding) = self.description.padding else {
+            return Ok(None);
+        };
+        let all = ids.to_vec1::<u32>()?;
+        if !all.contains(&padding) {
+            return Ok(None);
+        }
+        let rows: Vec<u32> = (0..all.len() as u32)
+            .filter(|&row| all[row as usize] != padding)
+            .collect();
+        let count = rows.len();
+        Ok(Some(Tensor::from_vec(rows, count, ids.device())?))
+    }
+
     /// Whether the embedding, or an adapter of it, trains.
     fn embedding_trains(&self) -> bool {
         let lora = self.embedding_lora.as_ref();
@@ -483,5 +506,48 @@ impl Decoder {
         all.extend(self.adapter_parameters());
         all.retain(|parameter| parameter.grad.is_some());
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::data::Sample;
+    use crate::model::Loading;
+
+    #[test]
+    fn the_paddings_row_of_the_embedding_gets_what_it_gets_in_transformers() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures");
+        let golden = std::fs::read(fixtures.join("padding/golden.json")).unwrap();
+        let golden: serde_json::Value = serde_json::from_slice(&golden).unwrap();
+        let ids: Vec<u32> = serde_json::from_value(golden["ids"].clone()).unwrap();
+        let sample = Sample {
+            labels: ids.iter().map(|id| i64::from(*id)).collect(),
+            input_ids: ids,
+        };
+        for (case, rows) in golden["rows"].as_object().unwrap() {
+            let loading = Loading {
+                trainable: true,
+                ..Loading::frozen(candle_core::DType::F32)
+            };
+            let decoder =
+                Decoder::load(&fixtures.join("goldens").join(case).join("model"), loading);
+            let decoder = decoder.unwrap();
+            let batch = Batch::new([&sample]).unwrap();
+            decoder.loss_and_gradient(&batch, 1.0 / 7.0, None).unwrap();
+            let grad = decoder.embedding.grad().unwrap().to_vec2::<f32>().unwrap();
+            for row in [0, 7] {
+                let expected: Vec<f32> =
+                    serde_json::from_value(rows[&row.to_string()].clone()).unwrap();
+                for (got, expected) in grad[row].iter().zip(expected) {
+                    assert!(
+                        (got - expected).abs() < 1e-5,
+                        "{case} row {row}: {got}, expected {expected}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Description {
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
     pub(crate) vocab: usize,
+    /// The token whose row of the embedding gets no gradient of what is looked up (`padding_idx` of PyTorch).
+    pub(crate) padding: Option<u32>,
     /// Tokens that a sequence may have.
     pub(crate) max_positions: usize,
     pub(crate) norm: NormKind,
@@ -199,6 +201,7 @@ impl Description {
         if logits_scaling == 0.0 {
             return Err("logits_scaling must not be 0".into());
         }
+        let vocab = config.size("vocab_size")?;
         let embedding_scale = match family.scaled_embedding {
             true => (hidden as f64).sqrt(),
             false => multiplier("embedding_multiplier")?,
@@ -211,7 +214,8 @@ impl Description {
             heads,
             kv_heads,
             head_dim,
-            vocab: config.size("vocab_size")?,
+            vocab,
+            padding: padding(&config, model_type, vocab)?,
             max_positions: rotaries
                 .iter()
                 .map(|rotary| rotary.reach(max_positions))
@@ -276,6 +280,23 @@ impl Description {
         let all = layer * self.layers.len() as u128 + tables * h + norm;
         u64::try_from(all).unwrap_or(u64::MAX)
     }
+}
+
+/// Transformers' `pad_token_id`, and what its families take where a config does not say; gpt_bigcode's embedding has none.
+fn padding(config: &Keys<'_>, model_type: &str, vocab: usize) -> Result<Option<u32>, String> {
+    let id = match (model_type, config.has("pad_token_id")) {
+        ("gpt_bigcode", _) => None,
+        (_, true) => config.number("pad_token_id")?,
+        ("gemma2" | "gemma3_text", false) => Some(0.0),
+        ("phi3", false) => Some(32_000.0),
+        ("olmo2", false) => Some(1.0),
+        ("smollm3", false) => Some(128_004.0),
+        _ => None,
+    };
+    // PyTorch counts negative ones from the end; one outside the vocabulary never stands in a text.
+    let id = id.map(|id| if id < 0.0 { id + vocab as f64 } else { id });
+    let inside = id.filter(|id| id.fract() == 0.0 && (0.0..vocab as f64).contains(id));
+    Ok(inside.map(|id| id as u32))
 }
 
 /// Ids that a `config.json` gives as one number or a list.
