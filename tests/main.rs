@@ -1,6 +1,7 @@
 //! Tests of the whole program: pages and API in process, and (ignored) in a browser.
 
 mod api;
+mod architecture;
 mod harness;
 mod pages;
 mod training;
