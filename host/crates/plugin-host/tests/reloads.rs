@@ -84,8 +84,12 @@ fn reload_under_load(reloads: usize) {
     assert!(calls.into_inner() >= CALLERS as u64);
     assert_eq!(answer(&host, "a")["number"], reloads);
     if let (Some((files, bytes)), Some((files_after, bytes_after))) = (before, after) {
-        // A reload has a file or two open while it writes; none is at work here.
-        assert_eq!(files_after, files, "files were left open");
+        // No reload is at work here, but a caller may still be in a version before, which keeps its memory's image open. A
+        // file left open by each reload would be more than there are callers.
+        assert!(
+            files_after <= files + CALLERS,
+            "{files_after} files are open, {files} were"
+        );
         let growth = bytes_after.saturating_sub(bytes);
         assert!(growth < MOST_GROWTH_BYTES, "{growth} bytes more are held");
     }
