@@ -2,6 +2,8 @@
 
 mod api;
 mod architecture;
+#[cfg(unix)]
+mod commands;
 mod harness;
 mod pages;
 mod training;

@@ -107,6 +107,16 @@ fn run_config() -> Value {
             FieldKind::Words => json!({ "oneOf": [
                 { "type": "string" }, { "type": "array", "items": { "type": "string" } }
             ] }),
+            FieldKind::Integers => {
+                json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } })
+            }
+            FieldKind::FlagOrWord => {
+                json!({ "oneOf": [{ "type": "boolean" }, { "type": "string" }] })
+            }
+            FieldKind::Table => json!({
+                "type": "object",
+                "additionalProperties": { "oneOf": [{ "type": "number" }, { "type": "string" }] }
+            }),
         };
         schema["title"] = json!(field.label);
         schema["description"] = json!(field.help);

@@ -114,6 +114,13 @@ fn run(cli: Cli, config: &Config) -> anyhow::Result<ExitCode> {
     let command = cli
         .command
         .unwrap_or_else(|| Command::Serve(serve::ServeArgs::default()));
+    // These must outlive whoever reads what they print.
+    if !matches!(
+        command,
+        Command::Serve(_) | Command::Worker(_) | Command::Train(_)
+    ) {
+        end_with_the_reader();
+    }
     match command {
         Command::Serve(args) => serve::run(args, config),
         Command::Mask(args) => mask::run(&args, config),
@@ -133,6 +140,16 @@ fn run(cli: Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Analyze(args) => analyze::run(&args, config),
         Command::Bench(args) => bench::run(&args, config),
         Command::Doctor(args) => doctor::run(&args, config),
+    }
+}
+
+/// Lets a reader that has seen enough (`| head`) end the program without a word, as is usual on Unix; Rust makes an
+/// error of it, on which `println!` panics.
+fn end_with_the_reader() {
+    #[cfg(unix)]
+    // SAFETY: no other thread runs yet that could be using the signal, and the default action needs no handler.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }
 

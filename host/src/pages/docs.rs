@@ -139,6 +139,9 @@ fn fields_table() -> String {
             FieldKind::Text => "text".to_owned(),
             FieldKind::Flag => "`true` or `false`".to_owned(),
             FieldKind::Words => "text or a list".to_owned(),
+            FieldKind::Integers => "a list of whole numbers".to_owned(),
+            FieldKind::FlagOrWord => "`true`, `false` or a word".to_owned(),
+            FieldKind::Table => "a table of names and values".to_owned(),
         };
         let usual = match default.value_at(field.path) {
             _ if field.path == "train.output" => "required".to_owned(),

@@ -1,5 +1,6 @@
 //! `codetune bench`: the figures of BENCHMARKS.md, each made by one command.
 
+mod data;
 mod generate;
 mod make_model;
 mod plugins;
@@ -27,6 +28,8 @@ enum What {
     Train(train::BenchTrainArgs),
     /// Texts written greedily after random prompts, in f32
     Generate(generate::BenchGenerateArgs),
+    /// Data from files to packed rows of tokens
+    Data(data::BenchDataArgs),
     /// The plugin host, against wasmtime alone
     Plugins(plugins::BenchPluginsArgs),
     /// Make a model of random weights to measure on
@@ -41,6 +44,7 @@ pub(crate) fn run(args: &BenchArgs, config: &Config) -> anyhow::Result<ExitCode>
     match &args.what {
         What::Train(args) => train::run(args, config),
         What::Generate(args) => generate::run(args),
+        What::Data(args) => data::run(args),
         What::Plugins(args) => plugins::run(args, config),
         What::MakeModel(args) => make_model::run(args, config),
     }

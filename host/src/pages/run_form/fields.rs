@@ -73,13 +73,42 @@ fn parse(field: &Field, text: Option<&str>) -> Result<Option<Value>, String> {
             .ok_or_else(|| {
                 format!("must be a finite number between {min} and {max}, not {text:?}")
             })?,
-        FieldKind::Words if text.contains(',') => text
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-            .collect(),
+        FieldKind::Words if text.contains(',') => items(text).collect(),
+        FieldKind::Integers => items(text)
+            .map(|item| {
+                item.parse::<u64>().map(Value::from).map_err(|_| {
+                    format!("must be whole numbers with commas between them, not {item:?}")
+                })
+            })
+            .collect::<Result<_, _>>()?,
+        FieldKind::FlagOrWord => text.parse().map_or_else(|_| text.into(), Value::Bool),
+        FieldKind::Table => table(text)?,
         FieldKind::Choice(_) | FieldKind::Text | FieldKind::Words | FieldKind::Flag => text.into(),
     }))
+}
+
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+}
+
+/// The lines of a table's field: what would stand under its name in a RUN.toml.
+fn table(text: &str) -> Result<Value, String> {
+    let table: toml::Table = toml::from_str(text).map_err(|error| {
+        format!(
+            "write one name = value a line, texts in quotes: {}",
+            error.message()
+        )
+    })?;
+    // JSON has no word for a float that is not finite: such a number would turn into nothing.
+    if let Some((name, _)) = table
+        .iter()
+        .find(|(_, value)| value.as_float().is_some_and(|number| !number.is_finite()))
+    {
+        return Err(format!("{name} must be a finite number"));
+    }
+    serde_json::to_value(table).map_err(|error| error.to_string())
 }
 
 /// A config's values as the texts of a form; what it does not set has its default.
@@ -93,6 +122,10 @@ pub(super) fn texts(config: &Value) -> Vec<(String, String)> {
             let value = config
                 .pointer(&pointer)
                 .or_else(|| default.pointer(&pointer))?;
+            // A box that is not ticked is not sent.
+            if field.kind == FieldKind::Flag && value == &Value::Bool(false) {
+                return None;
+            }
             text(value).map(|text| (field.path.to_owned(), text))
         })
         .collect()
@@ -100,9 +133,12 @@ pub(super) fn texts(config: &Value) -> Vec<(String, String)> {
 
 fn text(value: &Value) -> Option<String> {
     match value {
-        Value::Null | Value::Bool(false) => None,
-        Value::Bool(true) => Some("true".to_owned()),
+        Value::Null => None,
+        Value::Bool(flag) => Some(flag.to_string()),
         Value::String(text) => Some(text.clone()),
+        Value::Object(table) => toml::to_string(table)
+            .ok()
+            .map(|lines| lines.trim_end().to_owned()),
         Value::Array(items) => Some(items.iter().filter_map(text).collect::<Vec<_>>().join(", ")),
         Value::Number(number) => Some(match number.as_f64() {
             Some(value) if !number.is_u64() && value != 0.0 && value.abs() < 1e-3 => {
@@ -111,7 +147,6 @@ fn text(value: &Value) -> Option<String> {
             Some(value) => value.to_string(),
             None => number.to_string(),
         }),
-        other => Some(other.to_string()),
     }
 }
 
@@ -130,8 +165,17 @@ mod tests {
         let config = json!({
             "model": { "path": "m", "dtype": "bf16" },
             "data": { "path": "d", "shuffle": false },
-            "lora": { "target_modules": ["q_proj", "v_proj"] },
-            "train": { "learning_rate": 0.00005, "max_steps": 40 },
+            "lora": {
+                "target_modules": ["q_proj", "v_proj"],
+                "init_lora_weights": false,
+                "rank_pattern": { "q_proj": 32, "layers\\.1\\..*": 4 },
+                "layers_to_transform": [0, 2],
+            },
+            "train": {
+                "learning_rate": 0.00005,
+                "max_steps": 40,
+                "lr_scheduler_kwargs": { "power": 2.0, "decay_type": "cosine" },
+            },
         });
         assert_eq!(read(&CheckedForm(texts(&config))).unwrap(), config);
     }
@@ -143,6 +187,9 @@ mod tests {
             ("train.weight_decay", "inf"),
             ("train.epochs", "2.5"),
             ("train.batch_size", "-1"),
+            ("train.lr_scheduler_kwargs", "power = nan"),
+            ("lora.rank_pattern", "q_proj: 8"),
+            ("lora.layers_to_transform", "0, first"),
         ]);
         let errors = read(&wrong).unwrap_err();
         let fields: Vec<_> = errors.0.iter().map(|error| error.field.as_str()).collect();
@@ -151,6 +198,9 @@ mod tests {
             "train.weight_decay",
             "train.epochs",
             "train.batch_size",
+            "train.lr_scheduler_kwargs",
+            "lora.rank_pattern",
+            "lora.layers_to_transform",
         ] {
             assert!(fields.contains(&field), "{field} of {errors}");
         }

@@ -74,7 +74,7 @@ struct Input {
     path: &'static str,
     label: &'static str,
     help: &'static str,
-    /// number, choice, flag or text.
+    /// number, choice, flag, table or text.
     kind: &'static str,
     is_whole: bool,
     range: Option<String>,
@@ -246,6 +246,12 @@ pub async fn start_sample(view: View, _: CheckedForm) -> Result<HttpResponse, Ap
         .finish())
 }
 
+/// The fault at `path` is one of this field: of the whole, or of a key of its table or an item of its list.
+fn belongs(path: &str, field: &Field) -> bool {
+    path.strip_prefix(field.path)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 fn page(
     values: Vec<(String, String)>,
     name: String,
@@ -255,12 +261,15 @@ fn page(
 ) -> RunFormPage {
     let values = CheckedForm(values);
     let default = CheckedForm(texts(&Value::Null));
-    let error_of = |path: &str| {
+    let error_of = |field: &Field| {
         errors
             .0
             .iter()
-            .find(|error| error.field == path)
-            .map(|error| error.message.clone())
+            .find(|error| belongs(&error.field, field))
+            .map(|error| match error.field.strip_prefix(field.path) {
+                Some("") | None => error.message.clone(),
+                Some(key) => format!("{}: {}", &key[1..], error.message),
+            })
     };
     let input = |field: &'static Field| {
         let (kind, is_whole, range, choices) = match field.kind {
@@ -272,7 +281,10 @@ fn page(
             }
             FieldKind::Choice(words) => ("choice", false, None, words),
             FieldKind::Flag => ("flag", false, None, &[][..]),
-            FieldKind::Text | FieldKind::Words => ("text", false, None, &[][..]),
+            FieldKind::Table => ("table", false, None, &[][..]),
+            FieldKind::Text | FieldKind::Words | FieldKind::Integers | FieldKind::FlagOrWord => {
+                ("text", false, None, &[][..])
+            }
         };
         let usual = default.get(field.path).unwrap_or_default();
         Input {
@@ -286,7 +298,7 @@ fn page(
             is_optional: usual.is_empty(),
             value: values.get(field.path).unwrap_or_default().to_owned(),
             default: usual.to_owned(),
-            error: error_of(field.path),
+            error: error_of(field),
         }
     };
     let sections = [
@@ -318,7 +330,7 @@ fn page(
             rest,
         }
     });
-    let shown = |path: &str| path != CHOSEN && FIELDS.iter().any(|field| field.path == path);
+    let shown = |path: &str| path != CHOSEN && FIELDS.iter().any(|field| belongs(path, field));
     RunFormPage {
         name,
         sections: sections.into(),

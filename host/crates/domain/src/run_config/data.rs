@@ -96,7 +96,9 @@ impl Default for DataConfig {
 }
 
 /// A list of words, or one word, which may hold several with commas between them.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn one_or_many<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "must be a word or a list of words")]
     enum Words {

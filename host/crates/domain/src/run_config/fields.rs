@@ -39,9 +39,15 @@ pub enum FieldKind {
     Flag,
     /// A list of words, or one word.
     Words,
+    /// A list of whole numbers.
+    Integers,
+    /// Yes, no, or a word.
+    FlagOrWord,
+    /// Names and their values; the keys of some tables are known, others are the user's own.
+    Table,
 }
 
-use FieldKind::{Choice, Flag, Integer, Number, Text, Words};
+use FieldKind::{Choice, Flag, FlagOrWord, Integer, Integers, Number, Table, Text, Words};
 
 const fn field(
     path: &'static str,
@@ -57,7 +63,7 @@ const fn field(
     }
 }
 
-/// Every setting that takes a single value, in the order of the form.
+/// Every setting, in the order of the form.
 #[rustfmt::skip]
 pub const FIELDS: &[Field] = &[
     field("model.path", "Model folder", Text, "A Hugging Face folder with config.json, tokenizer.json and safetensors."),
@@ -73,6 +79,7 @@ pub const FIELDS: &[Field] = &[
     field("data.revision", "Dataset revision", Text, "Branch, tag or commit of the hub dataset."),
     field("data.dataset", "Dataset", Text, "Which dataset of a LLaMA-Factory dataset_info.json in the data folder."),
     field("data.format", "Format", Choice(&["auto", "text", "completion", "alpaca", "sharegpt", "messages", "segments", "preference", "fim", "tokenized", "source-tree"]), "Shape of a row; auto looks at the columns."),
+    field("data.columns", "Columns", Table, "Where the data's columns have other names: text = \"content\", prompt = \"question\"."),
     field("data.chat_template", "Chat template", Text, "A Jinja template in place of the tokenizer's."),
     field("data.max_seq_length", "Maximum sequence length", Integer { min: 8, max: 131_072 }, "Tokens after which a sequence is cut."),
     field("data.overflow", "Longer rows", Choice(&["cut", "split"]), "cut leaves out what is behind the maximum; split makes further sequences of it."),
@@ -96,6 +103,11 @@ pub const FIELDS: &[Field] = &[
     field("lora.target_modules", "Target modules", Words, "all-linear, a regex, or names such as q_proj, v_proj."),
     field("lora.use_rslora", "rsLoRA", Flag, "Scale by alpha / sqrt(r), which keeps high ranks stable."),
     field("lora.use_dora", "DoRA", Flag, "Learn magnitude and direction apart."),
+    field("lora.init_lora_weights", "Initial weights", FlagOrWord, "true: B is zero; gaussian, pissa or pissa_niter_N; false: both random."),
+    field("lora.rank_pattern", "Ranks by module", Table, "Rank by module name or regex: q_proj = 32."),
+    field("lora.alpha_pattern", "Alphas by module", Table, "Alpha by module name or regex: q_proj = 64."),
+    field("lora.layers_to_transform", "Layers", Integers, "Numbers of the layers that get an adapter, from 0; all where left open."),
+    field("lora.modules_to_save", "Modules trained whole", Words, "Modules that are trained and saved whole, for example lm_head, embed_tokens."),
     field("lora.loraplus_lr_ratio", "LoRA+ ratio", Number { min: 1.0, max: 1000.0 }, "Learning rate of B over that of A; 16 is usual."),
     field("lora.init_adapter", "Start from adapter", Text, "A PEFT folder to go on from; it brings the rest of this section."),
     field("train.output", "Output folder", Text, "Folder for adapter and checkpoints; the studio chooses one for runs of the web page."),
@@ -106,6 +118,7 @@ pub const FIELDS: &[Field] = &[
     field("train.max_steps", "Maximum steps", Integer { min: 0, max: 1_000_000_000 }, "Above 0 it wins over epochs, and the data goes round."),
     field("train.learning_rate", "Learning rate", Number { min: 1e-10, max: 10.0 }, "1e-4 to 5e-4 suits LoRA; a tenth of that suits full."),
     field("train.lr_scheduler_type", "Schedule", Choice(&["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "warmup_stable_decay"]), "Shape of the learning rate over the steps."),
+    field("train.lr_scheduler_kwargs", "Schedule's own settings", Table, "num_cycles, power, lr_end, timescale, num_decay_steps, num_stable_steps, min_lr_ratio, warmup_type, decay_type."),
     field("train.warmup_steps", "Warmup steps", Integer { min: 0, max: 1_000_000 }, "Steps in which the learning rate rises from 0."),
     field("train.warmup_ratio", "Warmup share", Number { min: 0.0, max: 1.0 }, "The same as a share of all steps; used when warmup steps is 0."),
     field("train.weight_decay", "Weight decay", Number { min: 0.0, max: 10.0 }, "Decoupled weight decay; sgd adds it to the gradient."),

@@ -28,7 +28,10 @@ pub struct LoraConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layers_to_transform: Vec<u32>,
     /// Modules that are trained and saved whole.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::data::one_or_many"
+    )]
     pub modules_to_save: Vec<String>,
     /// How A and B begin.
     pub init_lora_weights: InitLoraWeights,

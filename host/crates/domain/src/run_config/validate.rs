@@ -193,6 +193,12 @@ fn out_of_range(value: &Value, kind: FieldKind) -> Option<String> {
             .as_str()
             .filter(|text| text.contains('\0'))
             .map(|_| "must not hold a NUL character".to_owned()),
-        FieldKind::Choice(_) | FieldKind::Flag | FieldKind::Words => None,
+        // Their types and words are checked in reading, their values by the rules below.
+        FieldKind::Choice(_)
+        | FieldKind::Flag
+        | FieldKind::FlagOrWord
+        | FieldKind::Words
+        | FieldKind::Integers
+        | FieldKind::Table => None,
     }
 }

@@ -11,6 +11,10 @@ use crate::{Error, Result};
 const BY_COLUMNS: &[(DataFormat, &[&str])] = &[
     (DataFormat::Tokenized, &["input_ids"]),
     (DataFormat::Messages, &["messages"]),
+    (
+        DataFormat::Preference,
+        &["conversations", "chosen", "rejected"],
+    ),
     (DataFormat::Sharegpt, &["conversations"]),
     (DataFormat::Segments, &["segments"]),
     (DataFormat::Preference, &["chosen", "rejected"]),

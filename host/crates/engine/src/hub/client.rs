@@ -3,7 +3,7 @@
 //!
 //! hf-hub's own client has no time limit, cannot be stopped, and sends its token on to the host where a large file lies.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::HubSettings;
+use super::address::{escaped, joined, origin};
 use crate::StopFlag;
 
 /// Hops that a request may be sent on.
@@ -346,149 +347,4 @@ fn total(response: &Response<Body>) -> Result<u64, Failure> {
         .or_else(whole)
         .and_then(|size| size.parse().ok())
         .ok_or_else(|| Failure::Answer("the hub does not say how long the file is".into()))
-}
-
-/// Scheme, host and port, in lower case.
-fn origin(url: &str) -> Option<String> {
-    let (scheme, rest) = url.split_once("://")?;
-    let host = rest.split(['/', '?', '#']).next()?;
-    // A name and password before the host would make another address look like this one.
-    let host = host.rsplit('@').next()?.to_ascii_lowercase();
-    let scheme = scheme.to_ascii_lowercase();
-    let port = match scheme.as_str() {
-        "https" => ":443",
-        _ => ":80",
-    };
-    let host = host.strip_suffix(port).unwrap_or(&host);
-    Some(format!("{scheme}://{host}"))
-}
-
-/// The address that a `Location` names. From https it never leads to http.
-fn joined(from: &str, location: &str) -> Result<String, Failure> {
-    let no = || {
-        Failure::Answer(format!(
-            "{from} sends on to {location:?}, which is no address"
-        ))
-    };
-    let base = origin(from).ok_or_else(no)?;
-    let next = if location.starts_with("//") {
-        let (scheme, _) = base.split_once(':').ok_or_else(no)?;
-        format!("{scheme}:{location}")
-    } else if location.starts_with('/') {
-        format!("{base}{location}")
-    } else {
-        location.to_owned()
-    };
-    let scheme = next
-        .split_once("://")
-        .map(|(scheme, _)| scheme.to_ascii_lowercase());
-    match scheme.as_deref() {
-        Some("https") => Ok(next),
-        Some("http") if base.starts_with("http:") => Ok(next),
-        Some("http") => Err(Failure::Answer(format!(
-            "{from} sends on to {location}, which is not encrypted"
-        ))),
-        _ => Err(no()),
-    }
-}
-
-/// A path with what an address cannot hold written as `%20`.
-fn escaped(path: &str) -> String {
-    let mut out = String::new();
-    for byte in path.bytes() {
-        match byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
-            true => out.push(byte.into()),
-            false => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
-
-/// A lock on a file's blob, held while it is fetched, where Python's client has it too.
-pub(super) struct Lock(#[expect(dead_code, reason = "held until it is dropped")] File);
-
-impl Lock {
-    /// Waits for it; `wait` is called once when another process has it.
-    pub(super) fn take(
-        path: &Path,
-        stop: &StopFlag,
-        wait: &mut dyn FnMut(),
-    ) -> Result<Self, Failure> {
-        let disk = |source| Failure::Disk {
-            path: path.to_owned(),
-            source,
-        };
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(disk)?;
-        }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(disk)?;
-        let mut told = false;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self(file)),
-                Err(fs::TryLockError::WouldBlock) if stop.is_stopped() => {
-                    return Err(Failure::Stopped);
-                }
-                Err(fs::TryLockError::WouldBlock) => {
-                    if !told {
-                        wait();
-                    }
-                    told = true;
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-                Err(fs::TryLockError::Error(source)) => return Err(disk(source)),
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_the_hubs_by_scheme_host_and_port() {
-        let hub = origin("https://Hub.example");
-        assert_eq!(origin("https://hub.example:443/a/b?c"), hub);
-        for other in [
-            "http://hub.example/a",
-            "https://hub.example:8443/a",
-            "https://hub.example.evil.example/a",
-            "https://hub.example@evil.example/a",
-            "https://evil.example/hub.example",
-        ] {
-            assert_ne!(origin(other), hub, "{other}");
-        }
-    }
-
-    #[test]
-    fn an_answer_sends_on_to_addresses_only_and_never_out_of_encryption() {
-        let from = "https://hub.example/a/b";
-        assert_eq!(joined(from, "/c?d").unwrap(), "https://hub.example/c?d");
-        assert_eq!(
-            joined(from, "//store.example/c").unwrap(),
-            "https://store.example/c"
-        );
-        assert_eq!(
-            joined(from, "https://store.example/c").unwrap(),
-            "https://store.example/c"
-        );
-        for bad in [
-            "http://store.example/c",
-            "file:///etc/passwd",
-            "c/d",
-            "ftp://x.example/",
-        ] {
-            assert!(joined(from, bad).is_err(), "{bad}");
-        }
-        assert_eq!(
-            escaped("org/name/resolve/main/a b#c.json"),
-            "org/name/resolve/main/a%20b%23c.json"
-        );
-    }
 }

@@ -5,8 +5,10 @@
 //! a run and gives its config with folders in place of repositories. Nothing here reads the environment: the caller
 //! passes [`HubSettings`].
 
+mod address;
 mod cache;
 mod client;
+mod lock;
 mod select;
 
 #[cfg(test)]
@@ -219,7 +221,7 @@ pub fn fetch(
         let head = client.head(&path).map_err(failed)?;
         let blob = cache::blob(settings, kind, repo, &head.etag);
         let locked = cache::lock(settings, kind, repo, &head.etag);
-        let _lock = client::Lock::take(&locked, stop, &mut || {
+        let _lock = lock::Lock::take(&locked, stop, &mut || {
             listen(HubEvent::Note(format!(
                 "another process is fetching {repo}/{name}"
             )));

@@ -25,18 +25,7 @@ pub(super) fn written(
     encoder: &Encoder,
 ) -> Result<Content> {
     let messages: Vec<Value> = messages.iter().map(without_nulls).collect();
-    let tools = match columns.optional("tools") {
-        // LLaMA-Factory has an empty text where a row has no tools.
-        Some(Value::String(text)) if text.trim().is_empty() => None,
-        Some(tools) => Some(parsed(columns, "tools", tools)?),
-        None => None,
-    };
-    if let Some(tools) = tools.as_deref()
-        && !tools.is_array()
-    {
-        return Err(columns.error("tools", format!("must be a list, not {}", kind(tools))));
-    }
-    let tools = tools.filter(|tools| tools.as_array().is_some_and(|list| !list.is_empty()));
+    let tools = tools(columns)?;
     let conversation = Conversation {
         messages: &messages,
         tools: tools.as_deref(),
@@ -66,6 +55,22 @@ pub(super) fn written(
         special: false,
         end: false,
     })
+}
+
+/// The row's tools, where it has some: a list, or the JSON of one.
+pub(super) fn tools<'a>(columns: &Columns<'a>) -> Result<Option<Cow<'a, Value>>> {
+    let tools = match columns.optional("tools") {
+        // LLaMA-Factory has an empty text where a row has no tools.
+        Some(Value::String(text)) if text.trim().is_empty() => None,
+        Some(tools) => Some(parsed(columns, "tools", tools)?),
+        None => None,
+    };
+    if let Some(tools) = tools.as_deref()
+        && !tools.is_array()
+    {
+        return Err(columns.error("tools", format!("must be a list, not {}", kind(tools))));
+    }
+    Ok(tools.filter(|tools| tools.as_array().is_some_and(|list| !list.is_empty())))
 }
 
 /// The value, or the JSON that it holds as text.

@@ -50,7 +50,7 @@ pub(super) fn columns(format: DataFormat) -> &'static [&'static str] {
         DataFormat::Completion => &["prompt", "completion"],
         DataFormat::Alpaca => &["instruction", "input", "output", "system", "history"],
         DataFormat::Messages => &["messages", "tools"],
-        DataFormat::Preference => &["prompt", "chosen", "rejected", "tools"],
+        DataFormat::Preference => preference::COLUMNS,
         DataFormat::Sharegpt => sharegpt::COLUMNS,
         DataFormat::Segments => &["segments"],
         DataFormat::Fim | DataFormat::SourceTree => &["text", "path", "repo"],

@@ -1,20 +1,47 @@
+use std::borrow::Cow;
+
 use serde_json::Value;
 
-use super::{Columns, Content};
+use super::{Columns, Content, messages as chats, sharegpt};
 use crate::{
     Result, chat::Conversation, data::encode::Encoder, data::read::kind, tokenizer::Piece,
 };
 
+/// The columns; those of a conversation are LLaMA-Factory's.
+pub(super) const COLUMNS: &[&str] = &[
+    "prompt",
+    "input",
+    "chosen",
+    "rejected",
+    "conversations",
+    "system",
+    "tools",
+    "role_tag",
+    "content_tag",
+    "user_tag",
+    "assistant_tag",
+    "observation_tag",
+    "function_tag",
+    "system_tag",
+];
+
 /// `{"prompt", "chosen", "rejected", "tools"?}`, each a text or, all of them, lists of messages that the chat template
 /// writes. Lists may leave the prompt out: it is then the messages that both have in common. The completions carry
 /// labels, the prompt never does. As TRL's `DPOTrainer` encodes them: a text ends with the end-of-document token, and
-/// a completion begins where it parts from the prompt with an open assistant turn.
+/// a completion begins where it parts from the prompt with an open assistant turn. LLaMA-Factory's
+/// `{"conversations", "chosen", "rejected"}`, each of the last two one turn, is the same with the conversation as the
+/// prompt; its `input` stands in the line after a prompt that is a text.
 pub(super) fn contents(columns: &Columns<'_>, encoder: &Encoder) -> Result<(Content, Content)> {
     let (chosen, rejected) = (columns.value("chosen")?, columns.value("rejected")?);
     if chosen.is_string() || rejected.is_string() {
-        let prompt = columns.text("prompt")?;
+        let prompt = match columns.optional_text("input")? {
+            Some(input) if !input.is_empty() => {
+                Cow::from(format!("{}\n{input}", columns.text("prompt")?))
+            }
+            _ => Cow::from(columns.text("prompt")?),
+        };
         let content = |completion: &str| Content::Text {
-            pieces: vec![Piece::given(prompt), Piece::trained(completion)],
+            pieces: vec![Piece::given(prompt.as_ref()), Piece::trained(completion)],
             special: true,
             end: !completion.is_empty(),
         };
@@ -22,6 +49,17 @@ pub(super) fn contents(columns: &Columns<'_>, encoder: &Encoder) -> Result<(Cont
             content(columns.text("chosen")?),
             content(columns.text("rejected")?),
         ));
+    }
+    if columns.optional("conversations").is_some() {
+        let answers = ["chosen", "rejected"].map(|name| sharegpt::turn(columns, name));
+        let [chosen, rejected] = answers;
+        return written(
+            columns,
+            encoder,
+            &sharegpt::turns(columns)?,
+            &[chosen?],
+            &[rejected?],
+        );
     }
     let chosen = messages(columns, "chosen", chosen)?;
     let rejected = messages(columns, "rejected", rejected)?;
@@ -46,25 +84,43 @@ pub(super) fn contents(columns: &Columns<'_>, encoder: &Encoder) -> Result<(Cont
             "is missing, and chosen and rejected do not begin with the same messages",
         ));
     }
+    written(
+        columns,
+        encoder,
+        &before,
+        &chosen[shared..],
+        &rejected[shared..],
+    )
+}
+
+/// Both answers to what was said before, as the chat template writes them.
+fn written(
+    columns: &Columns<'_>,
+    encoder: &Encoder,
+    before: &[Value],
+    chosen: &[Value],
+    rejected: &[Value],
+) -> Result<(Content, Content)> {
     let template = encoder.optional_template().ok_or_else(|| {
         columns.error(
             "chosen",
             "is a list of messages, and the model has no chat template; set data.chat_template",
         )
     })?;
+    let tools = chats::tools(columns)?;
     let render = |messages: &[Value], open: bool| {
         let conversation = Conversation {
             messages,
-            tools: columns.optional("tools"),
+            tools: tools.as_deref(),
             ..Conversation::default()
         };
         template
             .render(conversation, open)
             .map_err(|error| columns.row.origin.error(error.to_string()))
     };
-    let given = render(&before, true)?;
+    let given = render(before, true)?;
     let content = |after: &[Value]| -> Result<Content> {
-        let whole = render(&[before.as_slice(), after].concat(), false)?;
+        let whole = render(&[before, after].concat(), false)?;
         let same = given
             .char_indices()
             .zip(whole.chars())
@@ -76,7 +132,7 @@ pub(super) fn contents(columns: &Columns<'_>, encoder: &Encoder) -> Result<(Cont
             end: false,
         })
     };
-    Ok((content(&chosen[shared..])?, content(&rejected[shared..])?))
+    Ok((content(chosen)?, content(rejected)?))
 }
 
 fn messages<'a>(columns: &Columns<'_>, ours: &str, value: &'a Value) -> Result<&'a [Value]> {

@@ -26,6 +26,11 @@ pub(in crate::data) const TAGS: &[&str] = COLUMNS.split_at(3).1;
 /// chat template: human is the user, gpt the assistant, function_call a call of a tool as JSON, observation or tool
 /// its answer. Turns with `role` and `content` are taken too.
 pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {
+    messages::written(columns, &turns(columns)?, encoder)
+}
+
+/// The system text and the conversation as messages.
+pub(super) fn turns(columns: &Columns<'_>) -> Result<Vec<Value>> {
     let value = columns.value("conversations")?;
     let wrong = |message: String| columns.error("conversations", message);
     let list = value
@@ -50,7 +55,12 @@ pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Conten
         }
         turns.push(turn);
     }
-    messages::written(columns, &turns, encoder)
+    Ok(turns)
+}
+
+/// The one turn that a column holds.
+pub(super) fn turn(columns: &Columns<'_>, ours: &str) -> Result<Value> {
+    message(columns, columns.value(ours)?).map_err(|message| columns.error(ours, message))
 }
 
 /// A turn as a message, or what is wrong with it.
@@ -75,12 +85,23 @@ fn message(columns: &Columns<'_>, turn: &Value) -> Result<Value, String> {
         }
     };
     let from = text(tag("role_tag"), ["from", "role"])?;
-    let value = text(tag("content_tag"), ["value", "content"])?;
+    let tool_calls = map.get("tool_calls").filter(|calls| !calls.is_null());
+    let content = match tool_calls {
+        // What calls tools need not say anything.
+        Some(_) => text(tag("content_tag"), ["value", "content"]).unwrap_or_default(),
+        None => text(tag("content_tag"), ["value", "content"])?,
+    };
     let is = |name: &str, defaults: &[&str]| match tag(name) {
         Some(set) => from == set,
         None => defaults.contains(&from.as_str()),
     };
-    let plain = |role: &str| Ok(json!({"role": role, "content": value}));
+    let plain = |role: &str| Ok(json!({"role": role, "content": content}));
+    if let Some(calls) = tool_calls
+        && (is("assistant_tag", &["gpt", "assistant", "model"])
+            || is("function_tag", &["function_call"]))
+    {
+        return Ok(json!({"role": "assistant", "content": content, "tool_calls": calls}));
+    }
     if is("user_tag", &["human", "user"]) {
         plain("user")
     } else if is("assistant_tag", &["gpt", "assistant", "model"]) {
@@ -90,7 +111,7 @@ fn message(columns: &Columns<'_>, turn: &Value) -> Result<Value, String> {
     } else if is("observation_tag", &["observation", "tool"]) {
         plain("tool")
     } else if is("function_tag", &["function_call"]) {
-        let calls = calls(&value)?;
+        let calls = calls(&content)?;
         Ok(json!({"role": "assistant", "content": "", "tool_calls": calls}))
     } else {
         Err(format!(

@@ -29,9 +29,18 @@ const SHAREGPT: &[(&str, &str)] = &[
 ];
 const PREFERENCE: &[(&str, &str)] = &[
     ("prompt", "prompt"),
+    ("query", "input"),
     ("chosen", "chosen"),
     ("rejected", "rejected"),
 ];
+const CHAT_PREFERENCE: &[(&str, &str)] = &[
+    ("messages", "conversations"),
+    ("system", "system"),
+    ("tools", "tools"),
+    ("chosen", "chosen"),
+    ("rejected", "rejected"),
+];
+
 /// The settings with what a `dataset_info.json` at `data.path` says; as they are where there is none.
 ///
 /// # Errors
@@ -173,7 +182,8 @@ fn apply(config: &DataConfig, (name, entry): (&str, &Value), file: &Path) -> Res
     let ranking = entry.get("ranking").and_then(Value::as_bool) == Some(true);
     let only_prompt = columns.contains_key("prompt") && !columns.contains_key("response");
     let (format, names) = match formatting.as_str() {
-        _ if ranking => (DataFormat::Preference, PREFERENCE),
+        "alpaca" if ranking => (DataFormat::Preference, PREFERENCE),
+        "sharegpt" | "openai" if ranking => (DataFormat::Preference, CHAT_PREFERENCE),
         "alpaca" if only_prompt => (DataFormat::Text, &[("prompt", "text")][..]),
         "alpaca" => (DataFormat::Alpaca, ALPACA),
         "sharegpt" | "openai" => (DataFormat::Sharegpt, SHAREGPT),
@@ -220,9 +230,9 @@ fn apply(config: &DataConfig, (name, entry): (&str, &Value), file: &Path) -> Res
             .or_insert("messages".to_owned());
     }
     for key in tags.keys() {
-        if !TAGS.contains(&key.as_str()) || format != DataFormat::Sharegpt {
+        if !TAGS.contains(&key.as_str()) || formatting == "alpaca" {
             return Err(bad(format!(
-                "tags: {key} is not known; known with sharegpt are {}",
+                "tags: {key} is not known; known with sharegpt and openai are {}",
                 TAGS.join(", ")
             )));
         }

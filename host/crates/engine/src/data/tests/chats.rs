@@ -4,7 +4,7 @@ use domain::{DataFormat, TrainOn};
 
 use super::{all, learned, loaded};
 
-const TEMPLATE: &str = "{% if tools %}T{{ tools | length }}:{{ tools[0].name }}\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for c in m.tool_calls or [] %}[{{ c.function.name }} {{ c.function.arguments | tojson }}]{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+pub(super) const TEMPLATE: &str = "{% if tools %}T{{ tools | length }}:{{ tools[0].name }}\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for c in m.tool_calls or [] %}[{{ c.function.name }} {{ c.function.arguments | tojson }}]{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 fn rows(text: &str, train_on: TrainOn) -> super::Data {
     loaded("rows.jsonl", text, |config| {

@@ -2,6 +2,7 @@
 
 mod chats;
 mod code;
+mod llama_factory;
 mod stream;
 
 use std::{fs, path::Path, sync::OnceLock};

@@ -1,0 +1,162 @@
+//! A folder of LLaMA-Factory's, held to what LLaMA-Factory itself reads from it
+//! (`tests/fixtures/data/llama-factory/make_expected.py`).
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use domain::{DataConfig, DataFormat};
+use serde_json::{Value, json};
+
+use super::{Data, all, chats::TEMPLATE, learned, load, model};
+use crate::data::pairs::load_pairs;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures/data/llama-factory")
+}
+
+fn config(dataset: &str) -> DataConfig {
+    DataConfig {
+        path: Some(folder().display().to_string()),
+        dataset: Some(dataset.into()),
+        chat_template: Some(TEMPLATE.into()),
+        ..DataConfig::default()
+    }
+}
+
+fn ours(dataset: &str) -> Data {
+    load(&config(dataset), model(), 7).unwrap()
+}
+
+fn expected(dataset: &str) -> Vec<Value> {
+    let text = fs::read(folder().join("expected.json")).unwrap();
+    let all: Value = serde_json::from_slice(&text).unwrap();
+    all[dataset].as_array().unwrap().clone()
+}
+
+/// A turn of theirs as a message of Transformers'.
+fn message(turn: &Value) -> Value {
+    match turn["role"].as_str().unwrap() {
+        "observation" => json!({"role": "tool", "content": turn["content"]}),
+        "function" => {
+            let calls: Value = serde_json::from_str(turn["content"].as_str().unwrap()).unwrap();
+            let calls = match calls {
+                Value::Array(calls) => calls,
+                one => vec![one],
+            };
+            let calls: Vec<Value> = calls
+                .into_iter()
+                .map(|call| json!({"type": "function", "function": call}))
+                .collect();
+            json!({"role": "assistant", "content": "", "tool_calls": calls})
+        }
+        _ => turn.clone(),
+    }
+}
+
+/// What stands before the answer, as messages.
+fn before(row: &Value) -> Vec<Value> {
+    let system = row["system"].as_str().unwrap();
+    // Written into every OpenAI conversation by LLaMA-Factory 0.9.5, for one family of models.
+    let system = system
+        .strip_suffix("detailed thinking off")
+        .unwrap_or(system)
+        .trim_end();
+    let mut messages = Vec::new();
+    if !system.is_empty() {
+        messages.push(json!({"role": "system", "content": system}));
+    }
+    messages.extend(row["prompt"].as_array().unwrap().iter().map(message));
+    messages
+}
+
+/// Theirs as a file of the given format.
+fn theirs(format: DataFormat, rows: &[Value]) -> (tempfile::TempDir, DataConfig) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    let lines: Vec<String> = rows.iter().map(ToString::to_string).collect();
+    fs::write(&path, lines.join("\n")).unwrap();
+    let config = DataConfig {
+        path: Some(path.display().to_string()),
+        format,
+        chat_template: Some(TEMPLATE.into()),
+        ..DataConfig::default()
+    };
+    (folder, config)
+}
+
+#[test]
+fn conversations_are_read_as_llama_factory_reads_them() {
+    for dataset in ["chat", "tagged", "openai"] {
+        let rows: Vec<Value> = expected(dataset)
+            .iter()
+            .map(|row| {
+                let mut messages = before(row);
+                messages.push(message(&row["response"][0]));
+                json!({"messages": messages, "tools": row["tools"]})
+            })
+            .collect();
+        let (_folder, config) = theirs(DataFormat::Messages, &rows);
+        let theirs = load(&config, model(), 7).unwrap();
+        assert_eq!(ours(dataset).train, theirs.train, "{dataset}");
+    }
+}
+
+#[test]
+fn instructions_hold_what_llama_factory_takes_from_them() {
+    for dataset in ["plain", "renamed"] {
+        let (ours, rows) = (ours(dataset), expected(dataset));
+        assert_eq!(ours.train.len(), rows.len());
+        for (sample, row) in ours.train.iter().zip(&rows) {
+            let answer = row["response"][0]["content"].as_str().unwrap();
+            assert_eq!(learned(sample), format!("{answer}<|endoftext|>"));
+            let text = all(sample);
+            assert!(text.contains(row["system"].as_str().unwrap()), "{text}");
+            let mut rest = text.as_str();
+            for turn in row["prompt"].as_array().unwrap() {
+                // Instruction and input have headings of their own here, as in Stanford's prompt.
+                for line in turn["content"].as_str().unwrap().lines() {
+                    let at = rest
+                        .find(line)
+                        .unwrap_or_else(|| panic!("{line:?} in {text:?}"));
+                    rest = &rest[at + line.len()..];
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_set_of_prompts_alone_is_text_to_learn() {
+    let rows = expected("pretrain");
+    for (sample, row) in ours("pretrain").train.iter().zip(&rows) {
+        let text = row["prompt"][0]["content"].as_str().unwrap();
+        assert_eq!(learned(sample), format!("{text}<|endoftext|>"));
+    }
+}
+
+#[test]
+fn rankings_are_the_pairs_that_llama_factory_makes() {
+    for (dataset, is_text) in [("ranked", true), ("ranked-chat", false)] {
+        let rows: Vec<Value> = expected(dataset)
+            .iter()
+            .map(|row| {
+                let (prompt, answers) = (before(row), row["response"].as_array().unwrap());
+                if is_text {
+                    json!({
+                        "prompt": prompt[0]["content"],
+                        "chosen": answers[0]["content"],
+                        "rejected": answers[1]["content"],
+                    })
+                } else {
+                    json!({"prompt": prompt, "chosen": [answers[0]], "rejected": [answers[1]]})
+                }
+            })
+            .collect();
+        let (_folder, theirs) = theirs(DataFormat::Preference, &rows);
+        let (ours, _) = load_pairs(&config(dataset), model(), 7).unwrap();
+        let (theirs, _) = load_pairs(&theirs, model(), 7).unwrap();
+        assert_eq!(ours, theirs, "{dataset}");
+    }
+}
