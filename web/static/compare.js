@@ -11,7 +11,8 @@
   const curves = () => series.map((all, index) => ({
     label: names[index],
     stroke: `--s${index % 8}`,
-    sparse: metric.value === "eval_loss",
+    // What evaluations say comes every so many steps.
+    sparse: metric.value === "eval_loss" || metric.value.includes("/"),
     steps: all[metric.value]?.steps ?? [],
     values: all[metric.value]?.values ?? [],
   }));
@@ -52,5 +53,11 @@
   Promise.all(ids.map(async (id) => {
     const answer = await fetch(`/api/v1/runs/${id}/metrics?max_points=1500`);
     return answer.ok ? (await answer.json()).series : {};
-  })).then((all) => { series = all; draw(); });
+  })).then((all) => {
+    series = all;
+    // Beside what every run has: scores of plugins, rewards of pairs.
+    const known = new Set([...metric.options].map((option) => option.value));
+    for (const name of [...new Set(all.flatMap(Object.keys))].sort()) if (!known.has(name)) metric.add(new Option(name));
+    draw();
+  });
 })();

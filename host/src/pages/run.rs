@@ -4,7 +4,7 @@ use actix_web::http::header;
 use actix_web::web::Path;
 use actix_web::{HttpResponse, Responder};
 use chrono::{DateTime, Utc};
-use domain::{Method, RunEvent, RunId};
+use domain::{CurationSummary, Method, PluginStage, RunEvent, RunId};
 use serde::Serialize;
 
 use super::run_view::RunView;
@@ -28,6 +28,11 @@ struct RunPage {
     adapter: Option<String>,
     /// Pairs are trained on: there are rewards to draw.
     preference: bool,
+    /// Plugins that score what the model writes, comma between them; their scores are drawn.
+    scorers: Option<String>,
+    /// Its data goes through curators.
+    is_curated: bool,
+    curation: Option<CurationSummary>,
 }
 
 impl Page for RunPage {
@@ -54,6 +59,13 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
     let run = runs::find(state, id).await?;
     let toml = run.config.to_toml();
     let preference = matches!(run.config.train.method, Method::Dpo | Method::Orpo);
+    let scorers: Vec<&str> = run
+        .config
+        .plugins_of(PluginStage::Score)
+        .map(|plugin| plugin.name.as_str())
+        .collect();
+    let scorers = run.config.is_scored().then(|| scorers.join(","));
+    let (is_curated, curation) = (run.config.is_curated(), run.curation.clone());
     let last_event = run.event_seq;
     let (notes, checkpoints, adapters) = state
         .store(move |store| {
@@ -80,6 +92,9 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
         run: run.into(),
         toml,
         preference,
+        scorers,
+        is_curated,
+        curation,
         log: notes
             .iter()
             .skip(skip)
@@ -108,6 +123,19 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
 /// An event as a line of the log; the live page writes the same (run.js).
 fn sentence(event: &RunEvent) -> String {
     match event {
+        RunEvent::Curating {
+            rows,
+            kept,
+            seconds_left,
+            ..
+        } => {
+            let left = seconds_left.map_or_else(String::new, |left| format!(", {left:.0} s left"));
+            format!("Curating: {rows} rows, {kept} kept{left}")
+        }
+        RunEvent::Curated { summary, .. } => format!(
+            "Curated: {} of {} rows kept, {} of them rewritten",
+            summary.kept, summary.rows, summary.rewritten
+        ),
         RunEvent::Started {
             trainable_parameters,
             supervised_tokens_per_epoch,

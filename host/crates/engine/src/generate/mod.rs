@@ -24,7 +24,7 @@ use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 use beams::Search;
 use text::TextStream;
-pub(crate) use writing::greedy;
+pub(crate) use writing::{complete, greedy};
 use writing::{Writing, write_all};
 
 pub use request::{EarlyStopping, GenerateRequest, Generation, GenerationEnd};
