@@ -90,7 +90,7 @@ fn the_best_of_several_answers_becomes_a_row_with_its_provenance() {
         assert_eq!(chosen["score"], row["score"]);
         let most = answers.iter().filter_map(|answer| answer["score"].as_f64());
         assert_eq!(most.reduce(f64::max), row["score"].as_f64());
-        assert_eq!(chosen["scores"].as_object().unwrap().len(), 2);
+        assert_eq!(chosen["scores"].as_object().unwrap().len(), 1 + 4);
     }
     let about = std::fs::read(best.join("generation.json")).unwrap();
     let about: Value = serde_json::from_slice(&about).unwrap();
@@ -126,7 +126,8 @@ fn pairs_can_be_trained_on_and_a_half_finished_folder_is_gone_on_from() {
     std::fs::write(work.join("data.jsonl"), lines_of("data.jsonl")).unwrap();
     let output = generate(folder.path(), "half", &more);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(stderr(&output).lines().count(), 2, "two batches of two prompts are left");
+    let told = stderr(&output).matches("\"progress\"").count();
+    assert_eq!(told, 2, "two batches of two prompts are left");
     for name in ["data.jsonl", "provenance.jsonl", "report.json", "generation.json"] {
         assert_eq!(read("half", name), read("whole", name), "{name}");
     }
@@ -158,11 +159,11 @@ fn a_model_is_compared_with_itself_without_a_difference() {
     assert!(output.status.success(), "{}", stderr(&output));
     let found = &lines(&output)[0];
     assert_eq!(found["prompts"], 4);
-    let score = &found["scores"]["similarity/similarity"];
+    let score = &found["scores"]["similarity/edit_similarity"];
     assert_eq!((&score["pairs"], &score["equal"]), (&json!(4), &json!(4)), "{found}");
     assert_eq!(score["difference"], json!({"mean": 0.0, "low": 0.0, "high": 0.0}));
     let alone = eval(&[]);
-    let alone = &lines(&alone)[0]["scores"]["similarity/similarity"];
+    let alone = &lines(&alone)[0]["scores"]["similarity/edit_similarity"];
     assert_eq!(alone["mean"], score["mean"]);
     assert!(alone["low"].as_f64() <= alone["mean"].as_f64());
     let wrong = eval(&["--against", "nowhere"]);
