@@ -32,13 +32,12 @@ pub struct Curated {
 /// # Errors
 /// Under `data.curate`, a file that cannot be read or is no pipeline.
 pub fn pipeline(run: &RunConfig) -> Result<Pipeline, FieldErrors> {
-    let wrong = |path: &str, error: String| {
-        FieldErrors::one("data.curate", format!("{path}: {error}"))
-    };
+    let wrong =
+        |path: &str, error: String| FieldErrors::one("data.curate", format!("{path}: {error}"));
     let mut pipeline = match &run.data.curate {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| wrong(path, error.to_string()))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|error| wrong(path, error.to_string()))?;
             Pipeline::parse(&text).map_err(|error| wrong(path, error.to_string()))?
         }
         None => Pipeline::parse("").map_err(|error| wrong("", error.to_string()))?,

@@ -121,7 +121,9 @@ pub fn failures(scored: &[Scored]) -> Vec<String> {
     let found = found.into_iter();
     found
         .map(|(plugin, (count, message))| {
-            format!("{plugin} could not score {count} of {all} answers, the first because: {message}")
+            format!(
+                "{plugin} could not score {count} of {all} answers, the first because: {message}"
+            )
         })
         .collect()
 }

@@ -76,12 +76,21 @@ fn the_best_of_several_answers_becomes_a_row_with_its_provenance() {
     let output = generate(folder.path(), "best", &["--answers", "3"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let report = &lines(&output)[0];
-    assert_eq!((&report["prompts"], &report["rows"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        (&report["prompts"], &report["rows"]),
+        (&json!(3), &json!(3))
+    );
     assert!(report["chosen_score"].as_f64() >= report["mean_score"].as_f64());
     let progress: Value = serde_json::from_str(stderr(&output).lines().last().unwrap()).unwrap();
-    assert_eq!((&progress["prompts"], &progress["of"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        (&progress["prompts"], &progress["of"]),
+        (&json!(3), &json!(3))
+    );
     let best = folder.path().join("best");
-    let (rows, ways) = (jsonl(best.join("data.jsonl")), jsonl(best.join("provenance.jsonl")));
+    let (rows, ways) = (
+        jsonl(best.join("data.jsonl")),
+        jsonl(best.join("provenance.jsonl")),
+    );
     for (row, way) in rows.iter().zip(&ways) {
         let answers = way["answers"].as_array().unwrap();
         assert_eq!(answers.len(), 3);
@@ -122,13 +131,22 @@ fn pairs_can_be_trained_on_and_a_half_finished_folder_is_gone_on_from() {
     let lines_of = |name: &str| String::from_utf8(read("whole", name)).unwrap();
     let ways = lines_of("provenance.jsonl");
     let kept: Vec<&str> = ways.lines().take(5).collect();
-    std::fs::write(work.join("provenance.jsonl"), format!("{}\n{{\"half", kept.join("\n"))).unwrap();
+    std::fs::write(
+        work.join("provenance.jsonl"),
+        format!("{}\n{{\"half", kept.join("\n")),
+    )
+    .unwrap();
     std::fs::write(work.join("data.jsonl"), lines_of("data.jsonl")).unwrap();
     let output = generate(folder.path(), "half", &more);
     assert!(output.status.success(), "{}", stderr(&output));
     let told = stderr(&output).matches("\"progress\"").count();
     assert_eq!(told, 2, "two batches of two prompts are left");
-    for name in ["data.jsonl", "provenance.jsonl", "report.json", "generation.json"] {
+    for name in [
+        "data.jsonl",
+        "provenance.jsonl",
+        "report.json",
+        "generation.json",
+    ] {
         assert_eq!(read("half", name), read("whole", name), "{name}");
     }
 
@@ -149,8 +167,18 @@ fn a_model_is_compared_with_itself_without_a_difference() {
     let model = model();
     let eval = |more: &[&str]| {
         let mut arguments = vec![
-            "eval", "--model", &model, "--data", "prompts.jsonl", "--scorers", "parses,similarity",
-            "--language", "python", "--max-new-tokens", "6", "--json",
+            "eval",
+            "--model",
+            &model,
+            "--data",
+            "prompts.jsonl",
+            "--scorers",
+            "parses,similarity",
+            "--language",
+            "python",
+            "--max-new-tokens",
+            "6",
+            "--json",
         ];
         arguments.extend_from_slice(more);
         codetune(folder.path(), &arguments)
@@ -160,8 +188,15 @@ fn a_model_is_compared_with_itself_without_a_difference() {
     let found = &lines(&output)[0];
     assert_eq!(found["prompts"], 4);
     let score = &found["scores"]["similarity/edit_similarity"];
-    assert_eq!((&score["pairs"], &score["equal"]), (&json!(4), &json!(4)), "{found}");
-    assert_eq!(score["difference"], json!({"mean": 0.0, "low": 0.0, "high": 0.0}));
+    assert_eq!(
+        (&score["pairs"], &score["equal"]),
+        (&json!(4), &json!(4)),
+        "{found}"
+    );
+    assert_eq!(
+        score["difference"],
+        json!({"mean": 0.0, "low": 0.0, "high": 0.0})
+    );
     let alone = eval(&[]);
     let alone = &lines(&alone)[0]["scores"]["similarity/edit_similarity"];
     assert_eq!(alone["mean"], score["mean"]);
@@ -175,7 +210,10 @@ fn what_cannot_be_generated_is_wrong_usage_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
     write_prompts(folder.path(), 1);
     for (more, part) in [
-        (&["--answers", "1", "--make", "preference"][..], "--answers 1"),
+        (
+            &["--answers", "1", "--make", "preference"][..],
+            "--answers 1",
+        ),
         (&["--temperature", "0"], "--temperature 0"),
         (&["--min-score", "2"], "--min-score 2"),
         (&["--scorers", "secrets"], "secrets"),

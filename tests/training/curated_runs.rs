@@ -37,7 +37,11 @@ fn write_run(folder: &Path, plugins: &str) {
         .map(|text| json!({ "text": text }).to_string())
         .collect();
     std::fs::write(folder.join("rows.jsonl"), rows.join("\n")).unwrap();
-    std::fs::write(folder.join("curate.toml"), "[[plugins]]\nname = 'secrets'\n").unwrap();
+    std::fs::write(
+        folder.join("curate.toml"),
+        "[[plugins]]\nname = 'secrets'\n",
+    )
+    .unwrap();
     let model = goldens().join("../../../host/sample/model");
     let run = format!(
         "[model]\npath = '{}'\n[data]\npath = 'rows.jsonl'\ncurate = 'curate.toml'\neval_split = 0.25\n\
@@ -75,7 +79,10 @@ fn a_run_trains_on_what_its_curators_leave_and_says_so_in_its_card() {
     assert_eq!(data.lines().count(), 9);
     assert!(!data.contains("ghp_"));
     let card = std::fs::read_to_string(folder.path().join("out/adapter/README.md")).unwrap();
-    assert!(card.contains(pipeline) && card.contains("9 of 10 rows kept"), "{card}");
+    assert!(
+        card.contains(pipeline) && card.contains("9 of 10 rows kept"),
+        "{card}"
+    );
     let origin = std::fs::read(folder.path().join("out/adapter/codetune.json")).unwrap();
     let origin: Value = serde_json::from_slice(&origin).unwrap();
     assert_eq!(origin["run"]["curation"]["pipeline"], pipeline);
@@ -98,13 +105,21 @@ fn a_run_trains_on_what_its_curators_leave_and_says_so_in_its_card() {
     let curated = find(&events, "curated");
     assert_eq!(curated["kept"], 8);
     assert_ne!(curated["pipeline"], pipeline);
-    assert!(folder.path().join("out/curated-earlier-1/data.jsonl").is_file());
+    assert!(
+        folder
+            .path()
+            .join("out/curated-earlier-1/data.jsonl")
+            .is_file()
+    );
 }
 
 #[test]
 fn scorers_judge_the_same_answers_at_each_evaluation() {
     let folder = tempfile::tempdir().unwrap();
-    write_run(folder.path(), "[[plugins]]\nname = 'parses'\nstage = 'score'\n");
+    write_run(
+        folder.path(),
+        "[[plugins]]\nname = 'parses'\nstage = 'score'\n",
+    );
     let scores = || {
         let output = train(folder.path(), &["--set", "train.eval_steps=1"]);
         assert!(output.status.success(), "{}", stderr(&output));
@@ -119,7 +134,10 @@ fn scorers_judge_the_same_answers_at_each_evaluation() {
     };
     let first = scores();
     assert_eq!(first.len(), 3);
-    assert!(first.iter().all(|score| [0.0, 0.5, 1.0].contains(score)), "{first:?}");
+    assert!(
+        first.iter().all(|score| [0.0, 0.5, 1.0].contains(score)),
+        "{first:?}"
+    );
     assert_eq!(scores(), first);
 }
 
@@ -127,18 +145,40 @@ fn scorers_judge_the_same_answers_at_each_evaluation() {
 fn a_run_whose_plugins_cannot_be_used_ends_with_two_and_names_them() {
     let folder = tempfile::tempdir().unwrap();
     for (plugins, part) in [
-        ("[[plugins]]\nname = 'none-such'\nstage = 'curate'\n", "none-such"),
-        ("[[plugins]]\nname = 'secrets'\nstage = 'score'\n", "secrets"),
-        ("[[plugins]]\nname = 'parses'\nstage = 'score'\nconfig = {x = 1}\n", "parses"),
+        (
+            "[[plugins]]\nname = 'none-such'\nstage = 'curate'\n",
+            "none-such",
+        ),
+        (
+            "[[plugins]]\nname = 'secrets'\nstage = 'score'\n",
+            "secrets",
+        ),
+        (
+            "[[plugins]]\nname = 'parses'\nstage = 'score'\nconfig = {x = 1}\n",
+            "parses",
+        ),
         ("[[plugins]]\nname = 'parses'\nstage = 'taste'\n", "stage"),
     ] {
         write_run(folder.path(), plugins);
         let output = train(folder.path(), &[]);
-        assert_eq!(output.status.code(), Some(2), "{plugins}: {}", stderr(&output));
-        assert!(stderr(&output).contains(part), "{plugins}: {}", stderr(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{plugins}: {}",
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).contains(part),
+            "{plugins}: {}",
+            stderr(&output)
+        );
     }
     write_run(folder.path(), "");
     let output = train(folder.path(), &["--set", "data.curate=nowhere.toml"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("data.curate: nowhere.toml"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("data.curate: nowhere.toml"),
+        "{}",
+        stderr(&output)
+    );
 }

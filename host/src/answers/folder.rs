@@ -145,10 +145,14 @@ impl Folder {
 
     pub(super) fn append(&mut self, row: Option<&Value>, line: &Line) -> anyhow::Result<()> {
         if let Some(row) = row {
-            self.data.write_all(format!("{row}\n").as_bytes()).context(DATA)?;
+            self.data
+                .write_all(format!("{row}\n").as_bytes())
+                .context(DATA)?;
         }
         let text = serde_json::to_string(line)? + "\n";
-        self.provenance.write_all(text.as_bytes()).context(PROVENANCE)?;
+        self.provenance
+            .write_all(text.as_bytes())
+            .context(PROVENANCE)?;
         self.rows += usize::from(self.tally.take(&line.ranked));
         self.lengths.push((0, 0));
         Ok(())

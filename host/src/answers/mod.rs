@@ -23,8 +23,8 @@ use sha2::{Digest, Sha256};
 use crate::safety::keys::hex;
 use crate::scoring::Scorers;
 use folder::Folder;
-pub use rank::{Make, Ranking};
 use rank::{Answer, Ranked};
+pub use rank::{Make, Ranking};
 
 /// Answers that are written together.
 const TOGETHER: usize = 16;
@@ -199,7 +199,9 @@ fn answer(
     if stop.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let asked = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, count));
+    let asked = prompts
+        .iter()
+        .flat_map(|prompt| std::iter::repeat_n(prompt, count));
     let completions: Vec<Completion> = asked
         .zip(&written)
         .map(|(asked, written)| Completion {
@@ -215,7 +217,9 @@ fn answer(
         .zip(written)
         .zip(scored)
         .map(|((request, written), scored)| Answer::new(request.seed, written, scored));
-    let by_prompt = prompts.iter().map(|_| answers.by_ref().take(count).collect());
+    let by_prompt = prompts
+        .iter()
+        .map(|_| answers.by_ref().take(count).collect());
     Ok(Some(by_prompt.collect()))
 }
 

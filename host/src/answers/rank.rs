@@ -157,7 +157,12 @@ mod tests {
         ] {
             let found = ranked(make, scores);
             assert_eq!(found.chosen, None);
-            assert!(found.without.as_deref().is_some_and(|why| why.contains(part)));
+            assert!(
+                found
+                    .without
+                    .as_deref()
+                    .is_some_and(|why| why.contains(part))
+            );
         }
     }
 }

@@ -112,7 +112,10 @@ pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCo
     let told = |error: engine::Error| usage_error(error.to_string());
     let asked = prompts(&data, &model, args.limit.unwrap_or(usize::MAX)).map_err(told)?;
     let (host, _) = open(config)?;
-    let named = args.scorers.iter().map(|name| (name.as_str(), BTreeMap::new()));
+    let named = args
+        .scorers
+        .iter()
+        .map(|name| (name.as_str(), BTreeMap::new()));
     let scorers = Scorers::open(&host, named).map_err(refused)?;
     let generator = Generator::load(&model, args.adapter.as_deref()).map_err(told)?;
     let settings = GenerateRequest {
@@ -197,9 +200,14 @@ fn check(args: &GenerateArgs, make: Make) -> anyhow::Result<()> {
             "--temperature 0: all answers to a prompt would be the same; set it above 0, or --answers 1",
         ));
     }
-    for (flag, value) in [("min-score", args.min_score), ("min-margin", args.min_margin)] {
+    for (flag, value) in [
+        ("min-score", args.min_score),
+        ("min-margin", args.min_margin),
+    ] {
         if !(0.0..=1.0).contains(&value) {
-            return Err(usage_error(format!("--{flag} {value}: must be from 0 to 1")));
+            return Err(usage_error(format!(
+                "--{flag} {value}: must be from 0 to 1"
+            )));
         }
     }
     Ok(())

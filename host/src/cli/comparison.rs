@@ -73,7 +73,10 @@ pub(super) fn run(
         )));
     }
     let (host, _) = super::plugin::open(config)?;
-    let named = args.scorers.iter().map(|name| (name.as_str(), BTreeMap::new()));
+    let named = args
+        .scorers
+        .iter()
+        .map(|name| (name.as_str(), BTreeMap::new()));
     let scorers = Scorers::open(&host, named).map_err(super::plugin::refused)?;
     let scored = |adapter: Option<&Path>| -> anyhow::Result<Vec<Scored>> {
         let answers = answer(args, model, adapter, prompts)?;
@@ -119,14 +122,17 @@ fn answer(
         let written = generator
             .generate_all(requests, &mut |_, _| ControlFlow::Continue(()))
             .map_err(bad_input)?;
-        answers.extend(written.into_iter().zip(prompts).map(|(written, asked)| {
-            Completion {
-                prompt: asked.prompt.clone(),
-                text: written.text,
-                reference: (!asked.reference.is_empty()).then(|| asked.reference.clone()),
-                language: args.language.clone(),
-            }
-        }));
+        answers.extend(
+            written
+                .into_iter()
+                .zip(prompts)
+                .map(|(written, asked)| Completion {
+                    prompt: asked.prompt.clone(),
+                    text: written.text,
+                    reference: (!asked.reference.is_empty()).then(|| asked.reference.clone()),
+                    language: args.language.clone(),
+                }),
+        );
         if !args.json {
             eprintln!("{} of {count} prompts answered", answers.len());
         }
@@ -140,7 +146,11 @@ fn columns(scored: &[Scored]) -> BTreeMap<&str, Vec<Option<f64>>> {
     let mut columns: BTreeMap<&str, Vec<Option<f64>>> =
         names.map(|name| (name.as_str(), Vec::new())).collect();
     for (name, values) in &mut columns {
-        values.extend(scored.iter().map(|scored| scored.scores.get(*name).copied()));
+        values.extend(
+            scored
+                .iter()
+                .map(|scored| scored.scores.get(*name).copied()),
+        );
     }
     columns
 }

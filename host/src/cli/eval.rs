@@ -61,7 +61,12 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "N", default_value_t = 10_000, requires = "scorers")]
     pub(super) resamples: usize,
     /// With --scorers: share of them whose means lie in the interval
-    #[arg(long, value_name = "SHARE", default_value_t = 0.95, requires = "scorers")]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.95,
+        requires = "scorers"
+    )]
     pub(super) confidence: f64,
     /// Most tokens of a completion or answer
     #[arg(long, default_value_t = 128, requires = "writes")]

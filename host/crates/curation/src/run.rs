@@ -134,7 +134,9 @@ pub fn curate(
             let wave_bytes: u64 = rows.iter().map(|row| text_bytes(row) as u64).sum();
             bytes += wave_bytes;
             if number <= done {
-                seen = rows.iter().fold(seen, |seen, row| chain(&seen, &row.digest));
+                seen = rows
+                    .iter()
+                    .fold(seen, |seen, row| chain(&seen, &row.digest));
                 if number == done && seen != expected {
                     return Err(Error::Invalid(format!(
                         "the input has changed since the stop after {done} rows: name another folder"
@@ -314,7 +316,11 @@ fn step_report(curator: &dyn Curator) -> StepReport {
 }
 
 /// What `curation.json` says before there is an output.
-pub(crate) fn about(pipeline: &Pipeline, curators: &[&dyn Curator], input: &str) -> serde_json::Value {
+pub(crate) fn about(
+    pipeline: &Pipeline,
+    curators: &[&dyn Curator],
+    input: &str,
+) -> serde_json::Value {
     let plugins: Vec<serde_json::Value> = curators
         .iter()
         .map(|curator| {

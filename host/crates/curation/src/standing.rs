@@ -43,14 +43,22 @@ pub fn standing(
             .all(|key| found[key] == about[key])
             && found["output_sha256"].as_str() == Some(&digest(&out.join("data.jsonl"))?)
             && found["input_sha256"].as_str() == Some(&chain_of(pipeline, rows, u64::MAX)?);
-        return Ok(if is_same { Standing::Done } else { Standing::Other });
+        return Ok(if is_same {
+            Standing::Done
+        } else {
+            Standing::Other
+        });
     }
     let Some(state) = read::<State>(&out.join(".curation/state.json"))? else {
         return Ok(Standing::Open);
     };
     let is_same = state.fingerprint == fingerprint(&about)
         && state.chain == chain_of(pipeline, rows, state.report.rows)?;
-    Ok(if is_same { Standing::Open } else { Standing::Other })
+    Ok(if is_same {
+        Standing::Open
+    } else {
+        Standing::Other
+    })
 }
 
 /// A digest over the first rows.

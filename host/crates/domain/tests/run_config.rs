@@ -91,7 +91,10 @@ fn scorers_need_held_out_prompts_and_a_name_of_their_own() {
     let config = RunConfig::from_toml(&once, &held_out.map(str::to_owned)).unwrap();
     assert!(config.is_scored() && !config.is_curated());
     assert_eq!(
-        (config.train.score_prompts, config.train.score_max_new_tokens),
+        (
+            config.train.score_prompts,
+            config.train.score_max_new_tokens
+        ),
         (16, 128)
     );
     let message = refusal(&format!("{once}\n{scorer}"), &held_out);

@@ -170,7 +170,10 @@ impl Matches {
         // Learned whole: where the suffix comes first (SPM), nothing tells where the middle begins.
         let [suffix, _] = self.sentinels?;
         let suffix = sample.input_ids.iter().position(|id| *id == suffix)?;
-        (suffix > 2).then(|| self.place_of_middle(sample)).flatten().map(|at| at + 1)
+        (suffix > 2)
+            .then(|| self.place_of_middle(sample))
+            .flatten()
+            .map(|at| at + 1)
     }
 
     fn place_of_middle(&self, sample: &Sample) -> Option<usize> {

@@ -33,6 +33,5 @@ pub use estimate::{Estimate, estimate};
 pub use evaluate::{Evaluation, evaluate};
 pub use train::{
     LrFound, LrPoint, LrSearch, LrSearchEnd, MeanScores, Report, ScoreTexts, StopFlag,
-    TrainOptions, check_config, find_lr,
-    train,
+    TrainOptions, check_config, find_lr, train,
 };

@@ -82,9 +82,15 @@ pub(crate) fn run(args: &BenchCurateArgs, config: &Config) -> anyhow::Result<Exi
     job.curate(&samples[..samples.len().min(CHUNK)]);
     let begun = Instant::now();
     let judged = samples.chunks(CHUNK).map(|chunk| job.curate(chunk));
-    let failed = judged.flatten().filter(|judged| judged.result.is_err()).count();
+    let failed = judged
+        .flatten()
+        .filter(|judged| judged.result.is_err())
+        .count();
     let rules_seconds = begun.elapsed().as_secs_f64();
-    let rules_bytes: usize = samples.iter().map(|sample| sample.parts[0].text.len()).sum();
+    let rules_bytes: usize = samples
+        .iter()
+        .map(|sample| sample.parts[0].text.len())
+        .sum();
     let count = samples.len();
     drop(samples);
 

@@ -58,7 +58,8 @@ impl Listener for Progress {
                 seconds,
                 seconds_left,
             } => {
-                let left = seconds_left.map_or_else(String::new, |left| format!(", {left:.0} s left"));
+                let left =
+                    seconds_left.map_or_else(String::new, |left| format!(", {left:.0} s left"));
                 self.line(&format!(
                     "curating: {rows} rows, {kept} kept, {seconds:.0} s{left}"
                 ))

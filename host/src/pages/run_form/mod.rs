@@ -9,6 +9,7 @@ use domain::{FIELDS, Field, FieldErrors, FieldKind, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::RunFilter;
+use uuid::Uuid;
 
 use self::fields::{from_toml, read, texts};
 use crate::api::submit;
@@ -110,6 +111,8 @@ pub struct Start {
     preset: String,
     /// A run whose settings to begin with.
     from: Option<RunId>,
+    /// A curation whose data to train on.
+    curation: Option<Uuid>,
 }
 
 const PRESETS: &[Preset] = &[
@@ -160,7 +163,13 @@ pub async fn show(view: View, start: Query<Start>) -> HtmlResult {
         }
         None => {
             let chosen = preset(&start.preset, &view.state.config.paths).unwrap_or(Value::Null);
-            (texts(&chosen), String::new())
+            let mut values = texts(&chosen);
+            if let Some(id) = start.curation {
+                let path = view.state.curations.file(id, "data.jsonl")?;
+                let path = std::path::absolute(&path).unwrap_or(path);
+                values.push(("data.path".to_owned(), path.display().to_string()));
+            }
+            (values, String::new())
         }
     };
     view.page(&page(

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use curation::{
-    Curator, Error, InputRow, Options, Outcome, Pipeline, Report, Standing, curate, standing, summary,
+    Curator, Error, InputRow, Options, Outcome, Pipeline, Report, Standing, curate, standing,
+    summary,
 };
 use serde_json::{Value, json};
 
@@ -346,7 +347,10 @@ fn a_folder_tells_whether_it_holds_this_curation_or_another() {
     let report = run(&[&one], mixed(50), &options(&out)).unwrap();
     assert_eq!(stands(&one, mixed(50)), Standing::Done);
     // Other rows, fewer rows, another plugin, changed data.
-    assert_eq!(stands(&one, rows((0..50).map(|n| n.to_string()))), Standing::Other);
+    assert_eq!(
+        stands(&one, rows((0..50).map(|n| n.to_string()))),
+        Standing::Other
+    );
     assert_eq!(stands(&one, mixed(49)), Standing::Other);
     assert_eq!(stands(&other, mixed(50)), Standing::Other);
     let found = summary(&out).unwrap();
@@ -374,7 +378,14 @@ fn the_half_of_a_curation_is_open_to_itself_only() {
     );
     assert!(matches!(stopped, Ok(Outcome::Stopped { rows: 1.. })));
     let stands = |rows: Vec<InputRow>| {
-        standing(&out, &pipeline(&["one"]), &[&one], rows.into_iter().map(Ok), "test").unwrap()
+        standing(
+            &out,
+            &pipeline(&["one"]),
+            &[&one],
+            rows.into_iter().map(Ok),
+            "test",
+        )
+        .unwrap()
     };
     let mut changed = all.clone();
     changed[3] = row(3, "another");

@@ -51,7 +51,9 @@ pub struct PluginUse {
 impl RunConfig {
     /// The plugins of one stage, in their order.
     pub fn plugins_of(&self, stage: PluginStage) -> impl Iterator<Item = &PluginUse> {
-        self.plugins.iter().filter(move |plugin| plugin.stage == stage)
+        self.plugins
+            .iter()
+            .filter(move |plugin| plugin.stage == stage)
     }
 
     /// The data goes through curators before it is trained on.

@@ -118,7 +118,8 @@ impl RunConfig {
 
     fn check_plugins(&self, errors: &mut FieldErrors) {
         for (index, plugin) in self.plugins.iter().enumerate() {
-            let again = |other: &PluginUse| other.stage == plugin.stage && other.name == plugin.name;
+            let again =
+                |other: &PluginUse| other.stage == plugin.stage && other.name == plugin.name;
             // Their scores bear their names: two of one name could not be told apart.
             if plugin.stage == PluginStage::Score && self.plugins[..index].iter().any(again) {
                 errors.push(

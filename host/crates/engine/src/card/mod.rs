@@ -113,7 +113,11 @@ impl Card<'_> {
             .map(|(name, value)| format!("| {name} | {value} |\n"))
             .collect();
         let mut text = format!("\n## Training\n\n| | |\n|---|---|\n{rows}");
-        text += &self.facts.curation.as_ref().map_or_else(String::new, curation);
+        text += &self
+            .facts
+            .curation
+            .as_ref()
+            .map_or_else(String::new, curation);
         if let Some(settings) = &self.facts.settings {
             text += &format!(
                 "\nThe run's settings, without the paths of its machine (`RUN.toml` of CodeTune Studio {}):\n\n```toml\n{}\n```\n",

@@ -131,11 +131,22 @@ fn asked(config: &DataConfig, count: usize) -> Result<Option<Vec<Prompt>>> {
     if config.format != DataFormat::Auto {
         return Ok(None);
     }
-    let column = |ours: &str| config.columns.get(ours).map_or(ours, String::as_str).to_owned();
+    let column = |ours: &str| {
+        config
+            .columns
+            .get(ours)
+            .map_or(ours, String::as_str)
+            .to_owned()
+    };
     let (prompt, follows) = (column("prompt"), ["completion", "chosen"].map(column));
     let path = Path::new(config.path.as_deref().unwrap_or_default());
     let source = read::Source::find(path, &config)?;
-    if !source.first()?.fields.get(&prompt).is_some_and(Value::is_string) {
+    if !source
+        .first()?
+        .fields
+        .get(&prompt)
+        .is_some_and(Value::is_string)
+    {
         return Ok(None);
     }
     let rows = source.stream().take(count).map(|row| {
@@ -143,7 +154,8 @@ fn asked(config: &DataConfig, count: usize) -> Result<Option<Vec<Prompt>>> {
         let text = |column: &String| row.fields.get(column)?.as_str().map(str::to_owned);
         Ok(Prompt {
             prompt: text(&prompt).ok_or_else(|| {
-                row.origin.error(format!("field {prompt}: is missing or no text"))
+                row.origin
+                    .error(format!("field {prompt}: is missing or no text"))
             })?,
             reference: follows.iter().find_map(text).unwrap_or_default(),
         })

@@ -49,7 +49,12 @@ impl Questions {
         let tokenizer = Tokenizer::load(&setup.folder)?;
         let description = &setup.decoder.description;
         let mut ends = tokenizer.eos_ids().to_vec();
-        ends.extend(description.eos.iter().filter(|id| !tokenizer.eos_ids().contains(id)));
+        ends.extend(
+            description
+                .eos
+                .iter()
+                .filter(|id| !tokenizer.eos_ids().contains(id)),
+        );
         // The one language that a source tree was asked for is that of the answers.
         let language = match &config.data.languages[..] {
             [one] => Some(one.clone()),
