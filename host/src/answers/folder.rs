@@ -237,7 +237,7 @@ fn digest(path: &Path) -> anyhow::Result<String> {
 /// Beside, to the disk, into place.
 fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut write = || -> anyhow::Result<()> {
+    let write = || -> anyhow::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         serde_json::to_writer_pretty(&mut file, value)?;
         file.write_all(b"\n")?;

@@ -26,7 +26,7 @@ use domain::{Judged, Sample, Verdict};
 use serde_json::{Map, Value};
 
 pub use pipeline::{NearDuplicates, OnError, Pipeline, Step};
-pub use report::{Bin, Example, Histogram, ReasonReport, Report, StepReport};
+pub use report::{BeforeAfter, Bin, Example, Histogram, ReasonReport, Report, StepReport};
 pub use run::{Options, Outcome, Progress, curate};
 pub use standing::{Standing, standing, summary};
 
