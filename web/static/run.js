@@ -38,7 +38,10 @@
     $("scores-key").replaceChildren(...shown.flatMap(({ label }, index) => {
       const swatch = document.createElement("span");
       swatch.className = `swatch s${index % 8}`;
-      return [swatch, ` ${label} `];
+      const one = document.createElement("span");
+      one.className = "nowrap";
+      one.append(swatch, ` ${label}`);
+      return [one, " "];
     }));
     const table = $("scores-table");
     if (!table.closest("details").open) return;
