@@ -8,9 +8,12 @@ use serde_json::{Value, json};
 use super::{goldens, lines, stderr};
 
 fn train(folder: &Path, more: &[&str]) -> Output {
+    codetune(folder, &[&["train", "RUN.toml", "--json"], more].concat())
+}
+
+fn codetune(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_codetune"))
-        .args(["train", "RUN.toml", "--json"])
-        .args(more)
+        .args(arguments)
         .current_dir(folder)
         .env("CODETUNE_DATA_DIR", folder.join("data"))
         .env(
@@ -154,8 +157,8 @@ fn a_run_whose_plugins_cannot_be_used_ends_with_two_and_names_them() {
             "secrets",
         ),
         (
-            "[[plugins]]\nname = 'parses'\nstage = 'score'\nconfig = {x = 1}\n",
-            "parses",
+            "[[plugins]]\nname = 'secrets'\nstage = 'curate'\nconfig = {action = 'shout'}\n",
+            "action",
         ),
         ("[[plugins]]\nname = 'parses'\nstage = 'taste'\n", "stage"),
     ] {
@@ -181,4 +184,29 @@ fn a_run_whose_plugins_cannot_be_used_ends_with_two_and_names_them() {
         "{}",
         stderr(&output)
     );
+}
+
+#[test]
+fn a_worker_curates_a_run_keeps_what_came_of_it_and_draws_its_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(
+        folder.path(),
+        "[[plugins]]\nname = 'parses'\nstage = 'score'\n",
+    );
+    let wrong = ["submit", "RUN.toml", "--set", "data.curate=nowhere.toml"];
+    assert_eq!(codetune(folder.path(), &wrong).status.code(), Some(2));
+    let output = codetune(folder.path(), &["submit", "RUN.toml", "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let id: domain::RunId = lines(&output)[0]["id"].as_str().unwrap().parse().unwrap();
+    let output = codetune(folder.path(), &["worker", "--once"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let config = crate::harness::config(folder.path(), &[]);
+    let store = store::Store::open(&config.store_config()).unwrap();
+    let run = store.find_run(id).unwrap().unwrap();
+    assert_eq!(run.status, domain::RunStatus::Completed, "{:?}", run.error);
+    let curation = run.curation.unwrap();
+    assert_eq!((curation.rows, curation.kept, curation.rewritten), (10, 9, 1));
+    let scores = store.metrics(id, "parses/parses", 10).unwrap();
+    assert_eq!(scores.len(), 1);
+    assert!(config.paths.run(id).join("curated/provenance.jsonl").is_file());
 }

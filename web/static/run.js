@@ -180,7 +180,7 @@
       put("eval_loss", event.step, event.eval_loss);
       for (const [name, value] of Object.entries(event.scores)) if (isScore(name)) put(name, event.step, value);
       $("eval-loss").textContent = Charts.figure(event.eval_loss);
-      log("eval", at, `Evaluation after step ${event.step}: held-out loss ${event.eval_loss.toFixed(4)}`);
+      log("eval", at, `Evaluation after step ${event.step}: held-out loss ${event.eval_loss.toFixed(4)}${Object.entries(event.scores).filter(([name]) => isScore(name)).map(([name, value]) => `, ${name} ${value.toFixed(4)}`).join("")}`);
       redraw();
     },
     checkpoint(event, at) {

@@ -59,12 +59,11 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
     let run = runs::find(state, id).await?;
     let toml = run.config.to_toml();
     let preference = matches!(run.config.train.method, Method::Dpo | Method::Orpo);
-    let scorers: Vec<&str> = run
+    let scorers: Vec<String> = run
         .config
         .plugins_of(PluginStage::Score)
-        .map(|plugin| plugin.name.as_str())
+        .map(|plugin| plugin.name.clone())
         .collect();
-    let scorers = run.config.is_scored().then(|| scorers.join(","));
     let (is_curated, curation) = (run.config.is_curated(), run.curation.clone());
     let last_event = run.event_seq;
     let (notes, checkpoints, adapters) = state
@@ -92,7 +91,7 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
         run: run.into(),
         toml,
         preference,
-        scorers,
+        scorers: (!scorers.is_empty()).then(|| scorers.join(",")),
         is_curated,
         curation,
         log: notes
@@ -101,7 +100,7 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
             .map(|event| LogLine {
                 at: event.created_at,
                 kind: event.event.name(),
-                text: sentence(&event.event),
+                text: sentence(&event.event, &scorers),
             })
             .collect(),
         checkpoints: checkpoints
@@ -120,8 +119,14 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
     })
 }
 
+/// Whether a score bears a plugin's name: `parses/parses`.
+fn is_of(score: &str, plugin: &str) -> bool {
+    let rest = score.strip_prefix(plugin);
+    rest.is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// An event as a line of the log; the live page writes the same (run.js).
-fn sentence(event: &RunEvent) -> String {
+fn sentence(event: &RunEvent, scorers: &[String]) -> String {
     match event {
         RunEvent::Curating {
             rows,
@@ -147,9 +152,18 @@ fn sentence(event: &RunEvent) -> String {
         ),
         RunEvent::Step { step, loss, .. } => format!("Step {step}: loss {loss:.4}"),
         RunEvent::Eval {
-            step, eval_loss, ..
+            step,
+            eval_loss,
+            scores,
         } => {
-            format!("Evaluation after step {step}: held-out loss {eval_loss:.4}")
+            // What plugins said; the other figures are curves.
+            let scores = scores
+                .iter()
+                .filter(|(name, _)| scorers.iter().any(|plugin| is_of(name, plugin)));
+            let scores: String = scores
+                .map(|(name, score)| format!(", {name} {:.4}", score.as_f64().unwrap_or_default()))
+                .collect();
+            format!("Evaluation after step {step}: held-out loss {eval_loss:.4}{scores}")
         }
         RunEvent::Checkpoint { step, .. } => format!("Checkpoint of step {step} saved"),
         RunEvent::Log { message } => message.clone(),
