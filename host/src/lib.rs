@@ -4,17 +4,23 @@
 //! do the work (`store`, `plugin-host`, `curation`, `engine`). None of those knows the others; they meet here and nowhere
 //! else. Start at [`cli`], then [`config`], then `server`.
 
+pub mod answers;
 pub mod api;
+pub mod bootstrap;
 pub mod cli;
 pub mod config;
 pub mod curate;
+pub mod curated;
+pub mod curations;
 pub mod error;
 pub mod events;
 pub mod exports;
 pub mod jobs;
 pub mod pages;
+pub mod plugins;
 pub mod routes;
 pub mod safety;
+pub mod scoring;
 pub mod server;
 pub mod state;
 pub mod telemetry;

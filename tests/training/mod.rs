@@ -1,6 +1,8 @@
 //! Training as users do it: the program itself, its lines and its exit codes.
 
+mod answers;
 mod curate;
+mod curated_runs;
 mod generate;
 mod queue_commands;
 mod worker;

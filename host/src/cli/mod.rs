@@ -1,7 +1,9 @@
 //! The command line: one file per command, one arm per command.
 
 mod analyze;
+mod answers;
 mod bench;
+mod comparison;
 mod curate;
 mod dataset;
 mod db;

@@ -1,5 +1,6 @@
 //! `codetune bench`: the figures of BENCHMARKS.md, each made by one command.
 
+mod curate;
 mod data;
 mod generate;
 mod make_model;
@@ -32,6 +33,8 @@ enum What {
     Data(data::BenchDataArgs),
     /// The plugin host, against wasmtime alone
     Plugins(plugins::BenchPluginsArgs),
+    /// A tree of source through curators
+    Curate(curate::BenchCurateArgs),
     /// Make a model of random weights to measure on
     MakeModel(make_model::MakeModelArgs),
 }
@@ -46,6 +49,7 @@ pub(crate) fn run(args: &BenchArgs, config: &Config) -> anyhow::Result<ExitCode>
         What::Generate(args) => generate::run(args),
         What::Data(args) => data::run(args),
         What::Plugins(args) => plugins::run(args, config),
+        What::Curate(args) => curate::run(args, config),
         What::MakeModel(args) => make_model::run(args, config),
     }
 }

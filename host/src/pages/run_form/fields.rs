@@ -3,7 +3,7 @@
 use domain::{FIELDS, Field, FieldErrors, FieldKind, RunConfig};
 use serde_json::{Map, Value, json};
 
-use super::CHOSEN;
+use super::{CHOSEN, plugins};
 use crate::safety::csrf::CheckedForm;
 
 /// A pasted RUN.toml as JSON; the folder for the results is not its choice.
@@ -40,7 +40,11 @@ pub(super) fn read(form: &CheckedForm) -> Result<Value, FieldErrors> {
             .expect("a section is a table")
             .insert(key.to_owned(), value);
     }
+    let plugins = plugins::read(form, &mut errors);
     errors.into_result()?;
+    if !plugins.is_empty() {
+        root.insert("plugins".to_owned(), Value::Array(plugins));
+    }
     Ok(Value::Object(root))
 }
 
@@ -114,7 +118,7 @@ fn table(text: &str) -> Result<Value, String> {
 /// A config's values as the texts of a form; what it does not set has its default.
 pub(super) fn texts(config: &Value) -> Vec<(String, String)> {
     let default = serde_json::to_value(RunConfig::default()).expect("a run config serializes");
-    FIELDS
+    let fields = FIELDS
         .iter()
         .filter(|field| field.path != CHOSEN)
         .filter_map(|field| {
@@ -127,8 +131,8 @@ pub(super) fn texts(config: &Value) -> Vec<(String, String)> {
                 return None;
             }
             text(value).map(|text| (field.path.to_owned(), text))
-        })
-        .collect()
+        });
+    fields.chain(plugins::texts(config)).collect()
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -176,6 +180,10 @@ mod tests {
                 "max_steps": 40,
                 "lr_scheduler_kwargs": { "power": 2.0, "decay_type": "cosine" },
             },
+            "plugins": [
+                { "name": "secrets", "stage": "curate", "config": { "action": "drop" } },
+                { "name": "parses", "stage": "score" },
+            ],
         });
         assert_eq!(read(&CheckedForm(texts(&config))).unwrap(), config);
     }
