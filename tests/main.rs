@@ -4,4 +4,5 @@ mod api;
 mod architecture;
 mod harness;
 mod pages;
+mod plugins;
 mod training;

@@ -1,0 +1,4 @@
+//! Plugins as their authors make them.
+
+mod authors;
+mod languages;
