@@ -140,15 +140,18 @@ fn an_analyzer_gives_the_same_answer_in_every_language() {
 }
 
 #[test]
-#[ignore = "needs the wasm targets"]
-fn rust_projects_of_every_kind_build_and_pass_their_examples() {
+#[ignore = "needs componentize-py, jco and the wasm targets"]
+fn every_kind_in_every_language_that_has_it_builds_and_passes_its_examples() {
     let bench = Bench::new();
-    for kind in ["tool", "analyzer", "curator", "scorer"] {
-        let name = format!("rust-{kind}");
-        bench.project(&name, "rust", kind);
-        let report = bench.succeed(&["plugin", "test", &name, "--no-build", "--json"]);
-        let report: Value = serde_json::from_str(&report).unwrap();
-        assert_eq!(report["failed"], 0, "{report}");
+    for lang in ["rust", "python", "typescript"] {
+        // Analyzers have a test of their own.
+        for kind in ["tool", "curator", "scorer"] {
+            let name = format!("{lang}-{kind}");
+            bench.project(&name, lang, kind);
+            let report = bench.succeed(&["plugin", "test", &name, "--no-build", "--json"]);
+            let report: Value = serde_json::from_str(&report).unwrap();
+            assert_eq!(report["failed"], 0, "{report}");
+        }
     }
 }
 

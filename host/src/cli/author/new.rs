@@ -304,6 +304,27 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_shows_what_is_made() {
+        let guide = include_str!("../../../../web/docs/writing-plugins.md");
+        let mut shown = 0;
+        for part in guide.split("<!-- `").skip(1) {
+            let (mark, rest) = part.split_once("` -->\n```").unwrap();
+            let (path, command) = mark.split_once("` of `").unwrap();
+            let (_, rest) = rest.split_once('\n').unwrap();
+            let (code, _) = rest.split_once("\n```\n").unwrap();
+            let words: Vec<&str> = command.split(' ').collect();
+            let ["codetune", "plugin", "new", name, "--lang", lang, "--kind", kind] = words[..] else {
+                panic!("{command}");
+            };
+            let language = Language::from_str(lang, false).unwrap();
+            let files = project(name, language, Kind::from_str(kind, false).unwrap()).unwrap();
+            assert_eq!(code, text(&files, path).trim_end(), "{mark}");
+            shown += 1;
+        }
+        assert!(shown >= 4, "{shown}");
+    }
+
+    #[test]
     fn a_folder_with_something_in_it_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("deep/project");
