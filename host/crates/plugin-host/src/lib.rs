@@ -11,7 +11,6 @@ mod batch;
 mod breaker;
 mod cache;
 mod call;
-mod componentize;
 mod error;
 mod fixtures;
 mod host;
@@ -35,7 +34,6 @@ mod watch;
 pub mod bench;
 
 pub use anatomy::{Anatomy, anatomy};
-pub use componentize::componentize;
 pub use error::Error;
 pub use host::{HostConfig, PluginHost};
 pub use job::PluginJob;

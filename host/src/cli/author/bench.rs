@@ -9,7 +9,7 @@ use domain::ExecutionOutcome;
 use plugin_host::bench;
 use serde_json::{Value, json};
 
-use super::trial::{Examples, Trial};
+use super::trial::Trial;
 use super::{build, test, usage_error};
 use crate::cli::plugin::read_input;
 use crate::config::Config;
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &BenchArgs, config: &Config) -> anyhow::Result<ExitCode>
         build::build(path)?;
     }
     let input = input(args)?;
-    let trial = Trial::open(path, Examples::LeftOut, config)?.loaded(path)?;
+    let trial = Trial::open(path, config)?.loaded(path)?;
     let name = &trial.plugin.name;
     // Once before anything is measured: what it costs, and whether it answers at all.
     let once = trial.host.run(name, &input)?;

@@ -24,7 +24,7 @@ pub(crate) struct BuildArgs {
 pub(super) struct Recipe {
     /// Commands, each a list of words; no shell is between.
     steps: Vec<Vec<String>>,
-    /// What they make, in the project's folder: a component, or a core module that says what it is a component of.
+    /// The component that they make, in the project's folder.
     output: PathBuf,
     /// Files and folders whose changes matter.
     pub(super) sources: Vec<PathBuf>,
@@ -78,7 +78,7 @@ pub(super) fn recipe(text: &str) -> Result<Recipe, String> {
     Ok(recipe)
 }
 
-/// Runs the commands and puts what they made beside `plugin.toml`, as a component. What commands print goes to standard
+/// Runs the commands and puts what they made beside `plugin.toml`. What commands print goes to standard
 /// error: standard output is the caller's.
 ///
 /// # Errors
@@ -107,8 +107,6 @@ pub(super) fn build(folder: &Path) -> anyhow::Result<()> {
     }
     let bytes = std::fs::read(&output)
         .with_context(|| format!("build.toml: the commands did not make {}", output.display()))?;
-    let bytes = plugin_host::componentize(bytes)
-        .map_err(|why| anyhow::anyhow!("{} {why}", output.display()))?;
     super::write(&component, &bytes)?;
     eprintln!(
         "{}: {} bytes, built in {:.1} s",

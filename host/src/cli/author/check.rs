@@ -9,7 +9,7 @@ use plugin_host::Anatomy;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::trial::{Examples, Trial};
+use super::trial::Trial;
 use crate::config::Config;
 
 /// Arguments of `codetune plugin check`.
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &CheckArgs, config: &Config) -> anyhow::Result<ExitCode>
 
 /// The same for `watch`.
 pub(super) fn check(path: &Path, json: bool, config: &Config) -> anyhow::Result<ExitCode> {
-    let trial = Trial::open(path, Examples::LeftOut, config)?;
+    let trial = Trial::open(path, config)?;
     let report = Report {
         plugin: &trial.plugin,
         worlds: worlds(&trial.plugin.kinds),

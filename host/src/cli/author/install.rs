@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use super::trial::{Examples, Trial};
+use super::test;
+use super::trial::Trial;
 use crate::config::Config;
 
 /// Arguments of `codetune plugin install`.
@@ -38,7 +39,8 @@ pub(crate) fn run(args: &InstallArgs, config: &Config) -> anyhow::Result<ExitCod
 /// # Errors
 /// As for `run`.
 pub(super) fn from_folder(folder: &Path, config: &Config) -> anyhow::Result<PathBuf> {
-    let trial = Trial::open(folder, Examples::Hold, config)?.loaded(folder)?;
+    let trial = Trial::open(folder, config)?.loaded(folder)?;
+    test::hold(folder, config)?;
     let place = config.paths.plugins.join(&trial.plugin.name);
     std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
     let manifest = super::manifest(folder)?;
@@ -64,7 +66,7 @@ pub(super) fn from_folder(folder: &Path, config: &Config) -> anyhow::Result<Path
 
 /// Installs a component that asks for nothing, as a file of its name.
 fn from_file(file: &Path, config: &Config) -> anyhow::Result<PathBuf> {
-    let trial = Trial::open(file, Examples::Hold, config)?.loaded(file)?;
+    let trial = Trial::open(file, config)?.loaded(file)?;
     let plugins = &config.paths.plugins;
     std::fs::create_dir_all(plugins).with_context(|| format!("cannot make {}", plugins.display()))?;
     let place = plugins.join(format!("{}.wasm", trial.plugin.name));

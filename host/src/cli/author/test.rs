@@ -9,7 +9,7 @@ use domain::{Execution, ExecutionOutcome, PluginKind, SourceFile};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::trial::{Examples, Trial};
+use super::trial::Trial;
 use super::{build, usage_error};
 use crate::config::Config;
 
@@ -99,6 +99,25 @@ pub(super) fn test_and_print(folder: &Path, config: &Config) -> anyhow::Result<b
     Ok(report.failed == 0)
 }
 
+/// Holds a plugin to its examples, where it has any.
+///
+/// # Errors
+/// How many it fails.
+pub(super) fn hold(folder: &Path, config: &Config) -> anyhow::Result<()> {
+    if !folder.join("fixtures.json").exists() {
+        return Ok(());
+    }
+    let report = test(folder, config)?;
+    let shown = folder.display();
+    anyhow::ensure!(
+        report.failed == 0,
+        "{} fails {} of its own examples; `codetune plugin test {shown}` shows them",
+        report.plugin,
+        report.failed
+    );
+    Ok(())
+}
+
 /// Reads `fixtures.json`.
 ///
 /// # Errors
@@ -121,7 +140,7 @@ pub(super) fn fixtures(folder: &Path) -> anyhow::Result<Vec<Fixture>> {
 
 fn test(folder: &Path, config: &Config) -> anyhow::Result<Report> {
     let fixtures = fixtures(folder)?;
-    let trial = Trial::open(folder, Examples::LeftOut, config)?.loaded(folder)?;
+    let trial = Trial::open(folder, config)?.loaded(folder)?;
     let cases = fixtures
         .iter()
         .enumerate()

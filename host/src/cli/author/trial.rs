@@ -20,33 +20,20 @@ pub(super) struct Trial {
     _copy: tempfile::TempDir,
 }
 
-/// Whether a plugin's own examples count when it is loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Examples {
-    /// It does not load when one fails, as in the studio.
-    Hold,
-    /// The caller looks at them.
-    LeftOut,
-}
-
 impl Trial {
-    /// Takes a component by itself, or a folder with `plugin.toml` and the component that it names.
+    /// Takes a component by itself, or a folder with `plugin.toml` and the component that it names. Examples are left out:
+    /// the studio runs them only when it compiles a component, and an author changes them without changing that.
     ///
     /// # Errors
     /// When the files cannot be read; a plugin that does not load is no error here.
-    pub(super) fn open(path: &Path, examples: Examples, config: &Config) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path, config: &Config) -> anyhow::Result<Self> {
         let shown = path.display();
         let copy = tempfile::tempdir().context("no temporary folder")?;
         let component = if path.is_dir() {
             let component = super::component(path)?;
             let place = copy.path().join("plugin");
             std::fs::create_dir(&place)?;
-            let mut files = vec![path.join("plugin.toml"), component.clone()];
-            let fixtures = path.join("fixtures.json");
-            if examples == Examples::Hold && fixtures.exists() {
-                files.push(fixtures);
-            }
-            for file in files {
+            for file in [path.join("plugin.toml"), component.clone()] {
                 let name = file.file_name().unwrap_or_default();
                 std::fs::copy(&file, place.join(name)).map_err(|error| {
                     usage_error(format!(
