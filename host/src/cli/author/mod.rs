@@ -5,6 +5,8 @@ pub(super) mod build;
 pub(super) mod check;
 pub(super) mod install;
 pub(super) mod new;
+mod registry;
+mod signature;
 pub(super) mod test;
 mod trial;
 pub(super) mod watch;
