@@ -6,4 +6,5 @@ mod architecture;
 mod commands;
 mod harness;
 mod pages;
+mod plugins;
 mod training;

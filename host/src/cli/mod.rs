@@ -2,6 +2,7 @@
 
 mod analyze;
 mod answers;
+mod author;
 mod bench;
 mod comparison;
 mod curate;

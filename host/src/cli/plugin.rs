@@ -1,6 +1,5 @@
-//! `codetune plugin`: what plugins there are, and one call of one.
+//! `codetune plugin`: what plugins there are, and one call of one; what authors use is in `author`.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,14 +9,14 @@ use plugin_host::{HostConfig, PluginHost};
 use serde_json::{Value, json};
 use store::Store;
 
-use super::usage_error;
+use super::{author, usage_error};
 use crate::config::Config;
 
 /// Arguments of `codetune plugin`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  codetune plugin list\n  codetune plugin run code-analyzer \
-    --input '{\"code\": \"def f(): pass\"}' --json\n  codetune plugin check target/wasm32-wasip1/release/mine.wasm"
+    --input '{\"code\": \"def f(): pass\"}' --json\n  codetune plugin new mine --lang python"
 )]
 pub(crate) struct PluginArgs {
     #[command(subcommand)]
@@ -63,14 +62,20 @@ enum PluginCommand {
         #[arg(long, conflicts_with = "capabilities")]
         revoke: bool,
     },
-    /// Look whether a component, or a folder with a plugin.toml, would load; exit code 1 when not
-    Check {
-        /// The .wasm file or the folder
-        file: PathBuf,
-        /// One JSON object on standard output
-        #[arg(long)]
-        json: bool,
-    },
+    /// Make the project of a new plugin
+    New(author::new::NewArgs),
+    /// Build a project's component
+    Build(author::build::BuildArgs),
+    /// Look whether a component, or a folder with a plugin.toml, would load, and what it is made of; exit code 1 when not
+    Check(author::check::CheckArgs),
+    /// Build a project and run its examples; exit code 1 when an answer differs
+    Test(author::test::TestArgs),
+    /// Measure calls of one plugin
+    Bench(author::bench::BenchArgs),
+    /// Build, check and test a project at every save
+    Watch(author::watch::WatchArgs),
+    /// Put a plugin into the studio's plugins folder
+    Install(author::install::InstallArgs),
 }
 
 /// Does what was asked for.
@@ -88,7 +93,13 @@ pub(crate) fn run(args: &PluginArgs, config: &Config) -> anyhow::Result<ExitCode
             capabilities,
             revoke,
         } => grant(name, capabilities, *revoke, config),
-        PluginCommand::Check { file, json } => check(file, *json, config),
+        PluginCommand::New(args) => author::new::run(args),
+        PluginCommand::Build(args) => author::build::run(args),
+        PluginCommand::Check(args) => author::check::run(args, config),
+        PluginCommand::Test(args) => author::test::run(args, config),
+        PluginCommand::Bench(args) => author::bench::run(args, config),
+        PluginCommand::Watch(args) => author::watch::run(args, config),
+        PluginCommand::Install(args) => author::install::run(args, config),
     }
 }
 
@@ -188,7 +199,7 @@ fn call(name: &str, input: &str, json: bool, config: &Config) -> anyhow::Result<
 }
 
 /// `JSON` or `@FILE`.
-fn read_input(input: &str) -> anyhow::Result<Value> {
+pub(super) fn read_input(input: &str) -> anyhow::Result<Value> {
     let (text, from) = match input.strip_prefix('@') {
         Some(path) => {
             let text = std::fs::read_to_string(path)
@@ -252,47 +263,4 @@ fn asked(plugin: &PluginInfo, word: &str) -> anyhow::Result<Capability> {
                 plugin.name
             ))
         })
-}
-
-fn check(file: &Path, json: bool, config: &Config) -> anyhow::Result<ExitCode> {
-    let name = file
-        .file_name()
-        .ok_or_else(|| usage_error(format!("{}: no file", file.display())))?;
-    let folder = tempfile::tempdir().context("no temporary folder")?;
-    let place = folder.path().join(name);
-    if file.is_dir() {
-        std::fs::create_dir(&place)?;
-        for entry in std::fs::read_dir(file)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                std::fs::copy(entry.path(), place.join(entry.file_name()))?;
-            }
-        }
-    } else {
-        std::fs::copy(file, &place)
-            .map_err(|error| usage_error(format!("{}: {error}", file.display())))?;
-    }
-    let host = PluginHost::open(HostConfig {
-        plugins_dir: folder.path().to_owned(),
-        cache_dir: config.paths.plugin_cache(),
-    })?;
-    let plugins = host.list();
-    let [plugin] = plugins.as_slice() else {
-        return Err(usage_error(format!(
-            "{}: neither a .wasm file nor a folder with a plugin.toml and its component",
-            file.display()
-        )));
-    };
-    let is_good = plugin.metadata.is_some();
-    if json {
-        println!("{}", serde_json::to_string(plugin)?);
-    } else if is_good {
-        describe(plugin);
-        println!("    {} bytes, sha256 {}", plugin.size_bytes, plugin.digest);
-        println!("    imports {}", plugin.imports.join(", "));
-    }
-    if let (false, PluginHealth::Broken { message }) = (is_good, &plugin.health) {
-        eprintln!("error: {} {message}", file.display());
-    }
-    Ok(ExitCode::from(u8::from(!is_good)))
 }

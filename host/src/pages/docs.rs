@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "getting-started",
     "run-toml",
     "plugins",
+    "writing-plugins",
     "command-line",
     "safety",
 ];

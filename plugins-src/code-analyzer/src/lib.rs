@@ -1,21 +1,74 @@
-//! The plugin `code-analyzer`: functions, classes, imports, cyclomatic complexity and syntax errors of Python, JavaScript,
+//! The analyzer `code-analyzer`: functions, classes, imports, cyclomatic complexity and syntax errors of Python, JavaScript,
 //! TypeScript and Rust. The parsing is `source-parsers`.
 
-#![cfg_attr(
-    not(target_family = "wasm"),
-    allow(dead_code, unused_imports, unused_macros)
-)]
+use codetune_plugin::{About, Analysis, Analyzer, Diagnostic, Settings, SourceFile, serde_json};
+use source_parsers::{DEFAULT_MAX_COMPLEXITY, Report, Severity, analyze, language_of};
 
-mod plugin;
-
-/// The contract, as Rust.
-mod bindings {
-    #![allow(missing_docs, unreachable_pub)]
-    wit_bindgen::generate!({ path: "../../wit/0.1.1", world: "analyzer-plugin" });
+/// The plugin.
+pub struct CodeAnalyzer {
+    max_complexity: u32,
 }
 
-use plugin::CodeAnalyzer;
+impl Analyzer for CodeAnalyzer {
+    const ABOUT: About = About {
+        name: "code-analyzer",
+        version: env!("CARGO_PKG_VERSION"),
+        description: "Functions, classes, imports, cyclomatic complexity and syntax errors of Python, JavaScript, TypeScript \
+                      and Rust.",
+        author: "CodeTune Studio",
+        tags: &[
+            "code-analysis",
+            "complexity",
+            "python",
+            "javascript",
+            "typescript",
+            "rust",
+        ],
+        config_schema: include_str!("schema/config.json"),
+    };
+    const INPUT_SCHEMA: &'static str = include_str!("schema/input.json");
+    const OUTPUT_SCHEMA: &'static str = include_str!("schema/output.json");
 
-// The exports' names are none that a native linker takes; natively there are only the unit tests.
-#[cfg(target_family = "wasm")]
-bindings::export!(CodeAnalyzer with_types_in bindings);
+    fn new(settings: &Settings) -> Result<Self, String> {
+        Ok(Self {
+            max_complexity: settings.get("max_complexity", DEFAULT_MAX_COMPLEXITY)?,
+        })
+    }
+
+    fn check(file: &SourceFile) -> Result<(), String> {
+        language_of(&file.code, file.language.as_deref(), file.path.as_deref()).map(drop)
+    }
+
+    fn analyze(&self, file: &SourceFile) -> Result<Analysis, String> {
+        let (language, path) = (file.language.as_deref(), file.path.as_deref());
+        analyze(&file.code, language, path, self.max_complexity).map(analysis)
+    }
+}
+
+fn analysis(report: Report) -> Analysis {
+    let details = serde_json::to_string(&report).expect("a report has string keys and no float");
+    Analysis {
+        details: Some(details),
+        metrics: vec![
+            ("num_functions", report.functions.len() as f64),
+            ("num_classes", f64::from(report.num_classes)),
+            ("num_imports", report.imports.len() as f64),
+            ("complexity", f64::from(report.complexity)),
+            ("nodes", f64::from(report.nodes)),
+        ],
+        diagnostics: report
+            .findings
+            .into_iter()
+            .map(|found| {
+                let severity = match found.severity {
+                    Severity::Error => codetune_plugin::Severity::Error,
+                    Severity::Hint => codetune_plugin::Severity::Hint,
+                };
+                let span = (found.start as usize, found.end as usize);
+                Diagnostic::new(found.code, severity, span, found.message)
+            })
+            .collect(),
+    }
+}
+
+codetune_plugin::analyzer!(CodeAnalyzer);

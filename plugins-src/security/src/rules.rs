@@ -1,24 +1,10 @@
 //! One text against the rules: dangerous calls, SQL put together from pieces, secrets in the source.
 
+use codetune_plugin::{Diagnostic, Severity};
 use source_text::Language;
 
 use crate::calls::CALLS;
 use source_words::{Bare, Text, bare};
-
-/// One finding.
-#[derive(Debug, PartialEq)]
-pub struct Finding {
-    /// A word to count by.
-    pub code: &'static str,
-    /// Whether it is probably a fault, or only worth knowing.
-    pub is_warning: bool,
-    /// First byte and one past the last.
-    pub span: (usize, usize),
-    /// One sentence.
-    pub message: String,
-    /// What to put in the span's place, and how sure that is.
-    pub instead: Option<(&'static str, f64)>,
-}
 
 /// Every code, in the order in which they are counted.
 pub const CODES: [&str; 11] = [
@@ -36,7 +22,7 @@ pub const CODES: [&str; 11] = [
 ];
 
 /// Findings in the order of the text.
-pub fn look(text: &str, language: &Language) -> Vec<Finding> {
+pub fn look(text: &str, language: &Language) -> Vec<Diagnostic> {
     let bare = bare(text, language);
     let mut found = Vec::new();
     calls(text, &bare.code, language, &mut found);
@@ -46,7 +32,7 @@ pub fn look(text: &str, language: &Language) -> Vec<Finding> {
     found
 }
 
-fn calls(text: &str, code: &str, language: &Language, found: &mut Vec<Finding>) {
+fn calls(text: &str, code: &str, language: &Language, found: &mut Vec<Diagnostic>) {
     let bytes = code.as_bytes();
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.');
     for (open, _) in code.match_indices('(') {
@@ -74,12 +60,14 @@ fn calls(text: &str, code: &str, language: &Language, found: &mut Vec<Finding>) 
         let Some(rule) = rule else { continue };
         let close = closing(bytes, open);
         if (rule.when)(&code[open + 1..close], &text[open + 1..close]) {
-            found.push(Finding {
-                code: rule.code,
-                is_warning: rule.is_warning,
-                span: (start, end),
-                message: rule.message.to_owned(),
-                instead: rule.instead,
+            let severity = match rule.is_warning {
+                true => Severity::Warning,
+                false => Severity::Info,
+            };
+            let call = Diagnostic::new(rule.code, severity, (start, end), rule.message);
+            found.push(match rule.instead {
+                Some((replacement, confidence)) => call.instead(replacement, confidence),
+                None => call,
             });
         }
     }
@@ -104,7 +92,7 @@ fn closing(bytes: &[u8], open: usize) -> usize {
 }
 
 /// A statement of SQL that values are put into, by a template, an operator or a format.
-fn sql(text: &str, bare: &Bare, found: &mut Vec<Finding>) {
+fn sql(text: &str, bare: &Bare, found: &mut Vec<Diagnostic>) {
     for string in &bare.strings {
         let content = &text[string.inner..string.inner_end];
         if !is_statement(content) {
@@ -119,14 +107,12 @@ fn sql(text: &str, bare: &Bare, found: &mut Vec<Finding>) {
             || before.ends_with("format!(") && content.contains('{')
             || before.ends_with("Sprintf(") && content.contains('%');
         if is_filled || is_joined || is_formatted {
-            found.push(Finding {
-                code: "sql",
-                is_warning: true,
-                span: (string.start, string.end),
-                message: "values are put into the text of a SQL statement; bind them as parameters"
-                    .to_owned(),
-                instead: None,
-            });
+            found.push(Diagnostic::new(
+                "sql",
+                Severity::Warning,
+                (string.start, string.end),
+                "values are put into the text of a SQL statement; bind them as parameters",
+            ));
         }
     }
 }
@@ -187,7 +173,7 @@ const PLACEHOLDERS: [&str; 14] = [
     "env",
 ];
 
-fn secrets(text: &str, bare: &Bare, found: &mut Vec<Finding>) {
+fn secrets(text: &str, bare: &Bare, found: &mut Vec<Diagnostic>) {
     for string in &bare.strings {
         let content = &text[string.inner..string.inner_end];
         let is_plain = |c: char| c.is_ascii_graphic();
@@ -202,13 +188,12 @@ fn secrets(text: &str, bare: &Bare, found: &mut Vec<Finding>) {
                     .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
         });
         if is_key || is_assigned(text, string) && is_random(content) {
-            found.push(Finding {
-                code: "secret",
-                is_warning: true,
-                span: (string.start, string.end),
-                message: "a secret stands in the source; read it from the environment".to_owned(),
-                instead: None,
-            });
+            found.push(Diagnostic::new(
+                "secret",
+                Severity::Warning,
+                (string.start, string.end),
+                "a secret stands in the source; read it from the environment",
+            ));
         }
     }
 }

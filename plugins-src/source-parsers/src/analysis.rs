@@ -1,6 +1,7 @@
 //! From a text to a report: which language, which parser.
 
-use source_text::{LineIndex, detect};
+use codetune_plugin::LineIndex;
+use source_text::detect;
 
 use crate::report::Report;
 use crate::{javascript, python, rust};

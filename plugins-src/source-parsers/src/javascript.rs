@@ -5,13 +5,13 @@
 //! Imports: `import … from`, `export … from`, `import("x")`, `require("x")` and TypeScript's `import x = require("x")`.
 //! Decisions: `if`, `for`, `while`, `do`, each `case`, `catch`, `?:`, `&&`, `||`, `??` and their assignments.
 
+use codetune_plugin::LineIndex;
 use oxc_allocator::Allocator;
 use oxc_ast::AstKind;
 use oxc_ast::ast::{Argument, BindingPattern, Expression, PropertyKey, TSModuleReference};
 use oxc_ast_visit::Visit;
 use oxc_parser::Parser;
 use oxc_span::{GetSpan, SourceType, Span};
-use source_text::LineIndex;
 
 use crate::report::{Function, Report, Scopes};
 

@@ -5,10 +5,10 @@
 //! Decisions: `if`, `elif`, `for`, `while`, `except`, `a if b else c`, each `for` and `if` of a comprehension, each `and`
 //! and `or`, each `case` that can fail and each guard. `else`, `finally`, `with` and `assert` are none.
 
+use codetune_plugin::LineIndex;
 use ruff_python_ast::visitor::source_order::{SourceOrderVisitor, TraversalSignal, walk_body};
 use ruff_python_ast::{AnyNodeRef, Mod};
 use ruff_python_parser::{Mode, ParseOptions, parse_unchecked};
-use source_text::LineIndex;
 
 use crate::report::{Function, Report, Scopes};
 

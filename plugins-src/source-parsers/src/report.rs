@@ -1,7 +1,7 @@
 //! What an analysis finds, whatever the language; the shapes that leave the plugin.
 
+use codetune_plugin::LineIndex;
 use serde::Serialize;
-use source_text::LineIndex;
 
 /// Cyclomatic complexity above which a function gets a hint: McCabe's own bound, 10, unless the settings say otherwise.
 pub const DEFAULT_MAX_COMPLEXITY: u32 = 10;

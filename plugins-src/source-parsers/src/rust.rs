@@ -6,8 +6,8 @@
 //! Decisions: `if`, `while`, `for`, each `match` arm after the first and each guard, `?`, `&&`, `||` and `let … else`.
 //! Nodes are items, statements, expressions, patterns and types. What stands inside macro calls is not looked at.
 
+use codetune_plugin::{LineIndex, Position};
 use proc_macro2::Span;
-use source_text::{LineIndex, Position};
 use syn::visit::{self, Visit};
 use syn::{BinOp, Expr, UseTree};
 

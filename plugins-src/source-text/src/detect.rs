@@ -38,6 +38,21 @@ pub fn detect(declared: Option<&str>, path: Option<&str>, code: &str) -> Option<
         .or_else(|| by_content(code))
 }
 
+/// The language of a text, for those that can do nothing without it.
+///
+/// # Errors
+/// One sentence that names the field.
+pub fn language_of(
+    declared: Option<&str>,
+    path: Option<&str>,
+    code: &str,
+) -> Result<&'static Language, String> {
+    detect(declared, path, code).ok_or_else(|| match declared {
+        Some(name) if !name.trim().is_empty() => format!("language: unknown language {name:?}"),
+        _ => "language: nothing shows which it is; name it".to_owned(),
+    })
+}
+
 /// `#!/usr/bin/env -S python3.12 -u` means python.
 fn by_interpreter(code: &str) -> Option<&'static Language> {
     let line = code.strip_prefix("#!")?.lines().next()?;

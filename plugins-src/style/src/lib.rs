@@ -1,21 +1,58 @@
-//! The plugin `style`: line lengths, white space, names, with edits that mend what can be mended without a doubt or with one.
+//! The analyzer `style`: line lengths, white space, names, with edits that mend what can be mended without a doubt or with one.
+//!
+//! `rules` puts the findings together; `lines`, `names` and `comparisons` find them.
 
-#![cfg_attr(
-    not(target_family = "wasm"),
-    allow(dead_code, unused_imports, unused_macros)
-)]
-
-mod plugin;
+mod comparisons;
+mod lines;
+mod names;
 mod rules;
 
-/// The contract, as Rust.
-mod bindings {
-    #![allow(missing_docs, unreachable_pub)]
-    wit_bindgen::generate!({ path: "../../wit/0.1.1", world: "analyzer-plugin" });
+use codetune_plugin::serde_json::json;
+use codetune_plugin::{About, Analysis, Analyzer, Settings, SourceFile, counts, diagnostics_json};
+use source_text::language_of;
+
+/// The plugin.
+pub struct Style {
+    max_line_length: Option<usize>,
+    ignore: Vec<String>,
 }
 
-use plugin::Style;
+impl Analyzer for Style {
+    const ABOUT: About = About {
+        name: "style",
+        version: env!("CARGO_PKG_VERSION"),
+        description: "Line lengths, white space, line ends and names, with edits that mend them.",
+        author: "CodeTune Studio",
+        tags: &["code-analysis", "style", "naming", "formatting"],
+        config_schema: include_str!("schema/config.json"),
+    };
+    const OUTPUT_SCHEMA: &'static str = include_str!("schema/output.json");
 
-// The exports' names are none that a native linker takes; natively there are only the unit tests.
-#[cfg(target_family = "wasm")]
-bindings::export!(Style with_types_in bindings);
+    fn new(settings: &Settings) -> Result<Self, String> {
+        Ok(Self {
+            max_line_length: settings.get("max_line_length", None)?,
+            ignore: settings.get("ignore", Vec::new())?,
+        })
+    }
+
+    fn check(file: &SourceFile) -> Result<(), String> {
+        language_of(file.language.as_deref(), file.path.as_deref(), &file.code).map(drop)
+    }
+
+    fn analyze(&self, file: &SourceFile) -> Result<Analysis, String> {
+        let language = language_of(file.language.as_deref(), file.path.as_deref(), &file.code)?;
+        let mut found = rules::look(&file.code, language, self.max_line_length);
+        found.retain(|found| !self.ignore.iter().any(|code| code == found.code));
+        let details = json!({
+            "language": language.name, "findings": found.len(),
+            "diagnostics": diagnostics_json(&file.code, &found),
+        });
+        Ok(Analysis {
+            metrics: counts(&rules::CODES, &found),
+            diagnostics: found,
+            details: Some(details.to_string()),
+        })
+    }
+}
+
+codetune_plugin::analyzer!(Style);

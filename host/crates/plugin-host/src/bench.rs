@@ -38,6 +38,19 @@ pub struct FreshCall {
     pub host_p99_us: f64,
 }
 
+/// Calls on one instance that stays.
+#[derive(Debug, Clone, Serialize)]
+pub struct WarmCall {
+    /// Calls.
+    pub calls: usize,
+    /// Median in microseconds, of the two guest calls of one answer.
+    pub median_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// Fuel of the last one; an instance that remembers may use another amount each time.
+    pub fuel: u64,
+}
+
 /// Opening a host whose plugins are all in the cache.
 #[derive(Debug, Clone, Serialize)]
 pub struct WarmOpen {
@@ -127,6 +140,40 @@ pub fn fresh_call(
             ratio_to_bounded: host_us / bounded_us,
             host_p99_us: micros(quantile(&mut ours, 0.99)),
         })
+    })
+}
+
+/// Calls one instance of `plugin` again and again with an input that it answers.
+///
+/// # Errors
+/// When the plugin cannot be called, or does not answer.
+pub fn warm_call(
+    host: &PluginHost,
+    plugin: &str,
+    input: &Value,
+    calls: usize,
+) -> Result<WarmCall, Error> {
+    let version = host.admitted(plugin)?;
+    let runtime = host.runtime();
+    let text = input.to_string();
+    let (mut times, mut last) = (Vec::with_capacity(calls), 0);
+    let warm_up = calls / 10;
+    let called = runtime.on_guest_thread(|| {
+        version.guest_again(runtime, &text, calls.max(1) + warm_up, |time, fuel| {
+            times.push(time);
+            last = fuel;
+        })
+    });
+    called.map_err(|failure| Error::Broken {
+        name: plugin.to_owned(),
+        message: failure.message,
+    })?;
+    let times = &mut times[warm_up..];
+    Ok(WarmCall {
+        calls: times.len(),
+        median_us: micros(quantile(times, 0.5)),
+        p99_us: micros(quantile(times, 0.99)),
+        fuel: last,
     })
 }
 

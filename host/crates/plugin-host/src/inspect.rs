@@ -16,11 +16,11 @@ const MAX_FUNCTION: usize = 1 << 20;
 /// Blocks in blocks; compile time grows with the square of it (100,000 take 20 s). A `switch` of n cases takes n.
 const MAX_NESTING: u32 = 10_000;
 /// The contract that this host knows.
-const PACKAGE: &str = "codetune:plugin";
+pub(crate) const PACKAGE: &str = "codetune:plugin";
 /// The newest version of it; every one before it of 0.1 loads too.
 const VERSION: &str = "0.1.1";
 /// Where a component may say which version it was built against.
-const VERSION_SECTION: &str = "codetune:plugin-version";
+pub(crate) const VERSION_SECTION: &str = "codetune:plugin-version";
 
 /// What a component shows of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`PluginHost`], then `version` (one loaded component), `call` (one call), `registry` (the set).
 
+mod anatomy;
 mod batch;
 mod breaker;
 mod cache;
@@ -22,6 +23,7 @@ mod metadata;
 mod outcome;
 mod registry;
 mod runtime;
+mod same;
 mod sanitize;
 mod schema;
 mod source;
@@ -31,7 +33,10 @@ mod watch;
 
 pub mod bench;
 
+pub use anatomy::{Anatomy, anatomy};
 pub use error::Error;
 pub use host::{HostConfig, PluginHost};
 pub use job::PluginJob;
+pub use metadata::check_name;
+pub use same::is_same_json;
 pub use watch::Watcher;

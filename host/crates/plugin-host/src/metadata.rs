@@ -49,7 +49,7 @@ pub(crate) fn check(
 ///
 /// # Errors
 /// The end of a sentence.
-pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
+pub fn check_name(name: &str) -> Result<(), &'static str> {
     let fits = !name.is_empty()
         && name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_lowercase())

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use domain::{
     Capability, Execution, ExecutionOutcome, FileAnalysis, PluginKind, PluginManifest,
@@ -14,7 +14,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use crate::breaker::Breaker;
 use crate::cache::{CompileCache, Record};
-use crate::call::{CallState, Called, Terms, bounded, call};
+use crate::call::{CallState, Called, Terms, bounded, call, rearm};
 use crate::fixtures;
 use crate::inspect::{check_imports, inspect};
 use crate::kind::analyzer::{Analyzer, unanalyzable};
@@ -182,6 +182,32 @@ impl Version {
         self.tool.execute(&mut store, text)
     }
 
+    /// Calls of one instance, one after the other, each with full fuel and a deadline of its own; `each` gets how long one
+    /// took and the fuel that it used. What `bench` holds fresh instances against.
+    pub(crate) fn guest_again(
+        &self,
+        runtime: &Runtime,
+        text: &str,
+        calls: usize,
+        mut each: impl FnMut(Duration, u64),
+    ) -> Result<(), Failure> {
+        let limits = &self.terms.limits;
+        let called = call(runtime, &self.terms, |store| {
+            let instance = self.tool.start(store)?;
+            for _ in 0..calls {
+                rearm(store, limits);
+                let started = Instant::now();
+                if let Err(failure) = instance.execute(store, text)? {
+                    return Ok(Err(failure));
+                }
+                let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
+                each(started.elapsed(), fuel);
+            }
+            Ok(Ok(()))
+        });
+        called.result
+    }
+
     /// Analyses a batch in one call; none when the plugin is no analyzer. It must be called on a guest thread.
     ///
     /// When the batch ends early, each of its files gets a call of its own: what one file does to the plugin is that
@@ -243,7 +269,7 @@ impl<R> Called<R> {
     fn refused(failure: Failure) -> Self {
         Self {
             result: Err(failure),
-            duration: std::time::Duration::ZERO,
+            duration: Duration::ZERO,
             fuel: 0,
             peak_memory: 0,
             log: String::new(),

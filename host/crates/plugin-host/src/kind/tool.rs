@@ -2,7 +2,7 @@
 
 use domain::PluginMetadata;
 use wasmtime::Store;
-use wasmtime::component::{ComponentExportIndex, HasSelf, InstancePre, Linker};
+use wasmtime::component::{ComponentExportIndex, HasSelf, InstancePre, Linker, TypedFunc};
 
 use crate::call::CallState;
 use crate::outcome::Failure;
@@ -25,6 +25,12 @@ pub(crate) struct Tool {
     /// The two functions of a call: the generated bindings would check the types of all of them at each.
     validate_inputs: ComponentExportIndex,
     execute: ComponentExportIndex,
+}
+
+/// One instance, for inputs that live as long.
+pub(crate) struct Running<'a> {
+    validate_inputs: TypedFunc<(&'a str,), (Result<(), String>,)>,
+    execute: TypedFunc<(&'a str,), (Result<String, String>,)>,
 }
 
 /// The export's name in the contract.
@@ -72,21 +78,36 @@ impl Tool {
         ))
     }
 
-    /// Validates and executes; the answer is the plugin's text, unchecked.
+    /// Validates and executes on a fresh instance; the answer is the plugin's text, unchecked.
     pub(crate) fn execute(
         &self,
         store: &mut Store<CallState>,
         inputs: &str,
     ) -> wasmtime::Result<Result<String, Failure>> {
+        self.start(store)?.execute(store, inputs)
+    }
+
+    /// Makes an instance that may be called again and again.
+    pub(crate) fn start<'a>(&self, store: &mut Store<CallState>) -> wasmtime::Result<Running<'a>> {
         let instance = self.pre.instance_pre().instantiate(&mut *store)?;
-        let validate_inputs = instance
-            .get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, self.validate_inputs)?;
-        if let (Err(message),) = validate_inputs.call(&mut *store, (inputs,))? {
+        Ok(Running {
+            validate_inputs: instance.get_typed_func(&mut *store, self.validate_inputs)?,
+            execute: instance.get_typed_func(store, self.execute)?,
+        })
+    }
+}
+
+impl<'a> Running<'a> {
+    /// Validates and executes; the answer is the plugin's text, unchecked.
+    pub(crate) fn execute(
+        &self,
+        store: &mut Store<CallState>,
+        inputs: &'a str,
+    ) -> wasmtime::Result<Result<String, Failure>> {
+        if let (Err(message),) = self.validate_inputs.call(&mut *store, (inputs,))? {
             return Ok(Err(Failure::new("invalid_input", sanitize::text(&message))));
         }
-        let execute = instance
-            .get_typed_func::<(&str,), (Result<String, String>,)>(&mut *store, self.execute)?;
-        let (answer,) = execute.call(store, (inputs,))?;
+        let (answer,) = self.execute.call(store, (inputs,))?;
         Ok(answer.map_err(|message| Failure::new("plugin_error", sanitize::text(&message))))
     }
 }

@@ -1,0 +1,172 @@
+//! The commands of authors, on a plugin that is built already.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+/// A working folder with a copy of the shipped plugin `source-stats` and examples of a test's own.
+struct Author(tempfile::TempDir);
+
+impl Author {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("stats");
+        std::fs::create_dir(&place).unwrap();
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/source-stats");
+        for name in ["plugin.toml", "source-stats.wasm"] {
+            std::fs::copy(shipped.join(name), place.join(name)).unwrap();
+        }
+        let author = Self(folder);
+        author.write(&json!([{ "input": { "code": "a = 1\n" } }, { "input": { "code": "" } }]));
+        author
+    }
+
+    fn place(&self) -> PathBuf {
+        self.0.path().join("stats")
+    }
+
+    fn write(&self, fixtures: &Value) {
+        std::fs::write(self.place().join("fixtures.json"), fixtures.to_string()).unwrap();
+    }
+
+    fn read(&self) -> Value {
+        let text = std::fs::read(self.place().join("fixtures.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    fn codetune(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_codetune"))
+            .args(args)
+            .current_dir(self.0.path())
+            .env("CODETUNE_DATA_DIR", self.0.path().join("data"))
+            .env("CODETUNE_PLUGINS_DIR", self.0.path().join("plugins"))
+            .output()
+            .unwrap()
+    }
+
+    /// Standard output as JSON, and the exit code.
+    fn json(&self, args: &[&str]) -> (Value, i32) {
+        let output = self.codetune(args);
+        let value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{args:?}: {error}\n{}", stderr(&output)));
+        (value, output.status.code().unwrap())
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn blessed_answers_pass_and_a_changed_one_is_shown_where_it_differs() {
+    let author = Author::new();
+    let output = author.codetune(&["plugin", "test", "stats", "--bless"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut fixtures = author.read();
+    assert_eq!(fixtures[0]["output"]["lines"], 1, "{fixtures}");
+    let (report, code) = author.json(&["plugin", "test", "stats", "--json"]);
+    assert_eq!((code, &report["passed"]), (0, &json!(2)), "{report}");
+    for case in report["cases"].as_array().unwrap() {
+        for measure in ["fuel", "peak_memory_bytes", "output_bytes", "duration_us"] {
+            assert!(case[measure].as_u64().unwrap() > 0, "{measure}: {case}");
+        }
+    }
+    fixtures[0]["output"]["lines"] = json!(7);
+    author.write(&fixtures);
+    let (report, code) = author.json(&["plugin", "test", "stats", "--json"]);
+    assert_eq!((code, &report["failed"]), (1, &json!(1)), "{report}");
+    let differences = report["cases"][0]["differences"].as_array().unwrap();
+    assert!(differences.contains(&json!("/lines: expected 7, found 1")), "{report}");
+    let output = author.codetune(&["plugin", "test", "stats"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("/lines: expected 7, found 1"), "{text}");
+    // The studio holds to them too, so it is not installed.
+    let output = author.codetune(&["plugin", "install", "stats"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("1 of its own examples"), "{}", stderr(&output));
+    assert!(!author.0.path().join("plugins/source-stats").exists());
+}
+
+#[test]
+fn an_input_that_the_plugin_refuses_fails_the_test_and_is_not_blessed() {
+    let author = Author::new();
+    author.write(&json!([{ "input": { "code": 1 } }]));
+    let output = author.codetune(&["plugin", "test", "stats", "--bless"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("invalid_input"), "{}", stderr(&output));
+    assert_eq!(author.read(), json!([{ "input": { "code": 1 } }]));
+}
+
+#[test]
+fn check_says_what_a_component_is_made_of_and_why_a_file_is_none() {
+    let author = Author::new();
+    let (report, code) = author.json(&["plugin", "check", "stats", "--json"]);
+    assert_eq!((code, &report["fault"]), (0, &Value::Null), "{report}");
+    assert_eq!(report["worlds"], json!(["analyzer-plugin"]));
+    assert_eq!(report["component"]["contract"], "0.1.1");
+    assert_eq!(report["component"]["size_bytes"], report["size_bytes"]);
+    assert!(report["metadata"]["input_schema"]["properties"]["code"].is_object());
+    std::fs::write(author.place().join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let (report, code) = author.json(&["plugin", "check", "stats/core.wasm", "--json"]);
+    assert_eq!((code, &report["component"]), (1, &Value::Null), "{report}");
+    let fault = report["fault"].as_str().unwrap();
+    assert!(fault.contains("core WebAssembly module"), "{fault}");
+}
+
+#[test]
+fn bench_measures_fresh_and_warm_calls() {
+    let author = Author::new();
+    let (report, code) = author.json(&["plugin", "bench", "stats", "--calls", "20", "--json"]);
+    assert_eq!(code, 0);
+    assert_eq!(report["warm_call"]["calls"], 20, "{report}");
+    for measure in [
+        &report["fresh_call"]["host_us"],
+        &report["warm_call"]["median_us"],
+        &report["warm_call"]["fuel"],
+        &report["fuel"],
+    ] {
+        assert!(measure.as_f64().unwrap() > 0.0, "{report}");
+    }
+}
+
+#[test]
+fn an_installed_plugin_is_the_studios_and_installing_again_replaces_it() {
+    let author = Author::new();
+    for _ in 0..2 {
+        let output = author.codetune(&["plugin", "install", "stats"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let (plugins, _) = author.json(&["plugin", "list", "--json"]);
+        assert_eq!(plugins[0]["name"], "source-stats", "{plugins}");
+        assert_eq!(plugins[0]["health"]["state"], "ready", "{plugins}");
+    }
+    let mut left: Vec<_> = std::fs::read_dir(author.0.path().join("plugins/source-stats"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["fixtures.json", "plugin.toml", "source-stats.wasm"]);
+}
+
+#[test]
+fn a_project_of_a_kind_that_a_language_has_not_is_refused_by_name() {
+    let author = Author::new();
+    let output = author.codetune(&["plugin", "new", "mine", "--lang", "c", "--kind", "scorer"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("scorer"), "{}", stderr(&output));
+    assert!(!author.0.path().join("mine").exists());
+}
+
+#[test]
+fn a_build_that_fails_names_its_command_and_leaves_the_component_alone() {
+    let author = Author::new();
+    let before = std::fs::read(author.place().join("source-stats.wasm")).unwrap();
+    let recipe = "steps = [[\"no-such-compiler\", \"x\"]]\noutput = \"target/x.wasm\"\nsources = [\"src\"]\n";
+    std::fs::write(author.place().join("build.toml"), recipe).unwrap();
+    let output = author.codetune(&["plugin", "build", "stats"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no-such-compiler"), "{}", stderr(&output));
+    let after = std::fs::read(author.place().join("source-stats.wasm")).unwrap();
+    assert!(before == after);
+}

@@ -1,0 +1,5 @@
+//! Plugins as their authors make them.
+
+mod authors;
+mod languages;
+mod registry;
