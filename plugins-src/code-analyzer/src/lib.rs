@@ -1,5 +1,5 @@
 //! The analyzer `code-analyzer`: functions, classes, imports, cyclomatic complexity and syntax errors of Python, JavaScript,
-//! TypeScript and Rust. The parsing is `source-parsers`.
+//! TypeScript, Rust, Go, Java, C, C++ and shell. The parsing is `source-parsers`.
 
 use codetune_plugin::{About, Analysis, Analyzer, Diagnostic, Settings, SourceFile, serde_json};
 use source_parsers::{DEFAULT_MAX_COMPLEXITY, Report, Severity, analyze, language_of};
@@ -13,8 +13,8 @@ impl Analyzer for CodeAnalyzer {
     const ABOUT: About = About {
         name: "code-analyzer",
         version: env!("CARGO_PKG_VERSION"),
-        description: "Functions, classes, imports, cyclomatic complexity and syntax errors of Python, JavaScript, TypeScript \
-                      and Rust.",
+        description: "Functions, classes, imports, cyclomatic complexity and syntax errors of Python, JavaScript, \
+                      TypeScript, Rust, Go, Java, C, C++ and shell.",
         author: "CodeTune Studio",
         tags: &[
             "code-analysis",
@@ -23,6 +23,10 @@ impl Analyzer for CodeAnalyzer {
             "javascript",
             "typescript",
             "rust",
+            "go",
+            "java",
+            "c",
+            "shell",
         ],
         config_schema: include_str!("schema/config.json"),
     };

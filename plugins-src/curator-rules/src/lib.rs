@@ -85,6 +85,6 @@ mod tests {
         for name in NAMES {
             assert!(properties.contains_key(name), "{name}");
         }
-        assert_eq!(properties.len(), NAMES.len() + 3);
+        assert_eq!(properties.len(), NAMES.len() + 4);
     }
 }

@@ -3,6 +3,8 @@
 /// Of one text.
 #[derive(Debug, Default, PartialEq)]
 pub struct Measures {
+    /// Length in bytes.
+    pub bytes: usize,
     /// All characters.
     pub characters: usize,
     /// Lines; a last one without a line break counts.
@@ -53,7 +55,10 @@ static CLASS: [u8; 128] = {
 
 /// Measures one text.
 pub fn measure(text: &str) -> Measures {
-    let mut found = Measures::default();
+    let mut found = Measures {
+        bytes: text.len(),
+        ..Measures::default()
+    };
     let (mut alpha, mut digits, mut spaces, mut replaced) = (0, 0, 0, 0);
     let (mut in_words, mut hex) = (0, 0);
     for line in text.lines() {

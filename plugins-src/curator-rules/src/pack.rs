@@ -3,7 +3,7 @@
 use codetune_plugin::Settings;
 
 /// Bounds; none where a pack has no such rule. Fractions are of characters unless their name says lines or words.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Bounds {
     /// Whether the special rules for data, text and HTML files hold.
     pub by_language: bool,
@@ -11,12 +11,14 @@ pub struct Bounds {
     pub generated: bool,
     /// Whether files of encoded data go.
     pub encoded: bool,
+    /// Whether Python that sets no variable goes.
+    pub variables: bool,
     /// In the order of [`NAMES`].
     pub values: [Option<f64>; NAMES.len()],
 }
 
 /// Settings that are bounds, in the order of [`Bounds::values`].
-pub const NAMES: [&str; 25] = [
+pub const NAMES: [&str; 43] = [
     "min_chars",
     "min_lines",
     "max_lines",
@@ -42,6 +44,24 @@ pub const NAMES: [&str; 25] = [
     "max_duplicate_10gram",
     "max_todo_lines",
     "max_assert_lines",
+    "max_duplicate_6gram",
+    "max_duplicate_7gram",
+    "max_duplicate_8gram",
+    "max_duplicate_9gram",
+    "max_bytes",
+    "max_sql_digits",
+    "max_data_chars",
+    "min_data_unique_words",
+    "max_long_string_lines",
+    "max_string_chars",
+    "max_long_word_chars",
+    "max_function_lines",
+    "max_simple_functions",
+    "max_pass_lines",
+    "max_import_lines",
+    "max_print_lines",
+    "max_preprocessor_lines",
+    "max_main_functions",
 ];
 
 const fn none() -> [Option<f64>; NAMES.len()] {
@@ -73,6 +93,7 @@ impl Bounds {
             by_language: true,
             generated: true,
             encoded: true,
+            variables: false,
             values: none(),
         };
         match name {
@@ -95,8 +116,14 @@ impl Bounds {
                 ("min_comments", 0.01),
                 ("max_comments", 0.8),
             ])),
-            // Huang and others, OpenCoder, arXiv 2411.04905, the rules for all languages of appendix A.
-            "opencoder" => Ok(start.with(&[
+            // Huang and others, OpenCoder, arXiv 2411.04905, appendix A, as in opc_data_filtering. Left out are its rules that
+            // draw at random, that a text must parse (the plugin `syntax-validity`), and counts of functions and variables
+            // for which languages other than these need a syntax tree.
+            "opencoder" => Ok(Self {
+                variables: true,
+                ..start
+            }
+            .with(&[
                 ("min_chars", 50.0),
                 ("min_lines", 10.0),
                 ("max_lines", 100_000.0),
@@ -117,11 +144,34 @@ impl Bounds {
                 ("max_top_3gram", 0.18),
                 ("max_top_4gram", 0.16),
                 ("max_duplicate_5gram", 0.8),
+                ("max_duplicate_6gram", 0.7),
+                ("max_duplicate_7gram", 0.7),
+                ("max_duplicate_8gram", 0.7),
+                ("max_duplicate_9gram", 0.7),
                 ("max_duplicate_10gram", 0.6),
                 ("max_todo_lines", 0.01),
                 ("max_assert_lines", 0.4),
+                ("max_bytes", 3_000_000.0),
+                ("max_sql_digits", 0.3),
+                ("max_data_chars", 5000.0),
+                ("min_data_unique_words", 0.4),
+                ("max_long_string_lines", 0.2),
+                ("max_string_chars", 0.6),
+                ("max_long_word_chars", 0.4),
+                ("max_function_lines", 0.2),
+                ("max_simple_functions", 0.1),
+                ("max_pass_lines", 0.05),
+                ("max_import_lines", 0.3),
+                ("max_print_lines", 0.4),
+                ("max_preprocessor_lines", 0.8),
+                ("max_main_functions", 1.0),
             ])),
-            "none" => Ok(Self::default()),
+            "none" => Ok(Self {
+                by_language: false,
+                generated: false,
+                encoded: false,
+                ..start
+            }),
             other => Err(format!("config.pack: there is no pack {other:?}")),
         }
     }
@@ -134,6 +184,7 @@ impl Bounds {
         let mut bounds = Self::pack(&settings.get("pack", "starcoder2".to_owned())?)?;
         bounds.generated = settings.get("generated", bounds.generated)?;
         bounds.encoded = settings.get("encoded_data", bounds.encoded)?;
+        bounds.variables = settings.get("variables", bounds.variables)?;
         for (value, name) in bounds.values.iter_mut().zip(NAMES) {
             *value = settings.get(name, *value)?;
         }

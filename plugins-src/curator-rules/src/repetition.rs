@@ -7,8 +7,8 @@ pub struct Repetition {
     pub duplicate_lines: f64,
     /// Characters in the most frequent n-gram of 2, 3 and 4 words, over those in all words; 0 when none comes twice.
     pub top: [f64; 3],
-    /// Words in n-grams of 5 and of 10 words that come more than once, over all words.
-    pub duplicate: [f64; 2],
+    /// Words in n-grams of 5 to 10 words that come more than once, over all words.
+    pub duplicate: [f64; 6],
 }
 
 /// Measures one text.
@@ -33,7 +33,7 @@ pub fn repetition(text: &str) -> Repetition {
     for (value, n) in found.top.iter_mut().zip([2, 3, 4]) {
         *value = top(&words, n);
     }
-    for (value, n) in found.duplicate.iter_mut().zip([5, 10]) {
+    for (value, n) in found.duplicate.iter_mut().zip(5..=10) {
         *value = duplicate(&words, n);
     }
     found
@@ -119,7 +119,7 @@ mod tests {
     fn what_is_said_again_is_counted() {
         let found = repetition(&"one two three four five\n".repeat(10));
         assert_eq!(found.duplicate_lines, 0.9);
-        assert_eq!(found.duplicate, [1.0, 1.0]);
+        assert_eq!(found.duplicate, [1.0; 6]);
         // "three four" ten times, 9 of 19 letters a line.
         assert!((found.top[0] - 9.0 / 19.0).abs() < 1e-9, "{found:?}");
     }

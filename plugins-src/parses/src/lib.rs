@@ -4,7 +4,8 @@
 //! given writes no whole file. Fences of Markdown around the code are taken off.
 
 use codetune_plugin::{About, Completion, Score, Scorer, Settings};
-use source_parsers::{Severity, analyze, language_of};
+use source_parsers::syntax_errors;
+use source_text::fences;
 
 /// The plugin.
 pub struct Parses;
@@ -13,7 +14,8 @@ impl Scorer for Parses {
     const ABOUT: About = About {
         name: "parses",
         version: env!("CARGO_PKG_VERSION"),
-        description: "Whether a completion parses, alone or behind its prompt: Python, JavaScript, TypeScript and Rust.",
+        description: "Whether a completion parses, alone or behind its prompt: Python, JavaScript, TypeScript, Rust, Go, Java, C, C++ and \
+                      shell.",
         author: "CodeTune Studio",
         tags: &[
             "scorer",
@@ -22,6 +24,10 @@ impl Scorer for Parses {
             "javascript",
             "typescript",
             "rust",
+            "go",
+            "java",
+            "c",
+            "shell",
         ],
         config_schema: "{}",
     };
@@ -31,7 +37,8 @@ impl Scorer for Parses {
     }
 
     fn score(&self, completion: &Completion) -> Result<Vec<Score>, String> {
-        let (code, fence) = unfenced(&completion.text);
+        let fences = fences(&completion.text);
+        let (fence, code) = fences.first().copied().unwrap_or((None, &completion.text));
         let declared = completion.language.as_deref().or(fence);
         let alone = first_error(code, declared)?;
         let error = match alone {
@@ -61,22 +68,7 @@ impl Scorer for Parses {
 
 /// The first syntax error, with its line; none when the code parses.
 fn first_error(code: &str, language: Option<&str>) -> Result<Option<String>, String> {
-    let known = language_of(code, language, None)?;
-    let report = analyze(code, Some(known), None, u32::MAX)?;
-    let mut errors = report.findings.iter();
-    let error = errors.find(|finding| finding.severity == Severity::Error);
-    Ok(error.map(|error| format!("line {}: {}", error.line, error.message)))
-}
-
-/// What stands in the first fence of three backticks, and the language that it names; the whole text without one.
-fn unfenced(text: &str) -> (&str, Option<&str>) {
-    let Some((_, rest)) = text.split_once("```") else {
-        return (text, None);
-    };
-    let (tag, body) = rest.split_once('\n').unwrap_or((rest, ""));
-    let body = body.split_once("\n```").map_or(body, |(body, _)| body);
-    let tag = tag.trim();
-    (body, (!tag.is_empty()).then_some(tag))
+    syntax_errors(code, language).map(|(_, first)| first)
 }
 
 codetune_plugin::scorer!(Parses);
@@ -114,10 +106,10 @@ mod tests {
     fn nothing_is_no_code_and_another_language_no_score() {
         assert_eq!(score("", " \n", Some("python")), 0.0);
         let completion = Completion {
-            text: "package main".to_owned(),
-            language: Some("go".to_owned()),
+            text: "main = x".to_owned(),
+            language: Some("haskell".to_owned()),
             ..Completion::default()
         };
-        assert!(Parses.score(&completion).unwrap_err().contains("go"));
+        assert!(Parses.score(&completion).unwrap_err().contains("haskell"));
     }
 }

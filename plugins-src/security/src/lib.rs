@@ -1,13 +1,11 @@
 //! The analyzer `security`: dangerous calls, SQL put together from pieces, and secrets in the source.
 //!
-//! It reads words, not grammar: `source-words` takes comments and strings out, `calls` is the table of calls, `rules` finds them.
+//! It reads words, not grammar: `source-lints` finds what is shown.
 //! That is quick and works on code that does not parse; what a value is made of elsewhere in the file is not followed.
-
-mod calls;
-mod rules;
 
 use codetune_plugin::serde_json::json;
 use codetune_plugin::{About, Analysis, Analyzer, Settings, SourceFile, counts, diagnostics_json};
+use source_lints::security;
 use source_text::language_of;
 
 /// The plugin.
@@ -38,14 +36,14 @@ impl Analyzer for Security {
 
     fn analyze(&self, file: &SourceFile) -> Result<Analysis, String> {
         let language = language_of(file.language.as_deref(), file.path.as_deref(), &file.code)?;
-        let mut found = rules::look(&file.code, language);
+        let mut found = security::look(&file.code, language);
         found.retain(|found| !self.ignore.iter().any(|code| code == found.code));
         let details = json!({
             "language": language.name, "findings": found.len(),
             "diagnostics": diagnostics_json(&file.code, &found),
         });
         Ok(Analysis {
-            metrics: counts(&rules::CODES, &found),
+            metrics: counts(&security::CODES, &found),
             diagnostics: found,
             details: Some(details.to_string()),
         })

@@ -4,10 +4,11 @@ use codetune_plugin::LineIndex;
 use source_text::detect;
 
 use crate::report::Report;
-use crate::{javascript, python, rust};
+use crate::{grammar, javascript, python, rust};
 
 /// What works, for messages.
-pub const LANGUAGES: &str = "python, javascript, jsx, typescript, tsx, rust";
+pub const LANGUAGES: &str =
+    "python, javascript, jsx, typescript, tsx, rust, go, java, c, c++, shell";
 
 /// Analyses one text.
 ///
@@ -22,7 +23,7 @@ pub fn analyze(
     max_complexity: u32,
 ) -> Result<Report, String> {
     let language = language_of(code, language, path)?;
-    // ruff and oxc count in 32 bits.
+    // The parsers count in 32 bits.
     if u32::try_from(code.len()).is_err() {
         return Err("code: at most 4 GiB".to_owned());
     }
@@ -30,7 +31,9 @@ pub fn analyze(
     let report = match language {
         "python" => python::analyze(code, &lines),
         "rust" => rust::analyze(code, &lines),
-        language => javascript::analyze(code, language, path.unwrap_or_default(), &lines),
+        language => grammar::analyze(language, code, &lines).unwrap_or_else(|| {
+            javascript::analyze(code, language, path.unwrap_or_default(), &lines)
+        }),
     };
     Ok(report.finish(&lines, max_complexity))
 }
@@ -46,9 +49,7 @@ pub fn language_of(
 ) -> Result<&'static str, String> {
     let found = detect(declared, path, code);
     match (found.map(|language| language.name), declared) {
-        (Some(name @ ("python" | "javascript" | "jsx" | "typescript" | "tsx" | "rust")), _) => {
-            Ok(name)
-        }
+        (Some(name), _) if LANGUAGES.split(", ").any(|known| known == name) => Ok(name),
         (Some(name), _) => Err(format!(
             "language: no parser for {name}; these work: {LANGUAGES}"
         )),
@@ -240,9 +241,9 @@ impl S {
 
     #[test]
     fn another_language_is_refused_by_name() {
-        let message = analyze("package main", Some("go"), None, 10).unwrap_err();
+        let message = analyze("main = x", Some("haskell"), None, 10).unwrap_err();
         assert!(
-            message.contains("no parser for go") && message.contains("python"),
+            message.contains("no parser for haskell") && message.contains("python"),
             "{message}"
         );
         assert!(

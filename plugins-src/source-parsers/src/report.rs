@@ -60,7 +60,7 @@ pub enum Severity {
 /// Everything about one file.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// `python`, `javascript`, `jsx`, `typescript`, `tsx` or `rust`.
+    /// One of [`LANGUAGES`](crate::LANGUAGES).
     pub language: &'static str,
     /// Length of `functions`.
     pub num_functions: u32,

@@ -34,8 +34,32 @@ pub fn detect(declared: Option<&str>, path: Option<&str>, code: &str) -> Option<
         return by_name(declared);
     }
     path.and_then(by_extension)
+        .map(|language| match language.name {
+            "c" if is_cpp(path, code) => by_name("c++").unwrap_or(language),
+            _ => language,
+        })
         .or_else(|| by_interpreter(code))
-        .or_else(|| by_content(code))
+        .or_else(|| by_content(code).map(|(language, _)| language))
+}
+
+/// Whether a header, which C and C++ end alike, has what only C++ has.
+fn is_cpp(path: Option<&str>, code: &str) -> bool {
+    let is_header = path.is_some_and(|path| path.ends_with(".h"));
+    let starts = [
+        "class ",
+        "namespace ",
+        "template<",
+        "template <",
+        "using namespace ",
+        "public:",
+        "private:",
+        "protected:",
+    ];
+    is_header
+        && code.lines().any(|line| {
+            let line = line.trim_start();
+            starts.iter().any(|start| line.starts_with(start)) || line.contains("std::")
+        })
 }
 
 /// The language of a text, for those that can do nothing without it.
@@ -53,8 +77,8 @@ pub fn language_of(
     })
 }
 
-/// `#!/usr/bin/env -S python3.12 -u` means python.
-fn by_interpreter(code: &str) -> Option<&'static Language> {
+/// The program that a `#!` line names: `#!/usr/bin/env -S python3.12 -u` is python.
+pub fn interpreter(code: &str) -> Option<String> {
     let line = code.strip_prefix("#!")?.lines().next()?;
     let mut words = line.split_ascii_whitespace();
     let mut program = words.next()?;
@@ -63,13 +87,18 @@ fn by_interpreter(code: &str) -> Option<&'static Language> {
     }
     let program = program.rsplit('/').next()?.to_ascii_lowercase();
     let program = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    LANGUAGES
-        .iter()
-        .find(|language| language.interpreters.contains(&program))
+    Some(program.to_owned())
 }
 
-/// The language that most line starts speak for, when it leads.
-fn by_content(code: &str) -> Option<&'static Language> {
+fn by_interpreter(code: &str) -> Option<&'static Language> {
+    let program = interpreter(code)?;
+    LANGUAGES
+        .iter()
+        .find(|language| language.interpreters.contains(&program.as_str()))
+}
+
+/// The language that most line starts speak for, and its share of all that speak for one.
+pub fn by_content(code: &str) -> Option<(&'static Language, f64)> {
     let mut end = code.len().min(LOOKED_AT);
     while !code.is_char_boundary(end) {
         end -= 1;
@@ -115,7 +144,12 @@ fn by_content(code: &str) -> Option<&'static Language> {
         .max()
         .filter(|score| *score > 0)?;
     let (name, _) = scores.iter().find(|(_, score)| *score == best)?;
-    by_name(name)
+    // What speaks for JavaScript speaks for TypeScript, not against it.
+    let others = scores
+        .iter()
+        .filter(|(other, _)| other == name || (*name, *other) != ("typescript", "javascript"));
+    let all: u32 = others.map(|(_, score)| *score).sum();
+    by_name(name).map(|language| (language, f64::from(best) / f64::from(all)))
 }
 
 #[cfg(test)]
@@ -135,6 +169,14 @@ mod tests {
         assert_eq!(name(None, Some("src/a.tsx"), "def f(): pass"), Some("tsx"));
         assert_eq!(name(None, Some("Makefile"), ""), Some("makefile"));
         assert_eq!(name(Some("klingon"), Some("a.py"), ""), None);
+    }
+
+    #[test]
+    fn a_header_is_cpp_where_it_has_what_c_has_not() {
+        assert_eq!(name(None, Some("a.h"), "struct a { int x; };\n"), Some("c"));
+        let code = "#pragma once\nnamespace n {\nclass A {};\n}\n";
+        assert_eq!(name(None, Some("a.h"), code), Some("c++"));
+        assert_eq!(name(None, Some("a.c"), code), Some("c"));
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! What every plugin that reads source needs: which language a text is in.
+//! What every plugin that reads source needs: which language a text is in, and the code in an answer.
 //!
 //! No parsing; see `language` for the table and `detect` for the order in which evidence counts.
 
 mod comments;
 mod detect;
+mod fences;
 mod language;
 
 pub use comments::comment_characters;
-pub use detect::{detect, language_of};
+pub use detect::{by_content, detect, interpreter, language_of};
+pub use fences::fences;
 pub use language::{Comments, LANGUAGES, Language, by_extension, by_name};

@@ -1,14 +1,10 @@
 //! The analyzer `style`: line lengths, white space, names, with edits that mend what can be mended without a doubt or with one.
 //!
-//! `rules` puts the findings together; `lines`, `names` and `comparisons` find them.
-
-mod comparisons;
-mod lines;
-mod names;
-mod rules;
+//! `source-lints` finds them.
 
 use codetune_plugin::serde_json::json;
 use codetune_plugin::{About, Analysis, Analyzer, Settings, SourceFile, counts, diagnostics_json};
+use source_lints::style;
 use source_text::language_of;
 
 /// The plugin.
@@ -41,14 +37,14 @@ impl Analyzer for Style {
 
     fn analyze(&self, file: &SourceFile) -> Result<Analysis, String> {
         let language = language_of(file.language.as_deref(), file.path.as_deref(), &file.code)?;
-        let mut found = rules::look(&file.code, language, self.max_line_length);
+        let mut found = style::look(&file.code, language, self.max_line_length);
         found.retain(|found| !self.ignore.iter().any(|code| code == found.code));
         let details = json!({
             "language": language.name, "findings": found.len(),
             "diagnostics": diagnostics_json(&file.code, &found),
         });
         Ok(Analysis {
-            metrics: counts(&rules::CODES, &found),
+            metrics: counts(&style::CODES, &found),
             diagnostics: found,
             details: Some(details.to_string()),
         })

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use domain::{
-    Completion, Decision, PluginHealth, PluginKind, Sample, SamplePart, Score, Severity,
-    SourceFile, Verdict,
+    Completion, Decision, ExecutionOutcome, PluginHealth, PluginKind, Sample, SamplePart, Score,
+    Severity, SourceFile, Verdict,
 };
 use plugin_host::{HostConfig, PluginHost};
 use serde_json::{Value, json};
@@ -46,8 +46,17 @@ fn curate(name: &str, config: Value, text: &str) -> Result<Verdict, String> {
 }
 
 fn score(name: &str, text: &str, reference: Option<&str>) -> Result<Vec<Score>, String> {
+    score_with(name, json!({}), text, reference)
+}
+
+fn score_with(
+    name: &str,
+    config: Value,
+    text: &str,
+    reference: Option<&str>,
+) -> Result<Vec<Score>, String> {
     let job = HOST
-        .job(name, PluginKind::Scorer, &BTreeMap::new())
+        .job(name, PluginKind::Scorer, &settings(config))
         .unwrap();
     let completion = Completion {
         prompt: String::new(),
@@ -190,4 +199,117 @@ fn style_proposes_edits_that_mend_the_file() {
         code.replace_range(span, &edit.replacement);
     }
     assert_eq!(code, "x = 1\nif x is None:\n    pass\n");
+}
+
+/// Name and value of each score of one that is given.
+fn values(scores: Result<Vec<Score>, String>) -> Vec<(String, f64)> {
+    let scores = scores.unwrap().into_iter();
+    scores.map(|score| (score.name, score.value)).collect()
+}
+
+#[test]
+fn complexity_measures_functions_in_every_language_that_it_names() {
+    for (language, code) in [
+        ("python", "def f(x):\n    if x:\n        pass\n"),
+        ("javascript", "function f(x) { if (x) {} }"),
+        ("typescript", "function f(x: X): void { if (x) {} }"),
+        ("tsx", "function f(x: X): Y { if (x) {} return <p/>; }"),
+        ("rust", "fn f(x: bool) { if x {} }"),
+        ("go", "package p\nfunc f(x bool) { if x {} }\n"),
+        ("java", "class A { void f(boolean x) { if (x) {} } }"),
+        ("c", "void f(int x) { if (x) {} }"),
+        ("c++", "void f(bool x) { if (x) {} }"),
+        ("shell", "f() { if x; then y; fi; }\n"),
+    ] {
+        let input = json!({ "code": code, "language": language });
+        let execution = HOST.run("complexity", &input).unwrap();
+        let ExecutionOutcome::Ok { output } = execution.outcome else {
+            panic!("{language}: {execution:?}")
+        };
+        assert_eq!(output["parses"], true, "{language}: {output}");
+        let function = &output["functions"][0];
+        assert_eq!(function["name"], "f", "{language}");
+        let numbers = &function["numbers"];
+        assert_eq!(
+            (&numbers["cyclomatic"], &numbers["cognitive"]),
+            (&json!(2), &json!(1)),
+            "{language}"
+        );
+        assert!(numbers["halstead"]["volume"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn a_language_comes_with_what_says_so() {
+    let input = json!({ "code": "#!/usr/bin/env python3\n", "path": "run" });
+    let execution = HOST.run("language-detection", &input).unwrap();
+    let ExecutionOutcome::Ok { output } = execution.outcome else {
+        panic!("{execution:?}")
+    };
+    assert_eq!(
+        output,
+        json!({
+            "language": "python", "linguist": "Python", "kind": "programming", "found_by": "shebang",
+            "confidence": 1.0, "candidates": ["Python"], "vendored": false,
+        })
+    );
+}
+
+#[test]
+fn code_that_does_not_parse_goes_and_what_stays_is_evened() {
+    let Decision::Drop { reason } = curate("syntax-validity", json!({}), "def f(:\n")
+        .unwrap()
+        .decision
+    else {
+        panic!("it is dropped")
+    };
+    assert_eq!(reason.code, "syntax-error");
+    let text = "# Copyright X\n\ndef f(x):  \n    return x\n";
+    let kept = curate("syntax-validity", json!({}), text).unwrap();
+    assert_eq!(kept.decision, Decision::Keep);
+    let Decision::Rewrite { edits, reasons } =
+        curate("normalise", json!({}), text).unwrap().decision
+    else {
+        panic!("it is rewritten")
+    };
+    let mut evened = text.to_owned();
+    for edit in edits.iter().rev() {
+        evened.replace_range(edit.start as usize..edit.end as usize, &edit.replacement);
+    }
+    assert_eq!(evened, "def f(x):\n    return x\n");
+    let codes: Vec<&str> = reasons.iter().map(|reason| reason.code.as_str()).collect();
+    assert_eq!(codes, ["licence-header", "trailing-space"]);
+}
+
+#[test]
+fn completions_are_scored_by_lints_imports_and_complexity() {
+    let text = "import os\n\n\ndef f(x):\n    return eval(x)\n";
+    let lints = values(score("lints", text, None));
+    assert_eq!(lints[0], ("style".to_owned(), 1.0));
+    assert_eq!(lints[1].0, "security");
+    assert!((lints[1].1 - 2.0 / 3.0).abs() < 1e-9);
+    for (allow, value) in [(json!(["os"]), 1.0), (json!(["re"]), 0.0)] {
+        let config = json!({ "allow": allow });
+        let scores = values(score_with("allowed-imports", config, text, None));
+        assert_eq!(scores, [("allowed_imports".to_owned(), value)]);
+    }
+    let reference = Some("def f(x):\n    return x\n");
+    let branched = "def f(x):\n    if x:\n        return x\n    return 0\n";
+    let scores = values(score("complexity-change", branched, reference));
+    assert_eq!(scores, [("complexity_change".to_owned(), 0.5)]);
+}
+
+#[test]
+fn javascript_is_run_with_its_tests_and_one_that_never_ends_fails() {
+    let tests = Some("assert.equal(add(1, 2), 3);\nassert.equal(add(0, 0), 0);\n");
+    for (text, pass, share) in [
+        ("const add = (a, b) => a + b;", 1.0, 1.0),
+        ("const add = (a, b) => a - b;", 0.0, 0.5),
+        ("function add() { for (;;) {} }", 0.0, 0.0),
+        ("function add(a, b) { return add(b, a) + 1; }", 0.0, 0.0),
+    ] {
+        let scores = values(score("js-tests", text, tests));
+        assert_eq!(scores[0], ("pass".to_owned(), pass), "{text}");
+        assert_eq!(scores[1], ("tests_passed".to_owned(), share), "{text}");
+    }
 }

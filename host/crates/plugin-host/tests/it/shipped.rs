@@ -54,8 +54,9 @@ fn both_are_ready_and_granted_what_they_ask_for() {
         assert_eq!(info.health, PluginHealth::Ready, "{name}");
         assert_eq!(info.kinds, [PluginKind::Tool, PluginKind::Analyzer]);
         assert_eq!(info.granted, info.capabilities);
+        // Five grammars of tree-sitter are tables of six megabytes, that of C++ alone of three and a half.
         assert!(
-            info.size_bytes < 4 << 20,
+            info.size_bytes < 10 << 20,
             "{name} has {} bytes",
             info.size_bytes
         );
@@ -95,6 +96,10 @@ fn code_analyzer_knows_its_languages() {
         ("typescript", "class A { b(): void {} }"),
         ("tsx", "class A { b(): X { return <a/>; } }"),
         ("rust", "struct A; impl A { fn b() {} }"),
+        ("go", "package p\ntype A struct{}\nfunc (a A) b() {}"),
+        ("java", "class A { void b() {} }"),
+        ("c", "struct a { int x; };\nvoid b(void) {}"),
+        ("c++", "class A { void b() {} };"),
         ("python", "class A:\n    def b(self): pass"),
     ] {
         let output = run(
@@ -166,7 +171,7 @@ fn an_analysis_has_metrics_diagnostics_and_the_tools_answer() {
     let files = [
         file("a.py", "import os\ndef f(): pass\n"),
         file("b.py", "def g(:\n"),
-        file("c.go", "package main\n"),
+        file("c.hs", "main = x\n"),
     ];
     let analyses = HOST.analyze("code-analyzer", &files).unwrap();
     assert_eq!(analyses[0].path, "a.py");
@@ -191,7 +196,7 @@ fn an_analysis_has_metrics_diagnostics_and_the_tools_answer() {
             .unanalyzable
             .as_ref()
             .unwrap()
-            .contains("no parser for go")
+            .contains("no parser for haskell")
     );
     assert_eq!(
         metric(&HOST.analyze("source-stats", &files).unwrap()[2], "lines"),

@@ -1,9 +1,11 @@
-//! One text against the rules: dangerous calls, SQL put together from pieces, secrets in the source.
+//! Security: dangerous calls, SQL put together from pieces, secrets in the source.
+
+mod calls;
 
 use codetune_plugin::{Diagnostic, Severity};
 use source_text::Language;
 
-use crate::calls::CALLS;
+use calls::CALLS;
 use source_words::{Bare, Text, bare};
 
 /// Every code, in the order in which they are counted.

@@ -1,12 +1,16 @@
-//! One text against the rules. Each finding that an edit would mend has the edit, and how sure it is.
+//! Style: line lengths, white space, names. Each finding that an edit would mend has the edit, and how sure it is.
+
+mod comparisons;
+mod lines;
+mod names;
 
 use codetune_plugin::Diagnostic;
 use source_text::Language;
 use source_words::bare;
 
-use crate::comparisons::comparisons;
-use crate::lines::{end, lines};
-use crate::names::names;
+use comparisons::comparisons;
+use lines::{end, lines};
+use names::names;
 
 /// Every code, in the order in which they are counted.
 pub const CODES: [&str; 8] = [
