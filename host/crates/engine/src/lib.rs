@@ -10,6 +10,8 @@ pub mod bench;
 mod card;
 pub mod chat;
 pub mod data;
+#[cfg(any(test, feature = "cuda"))]
+mod device;
 mod error;
 mod estimate;
 mod evaluate;
