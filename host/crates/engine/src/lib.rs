@@ -21,6 +21,7 @@ mod files;
 pub mod fuzzing;
 pub mod generate;
 mod gguf;
+pub mod gpu;
 pub mod hub;
 mod lora;
 mod memory;

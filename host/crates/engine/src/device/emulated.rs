@@ -1,5 +1,6 @@
 //! The machine of the tests: the kernels as C++, and memory and products of the processor.
 
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,21 +11,38 @@ use super::machine::{Element, Launch, Machine, Product, View};
 use super::rows::Device;
 use crate::{Error, Result};
 
-/// Counts what is held, so that a test can see that all of it is given back.
+/// Counts what is held, so that a test can see that all of it is given back, and can be as small as a test wants it.
 #[derive(Debug, Default)]
-pub(super) struct Emulated {
+pub(crate) struct Emulated {
     held: AtomicUsize,
     most: AtomicUsize,
+    /// Bytes that it has; 0 for no end.
+    pub(crate) limit: usize,
+}
+
+thread_local! {
+    static PLUGGED: RefCell<Option<Arc<Emulated>>> = const { RefCell::new(None) };
+}
+
+/// Gives the runs of this thread a machine in a GPU's place.
+pub(crate) fn plug(machine: Option<Arc<Emulated>>) {
+    PLUGGED.set(machine);
+}
+
+/// The machine of [`plug`].
+pub(crate) fn plugged(element: Element) -> Option<Device> {
+    let machine = PLUGGED.with_borrow(Clone::clone)?;
+    Some(Device { machine, element })
 }
 
 impl Emulated {
     /// Bytes that are held.
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }
 
     /// The most that were held at a time.
-    pub(super) fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.most.load(Ordering::SeqCst)
     }
 }
@@ -72,6 +90,10 @@ impl View {
 impl Machine for Emulated {
     fn allocate(&self, bytes: usize) -> Result<u64> {
         let held = self.held.fetch_add(bytes, Ordering::SeqCst) + bytes;
+        if self.limit > 0 && held > self.limit {
+            self.held.fetch_sub(bytes, Ordering::SeqCst);
+            return Err(Error::DeviceMemory(format!("{bytes} bytes are not there")));
+        }
         self.most.fetch_max(held, Ordering::SeqCst);
         // SAFETY: nothing is asked for with no bytes.
         let memory = unsafe { std::alloc::alloc(layout(bytes)) };

@@ -8,6 +8,8 @@
 //! `layer` (as their namesakes in `model`), `adapters` (all that trains, in flat buffers), `decoder` (a step).
 
 mod adapters;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod decoder;
 mod layer;
 mod linear;
@@ -21,6 +23,11 @@ mod emulated;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use adapters::{AdamWStep, Moments};
+#[cfg(feature = "cuda")]
+pub(crate) use cuda::open;
 pub(crate) use decoder::Decoder;
+#[cfg(test)]
+pub(crate) use emulated::{Emulated, plug, plugged};
 pub(crate) use machine::Element;
 pub(crate) use rows::Device;

@@ -5,6 +5,7 @@
 
 mod check;
 mod checkpoint;
+mod compute;
 mod evaluation;
 mod feed;
 mod find_lr;
