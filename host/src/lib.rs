@@ -11,6 +11,7 @@ pub mod curate;
 pub mod error;
 pub mod events;
 pub mod exports;
+pub mod gpu;
 pub mod jobs;
 pub mod pages;
 pub mod routes;

@@ -37,7 +37,7 @@ pub(crate) struct FindLrArgs {
 }
 
 /// Searches and prints what was found.
-pub(crate) fn run(args: &FindLrArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &FindLrArgs, program: &Config) -> anyhow::Result<ExitCode> {
     let range = args.start > 0.0 && args.end > args.start && args.end.is_finite();
     if !range || args.steps < 2 {
         return Err(usage_error(format!(
@@ -47,6 +47,7 @@ pub(crate) fn run(args: &FindLrArgs, _config: &Config) -> anyhow::Result<ExitCod
     }
     let config =
         run_file::read(&args.run, &args.set).map_err(|error| usage_error(error.to_string()))?;
+    crate::gpu::hand_over(&config.model.device, program)?;
     let search = LrSearch {
         start: args.start,
         end: args.end,

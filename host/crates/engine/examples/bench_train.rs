@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         model,
         batch_size: number(2, 2)?,
         seq_len: number(3, 512)?,
+        device: "cpu".into(),
         steps: number(4, 4)?,
         dtype: match args.get(1).map(String::as_str) {
             Some("bf16") => ModelDtype::Bf16,

@@ -190,6 +190,19 @@ impl Machine for Cuda {
         .map_err(|error| broken("copy from the GPU", error))
     }
 
+    fn peak(&self) -> Result<u64> {
+        self.current()?;
+        let mut most = 0u64;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        // SAFETY: the attribute is a number of 64 bits, and the device is live.
+        unsafe {
+            device::get_mem_pool(self.context.cu_device())
+                .and_then(|pool| mem_pool::get_attribute(pool, attribute, (&raw mut most).cast()))
+        }
+        .map_err(|error| broken("ask for the most memory in use", error))?;
+        Ok(most)
+    }
+
     fn zero(&self, at: u64, bytes: usize) -> Result<()> {
         self.current()?;
         // SAFETY: as above.

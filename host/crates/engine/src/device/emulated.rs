@@ -121,6 +121,10 @@ impl Machine for Emulated {
         Ok(())
     }
 
+    fn peak(&self) -> Result<u64> {
+        Ok(self.most() as u64)
+    }
+
     fn zero(&self, at: u64, bytes: usize) -> Result<()> {
         // SAFETY: as above.
         unsafe { (at as *mut u8).write_bytes(0, bytes) };

@@ -36,6 +36,9 @@ pub(crate) trait Machine: Debug + Send + Sync {
     /// Copies to the host, once all before is done.
     fn read(&self, from: u64, to: &mut [u8]) -> Result<()>;
 
+    /// The most bytes that were in use at a time.
+    fn peak(&self) -> Result<u64>;
+
     /// Fills with zero bytes.
     fn zero(&self, at: u64, bytes: usize) -> Result<()>;
 

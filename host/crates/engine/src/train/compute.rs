@@ -16,14 +16,14 @@ use {
 /// Where a run computes: on the processor, or on a GPU, which then has the newest adapter.
 ///
 /// The decoder of the processor is what is saved: [`Self::pull`] brings it up to date.
-pub(super) enum Compute {
+pub(crate) enum Compute {
     Cpu,
     #[cfg(any(test, feature = "cuda"))]
     Device(Box<OnDevice>),
 }
 
 #[cfg(any(test, feature = "cuda"))]
-pub(super) struct OnDevice {
+pub(crate) struct OnDevice {
     decoder: device::Decoder,
     /// AdamW's, which runs there; the other optimizers run on the processor.
     moments: Option<Moments>,
@@ -36,7 +36,7 @@ impl Compute {
     ///
     /// # Errors
     /// The GPU that the config names cannot be used, or cannot do what the run asks for.
-    pub(super) fn of_run(
+    pub(crate) fn of_run(
         config: &RunConfig,
         decoder: &Decoder,
         optimizer: &Optimizer,
@@ -51,8 +51,39 @@ impl Compute {
         on_device(config, decoder, optimizer, emit)
     }
 
+    /// Where, as the bench reports it: `cpu`, `cuda:0`.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Cpu => "cpu".to_owned(),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => format!("{:?}", on.decoder.device.machine),
+        }
+    }
+
+    /// The most bytes of a device's memory that were in use; `None` on the processor.
+    pub(crate) fn peak_device_bytes(&self) -> Result<Option<u64>> {
+        match self {
+            Self::Cpu => Ok(None),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.decoder.device.machine.peak().map(Some),
+        }
+    }
+
+    /// Seconds of the best of some products of square matrices of `side` in the element type of a device; `None` on the
+    /// processor.
+    pub(crate) fn product_seconds(&self, side: usize) -> Result<Option<f64>> {
+        match self {
+            Self::Cpu => {
+                let _ = side;
+                Ok(None)
+            }
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => product_seconds(&on.decoder.device, side).map(Some),
+        }
+    }
+
     /// Segments of a decoder that is on a device; see [`Decoder::segment`].
-    pub(super) fn set_segment(&mut self, layers: usize) {
+    pub(crate) fn set_segment(&mut self, layers: usize) {
         match self {
             Self::Cpu => _ = layers,
             #[cfg(any(test, feature = "cuda"))]
@@ -61,7 +92,7 @@ impl Compute {
     }
 
     /// Keeps fewer activations after a device's memory was full; how, in words, or `None` where it keeps one layer's already.
-    pub(super) fn keep_less(&mut self, decoder: &Decoder) -> Option<String> {
+    pub(crate) fn keep_less(&mut self, decoder: &Decoder) -> Option<String> {
         match self {
             Self::Cpu => _ = decoder,
             #[cfg(any(test, feature = "cuda"))]
@@ -84,7 +115,7 @@ impl Compute {
     }
 
     /// Forgets all gradients.
-    pub(super) fn zero(&self, trainable: &[&Parameter]) -> Result<()> {
+    pub(crate) fn zero(&self, trainable: &[&Parameter]) -> Result<()> {
         match self {
             Self::Cpu => {
                 let gradients = trainable
@@ -100,7 +131,7 @@ impl Compute {
     }
 
     /// As [`Decoder::loss_and_gradient`].
-    pub(super) fn loss_and_gradient(
+    pub(crate) fn loss_and_gradient(
         &self,
         decoder: &Decoder,
         batch: &Batch,
@@ -115,7 +146,7 @@ impl Compute {
     }
 
     /// As [`Decoder::token_losses`], with the adapter.
-    pub(super) fn token_losses(&self, decoder: &Decoder, batch: &Batch) -> Result<Vec<TokenLoss>> {
+    pub(crate) fn token_losses(&self, decoder: &Decoder, batch: &Batch) -> Result<Vec<TokenLoss>> {
         match self {
             Self::Cpu => decoder.token_losses(batch, true),
             #[cfg(any(test, feature = "cuda"))]
@@ -124,7 +155,7 @@ impl Compute {
     }
 
     /// As [`gradient_norm`].
-    pub(super) fn gradient_norm(&self, trainable: &[&Parameter]) -> Result<f64> {
+    pub(crate) fn gradient_norm(&self, trainable: &[&Parameter]) -> Result<f64> {
         match self {
             Self::Cpu => gradient_norm(trainable),
             #[cfg(any(test, feature = "cuda"))]
@@ -139,7 +170,7 @@ impl Compute {
     }
 
     /// As [`Optimizer::step`].
-    pub(super) fn update(
+    pub(crate) fn update(
         &mut self,
         optimizer: &mut Optimizer,
         trainable: &[&Parameter],
@@ -154,7 +185,7 @@ impl Compute {
     }
 
     /// Brings the processor's adapter and optimizer up to date.
-    pub(super) fn pull(
+    pub(crate) fn pull(
         &mut self,
         optimizer: &mut Optimizer,
         trainable: &[&Parameter],
@@ -168,6 +199,30 @@ impl Compute {
             Self::Device(on) => on.pull(optimizer, trainable),
         }
     }
+}
+
+/// Several products are started at a time, so that the wait for the last is a small part of what is measured.
+#[cfg(any(test, feature = "cuda"))]
+fn product_seconds(device: &Device, side: usize) -> Result<f64> {
+    const AT_A_TIME: usize = 8;
+    let values: Vec<f32> = (0..side * side)
+        .map(|i| (i * 31 % 17) as f32 / 17.0 - 0.45)
+        .collect();
+    let (a, c) = (
+        device.activations(side, side)?,
+        device.activations(side, side)?,
+    );
+    a.write(&values)?;
+    let mut best = f64::INFINITY;
+    for _ in 0..4 {
+        let begun = std::time::Instant::now();
+        for _ in 0..AT_A_TIME {
+            device.product(&c, (&a, false), (&a, true), 1.0, 0.0)?;
+        }
+        c.rows(0, 1).read()?;
+        best = best.min(begun.elapsed().as_secs_f64() / AT_A_TIME as f64);
+    }
+    Ok(best)
 }
 
 #[cfg(any(test, feature = "cuda"))]
@@ -279,6 +334,7 @@ impl OnDevice {
 /// Writes values into a tensor that others share.
 #[cfg(any(test, feature = "cuda"))]
 fn overwrite(tensor: &candle_core::Tensor, values: &[f32]) -> Result<()> {
-    let values = candle_core::Tensor::from_slice(values, tensor.shape(), tensor.device())?;
-    Ok(ops::assign(tensor, &values)?)
+    let row = (1, values.len());
+    let values = candle_core::Tensor::from_slice(values, row, tensor.device())?;
+    Ok(ops::assign(&tensor.reshape(row)?, &values)?)
 }

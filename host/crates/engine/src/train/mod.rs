@@ -29,6 +29,7 @@ pub use check::check_config;
 pub use find_lr::{LrFound, LrPoint, LrSearch, LrSearchEnd, find_lr};
 pub use stop::StopFlag;
 
+pub(crate) use compute::Compute;
 pub(crate) use order::Order;
 pub(crate) use output::{COMPANIONS, copy_companions, write_model};
 pub(crate) use setup::learnable;
