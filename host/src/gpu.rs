@@ -122,14 +122,19 @@ pub fn hand_over(device: &str, config: &Config) -> anyhow::Result<()> {
 #[cfg(unix)]
 fn become_program(program: &Path) -> anyhow::Error {
     use std::os::unix::process::CommandExt;
-    let error = Command::new(program).args(std::env::args_os().skip(1)).exec();
+    let error = Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .exec();
     anyhow::anyhow!("{} cannot be started: {error}", program.display())
 }
 
 /// As on Unix, with this process waiting for the other and ending as it does.
 #[cfg(not(unix))]
 fn become_program(program: &Path) -> anyhow::Error {
-    match Command::new(program).args(std::env::args_os().skip(1)).status() {
+    match Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .status()
+    {
         Ok(status) => std::process::exit(status.code().unwrap_or(1)),
         Err(error) => anyhow::anyhow!("{} cannot be started: {error}", program.display()),
     }

@@ -23,7 +23,10 @@ pub(crate) fn run(args: &DevicesArgs, config: &Config) -> anyhow::Result<ExitCod
     if args.json {
         println!("{}", serde_json::to_string(&devices)?);
     } else {
-        devices.gpus.iter().for_each(|gpu| println!("{}", line(gpu)));
+        devices
+            .gpus
+            .iter()
+            .for_each(|gpu| println!("{}", line(gpu)));
         if let Some(missing) = &devices.missing {
             println!("no GPU: {missing}");
         }

@@ -85,6 +85,8 @@ struct Block {
     Barrier all;
     Barrier warps[MOST_THREADS / WARP];
     float slots[MOST_THREADS];
+    // Of each lane its part of a product's left side and of its right side.
+    unsigned fragments[MOST_THREADS][6];
     std::vector<float> dynamic;
     const emulated::Kernel* kernel = nullptr;
     void** arguments = nullptr;
@@ -164,6 +166,33 @@ void block_barrier() { wait(block().all); }
 void warp_barrier() { wait(block().warps[block().current / WARP]); }
 float* dynamic() { return block().dynamic.data(); }
 float* slots() { return block().slots + block().current / WARP * WARP; }
+
+namespace {
+
+// Half `which` of two bf16.
+float part(unsigned two, int which) { return __uint_as_float(which ? two & 0xffff0000 : two << 16); }
+
+}  // namespace
+
+// The fragments are those of PTX ISA's figures: of the left side (row, k) lies with lane row % 8 * 4 + k % 8 / 2, in register
+// row / 8 + k / 8 * 2; of the right side (k, column) with lane column * 4 + k % 8 / 2, in register k / 8; each as half k % 2.
+void mma(float* c, const unsigned* a, const unsigned* b) {
+    Block& block = ::block();
+    unsigned(*warp)[6] = block.fragments + block.current / WARP * WARP;
+    unsigned lane = block.current % WARP;
+    memcpy(warp[lane], a, 4 * sizeof(unsigned));
+    memcpy(warp[lane] + 4, b, 2 * sizeof(unsigned));
+    warp_barrier();
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+        for (unsigned k = 0; k < 16; k++) {
+            float x = part(warp[row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2], k % 2);
+            float y = part(warp[column * 4 + k % 8 / 2][4 + k / 8], k % 2);
+            c[i] += x * y;
+        }
+    }
+    warp_barrier();
+}
 
 int run(const Kernel& kernel, const Launch& launch) {
     unsigned threads = launch.block;

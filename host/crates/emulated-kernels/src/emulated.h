@@ -57,6 +57,8 @@ void warp_barrier();
 float* dynamic();
 // A place for each lane of this thread's warp.
 float* slots();
+// The tensor cores' product of 16 x 16 by 16 x 8 in bf16, by the lanes of a warp (mma.m16n8k16).
+void mma(float* c, const unsigned* a, const unsigned* b);
 
 template <class... A, size_t... I>
 void call(const void* kernel, void** arguments, std::index_sequence<I...>) {

@@ -1,6 +1,7 @@
 // All kernels in one translation unit.
 #include "activation.cu"
 #include "attention.cu"
+#include "attention_tensor.cu"
 #include "elementwise.cu"
 #include "loss.cu"
 #include "norm.cu"
@@ -19,6 +20,10 @@ static const emulated::Kernel all[] = {
     NAME(attention_64), NAME(attention_128), NAME(attention_256), NAME(attention_delta), NAME(attention_queries_64),
     NAME(attention_queries_128), NAME(attention_queries_256), NAME(attention_keys_64), NAME(attention_keys_128),
     NAME(attention_keys_256),
+#ifdef ELEMENT_BF16
+    NAME(attention_tensor_64), NAME(attention_tensor_128), NAME(attention_tensor_queries_64),
+    NAME(attention_tensor_queries_128), NAME(attention_tensor_keys_64), NAME(attention_tensor_keys_128),
+#endif
 };
 
 extern "C" int NAMED(emulated_launch)(const char* name, const emulated::Launch* launch) {

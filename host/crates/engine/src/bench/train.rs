@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
@@ -15,7 +15,7 @@ use crate::{Error, Result, memory, ops};
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct BenchTrain {
-    /// A Hugging Face folder; it needs no tokenizer.
+    /// A Hugging Face folder; it needs no tokenizer, and without weights it has random ones.
     pub model: PathBuf,
     /// Sequences in one step.
     pub batch_size: usize,
@@ -87,7 +87,11 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
         ModelDtype::F16 => DType::F16,
         ModelDtype::Bf16 => DType::BF16,
     };
-    let mut decoder = Decoder::load(&bench.model, Loading::frozen(dtype))?;
+    let loading = Loading {
+        random: is_shape(&bench.model).then_some(0),
+        ..Loading::frozen(dtype)
+    };
+    let mut decoder = Decoder::load(&bench.model, loading)?;
     let lora = LoraConfig {
         r: bench.lora_r,
         ..LoraConfig::default()
@@ -143,6 +147,16 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
         trainable_parameters,
         all_parameters: decoder.description.parameters() + trainable_parameters,
     })
+}
+
+/// Whether a folder has a `config.json` and no weights: any weights will do then.
+fn is_shape(folder: &Path) -> bool {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let weights = |entry: std::fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_string_lossy().contains(".safetensors")
+    };
+    folder.join("config.json").is_file() && !names.map(weights).any(|is| is)
 }
 
 fn samples(bench: &BenchTrain, vocab: usize) -> Vec<Sample> {

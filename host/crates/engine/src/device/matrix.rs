@@ -148,7 +148,7 @@ fn pack(device: &Device, parts: &Parts<'_>) -> Result<Held> {
                 device.bytes(codes)?,
                 device.bytes(scales)?,
                 floats(outer)?,
-                floats(values)?,
+                floats(&values[..])?,
             ];
             let [codes, scales, outer, values] = [0, 1, 2, 3].map(|i: usize| memory[i].address());
             Held::Packed {

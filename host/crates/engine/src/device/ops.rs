@@ -120,6 +120,9 @@ enum Bound {
     To64,
     To128,
     To256,
+    /// On tensor cores, as the next.
+    Tensor64,
+    Tensor128,
 }
 
 impl Bound {
@@ -128,7 +131,21 @@ impl Bound {
         match self {
             Self::To64 | Self::To128 => 32,
             Self::To256 => 16,
+            Self::Tensor64 | Self::Tensor128 => 64,
         }
+    }
+
+    /// Bytes of a tile of `own` rows and one of `other` rows beside it in shared memory, `count` of each.
+    fn shared(self, dim: usize, own: (usize, usize), other: (usize, usize)) -> usize {
+        let wide = match self {
+            // Rows of f32; one more column keeps lanes from the same bank.
+            Self::To64 | Self::To128 | Self::To256 => {
+                return 4 * (own.0 * own.1 * dim + other.0 * other.1 * (dim + 1));
+            }
+            Self::Tensor64 => 64,
+            Self::Tensor128 => 128,
+        };
+        2 * (own.0 * own.1 + other.0 * other.1) * (wide + 8)
     }
 }
 
@@ -772,10 +789,12 @@ impl Device {
 
     /// Tiles of a batch's sequences for heads of `dim` dimensions.
     pub(crate) fn tiles(&self, spans: &[Span], dim: usize) -> Result<Tiles> {
-        let bound = match dim {
-            ..=64 => Bound::To64,
-            65..=128 => Bound::To128,
-            129..=WIDEST_HEAD => Bound::To256,
+        let bound = match (dim, self.element) {
+            (..=64, Element::F32) => Bound::To64,
+            (..=64, Element::Bf16) => Bound::Tensor64,
+            (65..=128, Element::F32) => Bound::To128,
+            (65..=128, Element::Bf16) => Bound::Tensor128,
+            (129..=WIDEST_HEAD, _) => Bound::To256,
             _ => {
                 return Err(Error::Compute(format!(
                     "a head_dim of {dim} is wider than {WIDEST_HEAD}"
@@ -821,8 +840,13 @@ impl Device {
         )?;
         let out = self.unwritten(qkv.rows, count * dim, qkv.element)?;
         let log_sums = self.unwritten(count, qkv.rows, Element::F32)?;
-        let rows = tiles.bound.rows();
-        let shared = 4 * (rows * dim + WARP * (dim + 1) + WARP * dim);
+        let bound = tiles.bound;
+        let keys = if matches!(bound, Bound::Tensor64 | Bound::Tensor128) {
+            64
+        } else {
+            WARP
+        };
+        let shared = bound.shared(dim, (1, bound.rows()), (2, keys));
         let grid = [tiles.count as u32, heads.heads as u32];
         macro_rules! by {
             ($name:literal) => {
@@ -847,6 +871,8 @@ impl Device {
             Bound::To64 => by!("attention_64"),
             Bound::To128 => by!("attention_128"),
             Bound::To256 => by!("attention_256"),
+            Bound::Tensor64 => by!("attention_tensor_64"),
+            Bound::Tensor128 => by!("attention_tensor_128"),
         }?;
         Ok((out, log_sums))
     }
@@ -874,7 +900,7 @@ impl Device {
             [delta.address, out.address, d_out.address, heads,]
         )?;
         let d_qkv = self.unwritten(qkv.rows, qkv.width, qkv.element)?;
-        let shared = 4 * 2 * (tiles.bound.rows() * dim + WARP * (dim + 1));
+        let shared = tiles.bound.shared(dim, (2, tiles.bound.rows()), (2, WARP));
         macro_rules! by {
             ($name:literal, $heads:expr) => {
                 launch!(
@@ -900,11 +926,15 @@ impl Device {
             Bound::To64 => by!("attention_queries_64", heads.heads),
             Bound::To128 => by!("attention_queries_128", heads.heads),
             Bound::To256 => by!("attention_queries_256", heads.heads),
+            Bound::Tensor64 => by!("attention_tensor_queries_64", heads.heads),
+            Bound::Tensor128 => by!("attention_tensor_queries_128", heads.heads),
         }?;
         match tiles.bound {
             Bound::To64 => by!("attention_keys_64", heads.kv_heads),
             Bound::To128 => by!("attention_keys_128", heads.kv_heads),
             Bound::To256 => by!("attention_keys_256", heads.kv_heads),
+            Bound::Tensor64 => by!("attention_tensor_keys_64", heads.kv_heads),
+            Bound::Tensor128 => by!("attention_tensor_keys_128", heads.kv_heads),
         }?;
         Ok(d_qkv)
     }

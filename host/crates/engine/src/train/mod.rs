@@ -6,6 +6,8 @@
 mod check;
 mod checkpoint;
 mod compute;
+#[cfg(test)]
+mod compute_tests;
 mod evaluation;
 mod feed;
 mod find_lr;

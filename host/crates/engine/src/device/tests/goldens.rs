@@ -13,8 +13,7 @@ use crate::model::{self, Batch, Loading};
 use crate::optim::clip_factor;
 
 fn folder(case: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("../../../tests/fixtures/goldens").join(case)
+    fixtures().join("goldens").join(case)
 }
 
 /// Every folder with a case.

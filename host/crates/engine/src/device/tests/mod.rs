@@ -6,12 +6,28 @@ mod step;
 
 use candle_core::Tensor;
 
-use super::emulated::device;
 use super::machine::Element;
 use super::rows::{Device, Rows};
 use crate::model::{named_generator, normal};
 
 const ELEMENTS: [Element; 2] = [Element::F32, Element::Bf16];
+
+/// The emulated machine; with `CODETUNE_TEST_DEVICE`, which tests alone read, a GPU in its place.
+fn device(element: Element) -> Device {
+    #[cfg(feature = "cuda")]
+    if let Ok(name) = std::env::var("CODETUNE_TEST_DEVICE") {
+        return super::open(crate::gpu::ordinal(&name).unwrap(), element).unwrap();
+    }
+    super::emulated::device(element)
+}
+
+/// A folder of the fixtures; they may have been carried elsewhere (`CODETUNE_TEST_FIXTURES`).
+fn fixtures() -> std::path::PathBuf {
+    match std::env::var("CODETUNE_TEST_FIXTURES") {
+        Ok(folder) => folder.into(),
+        Err(_) => std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures"),
+    }
+}
 
 /// Normal numbers that the element type has, drawn by a name.
 fn random(name: &str, count: usize, element: Element) -> Vec<f32> {

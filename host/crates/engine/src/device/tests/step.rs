@@ -9,10 +9,7 @@ use crate::lora::{Settings, attach};
 use crate::model::{self, Batch, Loading};
 
 fn decoder(case: &str, quantize: Option<Quantize>, lora: domain::LoraConfig) -> model::Decoder {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../tests/fixtures/goldens")
-        .join(case)
-        .join("model");
+    let folder = fixtures().join("goldens").join(case).join("model");
     let loading = Loading {
         quantize,
         ..Loading::frozen(DType::F32)
