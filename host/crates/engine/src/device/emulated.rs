@@ -17,7 +17,7 @@ pub(crate) struct Emulated {
     held: AtomicUsize,
     most: AtomicUsize,
     /// Bytes that it has; 0 for no end.
-    pub(crate) limit: usize,
+    limit: usize,
 }
 
 thread_local! {
@@ -36,6 +36,14 @@ pub(crate) fn plugged(element: Element) -> Option<Device> {
 }
 
 impl Emulated {
+    /// One with so many bytes.
+    pub(crate) fn limited(limit: usize) -> Self {
+        Self {
+            limit,
+            ..Self::default()
+        }
+    }
+
     /// Bytes that are held.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)

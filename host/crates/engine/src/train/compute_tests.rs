@@ -174,10 +174,7 @@ fn a_step_that_does_not_fit_is_made_smaller_and_its_loss_stays() {
     let mut smaller = 0;
     for share in [0.9, 0.8, 0.7, 0.6] {
         let limit = (roomy.most() as f64 * share) as usize;
-        let machine = Emulated {
-            limit,
-            ..Emulated::default()
-        };
+        let machine = Emulated::limited(limit);
         let mut config = config("qwen2", folder.path(), "cuda");
         config.train.output = folder.path().join(format!("{share}")).display().to_string();
         let (result, events) = on_device(machine, &config);
