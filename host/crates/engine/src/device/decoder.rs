@@ -1,7 +1,8 @@
 use super::adapters::Adapters;
-use super::layer::{Block, Norm, Saved, Setting};
+use super::block::{Block, Saved, Setting};
 use super::machine::Element;
 use super::matrix::Matrix;
+use super::norm::Norm;
 use super::ops::{HeadsArgument, Tiles, WIDEST_HEAD};
 use super::rows::{Bytes, Device, Rows};
 use crate::model::{self, Batch, Description, Pass, TokenLoss};

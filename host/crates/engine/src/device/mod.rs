@@ -4,19 +4,21 @@
 //! in tests `emulated` runs the very same kernels, compiled as C++, on the processor, so that everything but the driver, cuBLAS
 //! and speed is held to the CPU's engine and to the goldens without a GPU.
 //!
-//! Reading order: `machine`, `rows` (matrices), `ops` (one function for each kernel of `../kernels`), `matrix`, `linear` and
-//! `layer` (as their namesakes in `model`), `adapters` (all that trains, in flat buffers), `decoder` (a step).
+//! Reading order: `machine`, `rows` (matrices), `ops` (one function for each kernel of `../kernels`), `matrix`, `linear`, `section` and
+//! `block` (as their namesakes in `model`), `adapters` (all that trains, in flat buffers), `decoder` (a step).
 
 mod adapters;
+mod block;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod decoder;
-mod layer;
 mod linear;
 mod machine;
 mod matrix;
+mod norm;
 mod ops;
 mod rows;
+mod section;
 
 #[cfg(test)]
 mod emulated;
