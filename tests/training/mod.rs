@@ -2,6 +2,8 @@
 
 mod curate;
 mod generate;
+#[cfg(unix)]
+mod gpu;
 mod queue_commands;
 mod worker;
 
