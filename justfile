@@ -11,6 +11,10 @@ serve:
 ci:
     bash .ci/run
 
+# Everything that is decided on a GPU
+gpu:
+    bash .ci/gpu
+
 # All tests that need nothing installed
 test:
     cargo test --workspace

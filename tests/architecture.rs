@@ -16,6 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["domain"]),
     ("curation", &["domain"]),
     ("domain", &[]),
+    // For the engine's tests alone.
+    ("emulated-kernels", &[]),
 ];
 
 /// Dependencies that one crate alone may name.

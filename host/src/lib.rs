@@ -15,6 +15,7 @@ pub mod curations;
 pub mod error;
 pub mod events;
 pub mod exports;
+pub mod gpu;
 pub mod jobs;
 pub mod pages;
 pub mod plugins;

@@ -4,6 +4,8 @@ mod answers;
 mod curate;
 mod curated_runs;
 mod generate;
+#[cfg(unix)]
+mod gpu;
 mod queue_commands;
 mod worker;
 

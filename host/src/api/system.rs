@@ -28,8 +28,13 @@ pub struct SystemBody {
     /// running, restarting or elsewhere.
     #[schema(value_type = Object)]
     pub worker: WorkerHealth,
-    /// What trains.
+    /// What trains: names for `model.device`.
     pub devices: Vec<String>,
+    /// The GPUs among them, now.
+    #[schema(value_type = Vec<Object>)]
+    pub gpus: Vec<engine::gpu::Gpu>,
+    /// Why there is no GPU, and what to do; null where there is one.
+    pub gpu_missing: Option<String>,
 }
 
 fn machine() -> Result<(String, usize, u64, u64), sysinfo::Error> {
@@ -57,6 +62,9 @@ pub async fn read(state: &AppState) -> Result<SystemBody, AppError> {
         tracing::debug!("the system cannot be read: {error}");
         Default::default()
     });
+    let config = state.config.clone();
+    let found = blocking(move || crate::gpu::devices(&config)).await?;
+    let names = found.gpus.iter().map(|gpu| format!("cuda:{}", gpu.index));
     Ok(SystemBody {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: state.started.elapsed().as_secs(),
@@ -70,7 +78,9 @@ pub async fn read(state: &AppState) -> Result<SystemBody, AppError> {
             .fallback()
             .map(|fallback| fallback.reason.clone()),
         worker: state.worker(),
-        devices: vec!["cpu".to_owned()],
+        devices: std::iter::once("cpu".to_owned()).chain(names).collect(),
+        gpus: found.gpus,
+        gpu_missing: found.missing,
     })
 }
 

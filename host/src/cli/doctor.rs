@@ -36,11 +36,7 @@ pub(crate) fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<ExitCode
             plugins_folder(config),
             processor(),
             memory(),
-            Check {
-                name: "gpu",
-                ok: true,
-                detail: "this build trains on the CPU".to_owned(),
-            },
+            gpus(config),
         ],
     };
     if args.json {
@@ -150,6 +146,20 @@ fn memory() -> Check {
             gib(system.total_memory()),
             gib(system.available_memory())
         ),
+    }
+}
+
+/// Runs do without a GPU: what is missing for one is said, and is no fault.
+fn gpus(config: &Config) -> Check {
+    let devices = crate::gpu::devices(config);
+    let lines: Vec<String> = devices.gpus.iter().map(super::devices::line).collect();
+    Check {
+        name: "gpu",
+        ok: true,
+        detail: match devices.missing {
+            Some(missing) => format!("runs have the CPU: {missing}"),
+            None => lines.join("; "),
+        },
     }
 }
 

@@ -8,6 +8,7 @@ mod comparison;
 mod curate;
 mod dataset;
 mod db;
+mod devices;
 mod doctor;
 mod estimate;
 mod eval;
@@ -82,6 +83,8 @@ enum Command {
     Analyze(analyze::AnalyzeArgs),
     /// Measure speed and memory
     Bench(bench::BenchArgs),
+    /// List the GPUs that runs can have
+    Devices(devices::DevicesArgs),
     /// Say what this machine can do and what is missing
     Doctor(doctor::DoctorArgs),
 }
@@ -142,6 +145,7 @@ fn run(cli: Cli, config: &Config) -> anyhow::Result<ExitCode> {
         Command::Plugin(args) => plugin::run(&args, config),
         Command::Analyze(args) => analyze::run(&args, config),
         Command::Bench(args) => bench::run(&args, config),
+        Command::Devices(args) => devices::run(&args, config),
         Command::Doctor(args) => doctor::run(&args, config),
     }
 }

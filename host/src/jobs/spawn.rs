@@ -49,13 +49,13 @@ pub enum WorkerNews {
     },
 }
 
-/// Starts `codetune worker` with these settings, on this store's database: a studio that fell back to SQLite
+/// Starts `codetune worker`, or that of the GPU build where it sees a GPU, with these settings, on this store's database: a studio that fell back to SQLite
 /// must not queue runs that its worker looks for in PostgreSQL.
 ///
 /// # Errors
 /// When the process cannot be started.
 pub fn worker_process(config: &Config, store: &Store) -> anyhow::Result<WorkerProcess> {
-    let program = config.paths.program.clone();
+    let program = crate::gpu::worker_program(config);
     let name = unique_name();
     let url = if store.fallback().is_some() {
         store.place().to_owned()

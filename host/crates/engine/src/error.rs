@@ -70,6 +70,9 @@ pub enum Error {
     /// Somebody asked to stop before there was anything to save.
     #[error("{0}")]
     Stopped(String),
+    /// A device's memory is full; less at a time may fit.
+    #[error("{0}")]
+    DeviceMemory(String),
     /// The tensor library failed; a fault of the engine rather than of its input.
     #[error("computation failed: {0}")]
     Compute(String),
@@ -86,6 +89,7 @@ impl Error {
             Self::NonFiniteLoss { .. } => "non_finite_loss",
             Self::Checkpoint { .. } => "bad_checkpoint",
             Self::Stopped(_) => "stopped",
+            Self::DeviceMemory(_) => "out_of_memory",
             Self::Compute(_) => "internal",
         }
     }

@@ -10,6 +10,8 @@ pub mod bench;
 mod card;
 pub mod chat;
 pub mod data;
+#[cfg(any(test, feature = "cuda"))]
+mod device;
 mod error;
 mod estimate;
 mod evaluate;
@@ -19,6 +21,7 @@ mod files;
 pub mod fuzzing;
 pub mod generate;
 mod gguf;
+pub mod gpu;
 pub mod hub;
 mod lora;
 mod memory;

@@ -30,7 +30,7 @@ pub(crate) struct BenchTrainArgs {
     /// Type in which the frozen weights are held
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Dtype,
-    /// Where to compute: auto or cpu
+    /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
     /// Rank of the adapter
@@ -45,19 +45,15 @@ pub(crate) struct BenchTrainArgs {
 ///
 /// # Errors
 /// A model or a size that cannot be used.
-pub(crate) fn run(args: &BenchTrainArgs, _config: &Config) -> anyhow::Result<ExitCode> {
-    if !matches!(args.device.as_str(), "auto" | "cpu") {
-        return Err(usage_error(format!(
-            "--device: this build runs on the CPU only, not on {:?}",
-            args.device
-        )));
-    }
+pub(crate) fn run(args: &BenchTrainArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    crate::gpu::hand_over(&args.device, config)?;
     let report = train(&BenchTrain {
         model: args.model.clone(),
         batch_size: args.batch_size,
         seq_len: args.seq_len,
         steps: args.steps,
         dtype: args.dtype.into(),
+        device: args.device.clone(),
         lora_r: args.lora_r,
     })
     .map_err(|error| usage_error(error.to_string()))?;
@@ -74,9 +70,12 @@ pub(crate) fn run(args: &BenchTrainArgs, _config: &Config) -> anyhow::Result<Exi
             "peak memory        {:.2} GB",
             report.peak_rss_bytes as f64 / 1e9
         );
+        if let Some(bytes) = report.peak_device_bytes {
+            println!("peak on the GPU    {:.2} GB", bytes as f64 / 1e9);
+        }
         println!(
-            "f32 matmul         {:.0} GFLOP/s on {} threads",
-            report.gemm_gflops, report.threads
+            "matmul             {:.0} GFLOP/s on {}, {} threads",
+            report.gemm_gflops, report.device, report.threads
         );
         println!(
             "of that, in a step {:.0} %",

@@ -47,6 +47,9 @@ pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode>
         Ok(run_config) => run_config,
         Err(error) => return Ok(output.fail(2, "bad_config", &error.to_string())),
     };
+    if let Err(error) = crate::gpu::hand_over(&run_config.model.device, config) {
+        return Ok(output.fail(2, "bad_config", &error.to_string()));
+    }
     let stop = StopFlag::new();
     shutdown::on_signals({
         let stop = stop.clone();

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
@@ -8,13 +8,14 @@ use serde::Serialize;
 use crate::data::Sample;
 use crate::lora::{Settings, attach};
 use crate::model::{Batch, Decoder, Description, Loading};
-use crate::optim::{Optimizer, clip_factor, gradient_norm};
+use crate::optim::{Optimizer, clip_factor};
+use crate::train::Compute;
 use crate::{Error, Result, memory, ops};
 
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct BenchTrain {
-    /// A Hugging Face folder; it needs no tokenizer.
+    /// A Hugging Face folder; it needs no tokenizer, and without weights it has random ones.
     pub model: PathBuf,
     /// Sequences in one step.
     pub batch_size: usize,
@@ -24,6 +25,8 @@ pub struct BenchTrain {
     pub steps: usize,
     /// Type in which the frozen weights are held.
     pub dtype: ModelDtype,
+    /// Where to compute: `auto`, `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
     /// Rank of the adapter on every linear layer.
     pub lora_r: u32,
 }
@@ -37,10 +40,11 @@ pub struct BenchTrainReport {
     pub seconds_per_step: f64,
     /// Most memory that the process held, its loading included.
     pub peak_rss_bytes: u64,
-    /// Most memory of the accelerator; null on the CPU.
+    /// Most memory of the GPU that was in use; null on the CPU.
     pub peak_device_bytes: Option<u64>,
     /// Best rate of a large f32 matrix product on this machine, in 10^9 operations a second, by the kernels that the step
-    /// uses: those of AMX where it has them, which multiply f32 faster than its vector units can.
+    /// uses: those of AMX where it has them, which multiply f32 faster than its vector units can. On a GPU the rate of cuBLAS
+    /// there, in the type of the activations.
     pub gemm_gflops: f64,
     /// Operations that the step needs, over what `gemm_gflops` would do in its time.
     pub model_flops_utilization: f64,
@@ -53,8 +57,8 @@ pub struct BenchTrainReport {
     pub losses: [f64; 2],
     /// Threads.
     pub threads: usize,
-    /// `cpu`.
-    pub device: &'static str,
+    /// `cpu`, or the GPU: `cuda:0`.
+    pub device: String,
     /// As asked.
     pub batch_size: usize,
     /// As asked.
@@ -83,7 +87,11 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
         ModelDtype::F16 => DType::F16,
         ModelDtype::Bf16 => DType::BF16,
     };
-    let mut decoder = Decoder::load(&bench.model, Loading::frozen(dtype))?;
+    let loading = Loading {
+        random: is_shape(&bench.model).then_some(0),
+        ..Loading::frozen(dtype)
+    };
+    let mut decoder = Decoder::load(&bench.model, loading)?;
     let lora = LoraConfig {
         r: bench.lora_r,
         ..LoraConfig::default()
@@ -95,45 +103,60 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
         .map(|parameter| parameter.len())
         .sum::<u64>();
     let samples = samples(bench, decoder.description.vocab);
-    let mut optimizer = Optimizer::new(&RunConfig::default(), &trainable)?;
+    let mut config = RunConfig::default();
+    config.model.device.clone_from(&bench.device);
+    config.model.dtype = bench.dtype;
+    let mut optimizer = Optimizer::new(&config, &trainable)?;
+    let mut compute = Compute::of_run(&config, &decoder, &optimizer, &mut |_| {})?;
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for _ in 0..bench.steps {
         let begun = Instant::now();
-        for grad in trainable
-            .iter()
-            .filter_map(|parameter| parameter.grad.as_ref())
-        {
-            ops::zero(grad)?;
-        }
+        compute.zero(&trainable)?;
         let batch = Batch::new(&samples)?;
-        let loss = decoder.loss_and_gradient(&batch, 1.0 / batch.supervised as f32, Some(0))?;
-        let norm = gradient_norm(&trainable)?;
-        optimizer.step(&trainable, 1e-4, clip_factor(norm, 1.0))?;
+        let scale = 1.0 / batch.supervised as f32;
+        let loss = compute.loss_and_gradient(&decoder, &batch, scale, 0)?;
+        let norm = compute.gradient_norm(&trainable)?;
+        compute.update(&mut optimizer, &trainable, 1e-4, clip_factor(norm, 1.0))?;
         seconds.push(begun.elapsed().as_secs_f64());
         losses.push(loss / batch.supervised as f64);
     }
+    let peak_device_bytes = compute.peak_device_bytes()?;
     let peak_rss_bytes = memory::peak_rss_bytes();
     let seconds_per_step = median(&seconds[1..]);
     let gflop_per_step = operations(&decoder.description, bench, trainable_parameters) / 1e9;
-    let gemm_gflops = matmul_rate()?;
+    const SIDE: usize = 8192;
+    let gemm_gflops = match compute.product_seconds(SIDE)? {
+        Some(seconds) => 2.0 * (SIDE as f64).powi(3) / seconds / 1e9,
+        None => matmul_rate()?,
+    };
     Ok(BenchTrainReport {
         tokens_per_second: (bench.batch_size * bench.seq_len) as f64 / seconds_per_step,
         seconds_per_step,
         peak_rss_bytes,
-        peak_device_bytes: None,
+        peak_device_bytes,
         gemm_gflops,
         model_flops_utilization: gflop_per_step / seconds_per_step / gemm_gflops,
         gflop_per_step,
         losses: [losses[0], losses[losses.len() - 1]],
         seconds,
         threads: rayon::current_num_threads(),
-        device: "cpu",
+        device: compute.name(),
         batch_size: bench.batch_size,
         seq_len: bench.seq_len,
         lora_r: bench.lora_r,
         trainable_parameters,
         all_parameters: decoder.description.parameters() + trainable_parameters,
     })
+}
+
+/// Whether a folder has a `config.json` and no weights: any weights will do then.
+fn is_shape(folder: &Path) -> bool {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let weights = |entry: std::fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_string_lossy().contains(".safetensors")
+    };
+    folder.join("config.json").is_file() && !names.map(weights).any(|is| is)
 }
 
 fn samples(bench: &BenchTrain, vocab: usize) -> Vec<Sample> {

@@ -71,16 +71,19 @@ impl Decomposed {
     }
 }
 
+/// The seed of the mask of the adapter whose A has this name, in a forward with this seed.
+pub(crate) fn mask_seed(name: &str, seed: u64) -> u64 {
+    let name = name
+        .bytes()
+        .fold(0u64, |hash, byte| ops::seed_of(&[hash, u64::from(byte)]));
+    ops::seed_of(&[seed, name])
+}
+
 impl Lora {
     /// The seed of this layer's mask, where there is one. Each adapter draws its own.
     pub(super) fn mask(&self, pass: Pass) -> Option<u64> {
         let seed = pass.dropout.filter(|_| self.dropout > 0.0)?;
-        let name = self
-            .a
-            .name
-            .bytes()
-            .fold(0u64, |hash, byte| ops::seed_of(&[hash, u64::from(byte)]));
-        Some(ops::seed_of(&[seed, name]))
+        Some(mask_seed(&self.a.name, seed))
     }
 
     pub(super) fn dropped(&self, x: &Tensor, pass: Pass) -> Result<Option<Tensor>> {

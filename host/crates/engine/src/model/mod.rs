@@ -41,3 +41,5 @@ pub(crate) use norm::Norm;
 pub(crate) use packed::{Kind, Packed};
 pub(crate) use parameter::Parameter;
 pub(crate) use weights::Weights;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) use {lora::mask_seed, norm::NormKind, packed::Parts};

@@ -135,4 +135,9 @@ impl Rule for AdamW {
         )?;
         Ok(())
     }
+
+    #[cfg(any(test, feature = "cuda"))]
+    fn adamw(&self) -> Option<[f64; 3]> {
+        Some([self.beta1, self.beta2, self.epsilon])
+    }
 }

@@ -5,6 +5,8 @@
 mod adafactor;
 mod adamw;
 mod clip;
+#[cfg(any(test, feature = "cuda"))]
+mod elsewhere;
 mod finite;
 mod lion;
 mod optimizer;
@@ -33,6 +35,12 @@ trait Rule: Send + Sync {
 
     /// One update of `value` and its `state` in place. All three are contiguous f32.
     fn update(&self, now: &Now, value: &Tensor, grad: &Tensor, state: &Tensor) -> Result<()>;
+
+    /// Both betas and epsilon, of AdamW.
+    #[cfg(any(test, feature = "cuda"))]
+    fn adamw(&self) -> Option<[f64; 3]> {
+        None
+    }
 }
 
 /// One update of one parameter.

@@ -13,14 +13,14 @@ use crate::{Error, Result};
 
 /// Moves parameters against their gradients, and remembers what it needs for that.
 pub(crate) struct Optimizer {
-    rule: Box<dyn Rule>,
+    pub(super) rule: Box<dyn Rule>,
     weight_decay: f64,
     /// Learning rate of B and of vectors over that of all else (LoRA+).
     loraplus_lr_ratio: f64,
     /// Updates done.
-    step: u64,
+    pub(super) step: u64,
     /// What the rule remembers of each parameter, in the parameters' order.
-    states: Vec<Tensor>,
+    pub(super) states: Vec<Tensor>,
 }
 
 impl Optimizer {
@@ -68,25 +68,29 @@ impl Optimizer {
     pub(crate) fn step(&mut self, parameters: &[&Parameter], rate: f64, clip: f32) -> Result<()> {
         self.step += 1;
         for (parameter, state) in parameters.iter().zip(&self.states) {
-            let Some(grad) = &parameter.grad else {
-                continue;
-            };
-            let vector = parameter.value.rank() < 2;
-            let fast = vector || parameter.name.contains("lora_B");
-            let spared = vector && !parameter.name.ends_with("lora_magnitude_vector");
-            let now = Now {
-                step: self.step,
-                rate: if fast {
-                    rate * self.loraplus_lr_ratio
-                } else {
-                    rate
-                },
-                clip,
-                decay: if spared { 0.0 } else { self.weight_decay },
-            };
-            self.rule.update(&now, &parameter.value, grad, state)?;
+            if let Some(grad) = &parameter.grad {
+                let now = self.now(parameter, rate, clip);
+                self.rule.update(&now, &parameter.value, grad, state)?;
+            }
         }
         Ok(())
+    }
+
+    /// What the update of this step is for one parameter.
+    pub(super) fn now(&self, parameter: &Parameter, rate: f64, clip: f32) -> Now {
+        let vector = parameter.value.rank() < 2;
+        let fast = vector || parameter.name.contains("lora_B");
+        let spared = vector && !parameter.name.ends_with("lora_magnitude_vector");
+        Now {
+            step: self.step,
+            rate: if fast {
+                rate * self.loraplus_lr_ratio
+            } else {
+                rate
+            },
+            clip,
+            decay: if spared { 0.0 } else { self.weight_decay },
+        }
     }
 
     /// Writes what is remembered by the parameters' names.

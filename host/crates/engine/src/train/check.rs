@@ -26,10 +26,21 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "data.overflow",
         "cannot be split with pairs (train.method dpo and orpo): half a completion is none; set it to cut",
     );
+    let gpu = model.device.starts_with("cuda");
     refuse(
-        model.device.starts_with("cuda"),
+        gpu && !cfg!(any(test, feature = "cuda")),
         "model.device",
-        "this build runs on the CPU only; set it to cpu or auto",
+        "this build runs on the CPU only: put codetune-cuda beside it, which it starts for this, or set it to cpu or auto",
+    );
+    refuse(
+        gpu && train.method != Method::Lora,
+        "train.method",
+        "full, dpo and orpo are not done on a GPU yet; set model.device = \"cpu\"",
+    );
+    refuse(
+        gpu && train.neftune_noise_alpha > 0.0,
+        "train.neftune_noise_alpha",
+        "is not done on a GPU yet; set model.device = \"cpu\"",
     );
     let pissa = matches!(&lora.init_lora_weights, InitLoraWeights::Named(name) if name.starts_with("pissa"));
     refuse(

@@ -67,7 +67,7 @@ impl Trainer<'_> {
         let batch_size = self.config.train.batch_size as usize;
         for samples in self.setup.eval.chunks(batch_size) {
             let batch = Batch::new(samples)?;
-            let losses = self.setup.decoder.token_losses(&batch, true)?;
+            let losses = self.compute.token_losses(&self.setup.decoder, &batch)?;
             loss += losses
                 .iter()
                 .map(|token| f64::from(token.loss))

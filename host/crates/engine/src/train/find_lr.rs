@@ -94,6 +94,7 @@ pub fn find_lr(
     let mut trainer = Trainer::prepare(config, &options, PathBuf::new(), None, quiet)?;
     if let Some(plan) = plan {
         trainer.setup.decoder.segment = plan.estimate.segment;
+        trainer.compute.set_segment(plan.estimate.segment);
     }
     let steps = search.steps.max(2);
     let (mut average, mut lowest) = (0.0, f64::INFINITY);

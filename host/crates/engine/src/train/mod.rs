@@ -5,6 +5,9 @@
 
 mod check;
 mod checkpoint;
+mod compute;
+#[cfg(test)]
+mod compute_tests;
 mod evaluation;
 mod feed;
 mod find_lr;
@@ -31,6 +34,7 @@ pub use find_lr::{LrFound, LrPoint, LrSearch, LrSearchEnd, find_lr};
 pub use scoring::{MeanScores, ScoreTexts};
 pub use stop::StopFlag;
 
+pub(crate) use compute::Compute;
 pub(crate) use order::Order;
 pub(crate) use output::{COMPANIONS, copy_companions, write_model};
 pub(crate) use setup::learnable;

@@ -40,6 +40,8 @@ impl Trainer<'_> {
         if self.saved == Some(step) {
             return Ok(());
         }
+        let trainable = self.setup.decoder.trainable();
+        self.compute.pull(&mut self.optimizer, &trainable)?;
         // An update can ruin weights whose own loss was a number; such a checkpoint must not replace a good one.
         if !all_finite(&self.setup.decoder.trainable())? {
             return Err(Error::NonFiniteLoss {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use domain::{CurationSummary, FieldErrors, FinishReason, Method, Optim, RunConfig, RunEvent};
 
 use super::checkpoint::{self, Cursor, State};
+use super::compute::Compute;
 use super::feed::Feed;
 use super::preference::{Tally, Totals};
 use super::scoring::{Questions, ScoreTexts};
@@ -14,7 +15,7 @@ use super::{Report, StopFlag, TrainOptions, check_config};
 use crate::data::{Pair, Sample};
 use crate::estimate::{Lengths, Plan, plan};
 use crate::model::{Batch, Stored};
-use crate::optim::{Optimizer, Schedule, clip_factor, gradient_norm};
+use crate::optim::{Optimizer, Schedule, clip_factor};
 use crate::{Error, Result, ops};
 
 pub(super) struct Trainer<'a> {
@@ -24,6 +25,7 @@ pub(super) struct Trainer<'a> {
     feed: Feed,
     schedule: Schedule,
     pub(super) optimizer: Optimizer,
+    pub(super) compute: Compute,
     pub(super) state: State,
     /// Step of the newest checkpoint.
     pub(super) saved: Option<u64>,
@@ -68,6 +70,7 @@ pub(super) fn run(
     let mut trainer = start(config, options, output, emit)?;
     if let Some(plan) = plan {
         trainer.setup.decoder.segment = plan.estimate.segment;
+        trainer.compute.set_segment(plan.estimate.segment);
         log(emit, plan.sentence());
     }
     let reason = trainer.steps(stop, emit)?;
@@ -216,7 +219,9 @@ impl<'a> Trainer<'a> {
             Some(_) => Some(Questions::of(config, &setup)?),
             None => None,
         };
+        let compute = Compute::of_run(config, &setup.decoder, &optimizer, emit)?;
         Ok(Self {
+            compute,
             schedule: Schedule::new(&config.train, total_steps),
             saved: found.map(|checkpoint| checkpoint.state.step),
             config,
@@ -280,27 +285,30 @@ impl<'a> Trainer<'a> {
     ) -> Result<bool> {
         let begun = Instant::now();
         let index = self.state.step;
-        let (micro_batches, epoch) = self.feed.step(index, &mut self.setup.train)?;
-        let decoder = &self.setup.decoder;
-        let trainable = decoder.trainable();
-        for grad in trainable
-            .iter()
-            .filter_map(|parameter| parameter.grad.as_ref())
-        {
-            ops::zero(grad)?;
-        }
-        let Some(found) = self.gradient(index, &micro_batches, stop)? else {
+        let (mut micro_batches, epoch) = self.feed.step(index, &mut self.setup.train)?;
+        let found = loop {
+            self.compute.zero(&self.setup.decoder.trainable())?;
+            match self.gradient(index, &micro_batches, stop) {
+                Err(error @ Error::DeviceMemory(_)) => {
+                    let Some(how) = self.take_less(&mut micro_batches) else {
+                        return Err(error);
+                    };
+                    log(emit, format!("{error}; {how}, and the step begins anew"));
+                }
+                found => break found?,
+            }
+        };
+        let Some(found) = found else {
             return Ok(false);
         };
-        let norm = gradient_norm(&trainable)?;
+        let trainable = self.setup.decoder.trainable();
+        let norm = self.compute.gradient_norm(&trainable)?;
         if !norm.is_finite() {
             return Err(self.not_finite("gradient", index + 1, &micro_batches.concat()));
         }
-        self.optimizer.step(
-            &trainable,
-            rate,
-            clip_factor(norm, self.config.train.max_grad_norm),
-        )?;
+        let clip = clip_factor(norm, self.config.train.max_grad_norm);
+        self.compute
+            .update(&mut self.optimizer, &trainable, rate, clip)?;
         self.state.step = index + 1;
         self.state.epoch = epoch;
         self.state.first_loss = self.state.first_loss.or(Some(found.loss));
@@ -365,9 +373,9 @@ impl<'a> Trainer<'a> {
             }
             let batch = Batch::new(samples(indices))?;
             let scale = 1.0 / supervised as f32;
-            loss += setup
-                .decoder
-                .loss_and_gradient(&batch, scale, Some(draw(micro)))?;
+            loss += self
+                .compute
+                .loss_and_gradient(&setup.decoder, &batch, scale, draw(micro))?;
             if !loss.is_finite() {
                 return Err(self.not_finite("loss", index + 1, indices));
             }
@@ -379,6 +387,24 @@ impl<'a> Trainer<'a> {
             tokens,
             metrics: BTreeMap::new(),
         }))
+    }
+
+    /// Makes a step that did not fit into a device's memory smaller, its loss unchanged: by the layers that are kept at a
+    /// time, then by halves of the micro-batches. Says how, or `None` where nothing is left to halve.
+    fn take_less(&mut self, micro_batches: &mut Vec<Vec<usize>>) -> Option<String> {
+        if let Some(how) = self.compute.keep_less(&self.setup.decoder) {
+            return Some(how);
+        }
+        let most = micro_batches.iter().map(Vec::len).max().unwrap_or(0);
+        if most < 2 {
+            return None;
+        }
+        let halves = micro_batches
+            .iter()
+            .flat_map(|batch| batch.chunks(most.div_ceil(2)));
+        *micro_batches = halves.map(<[usize]>::to_vec).collect();
+        let half = most.div_ceil(2);
+        Some(format!("its micro-batches are halved to {half} sequences"))
     }
 
     fn not_finite(&self, what: &'static str, step: u64, samples: &[usize]) -> Error {

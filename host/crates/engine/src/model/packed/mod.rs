@@ -33,6 +33,22 @@ enum Blocks {
     Nf4(Nf4),
 }
 
+/// What a packed matrix is made of, for a device that unpacks it itself.
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) enum Parts<'a> {
+    /// llama.cpp's blocks.
+    Ggml(Kind, &'a [u8]),
+    /// Two codes a byte, a scale's index for each 64, the scale of each 256 scales, the values of the indices, and the
+    /// mean of the scales.
+    Nf4 {
+        codes: &'a [u8],
+        scales: &'a [u8],
+        outer: &'a [f32],
+        values: &'static [f32; 256],
+        mean: f32,
+    },
+}
+
 /// Elements that one task unpacks; a multiple of every block.
 const TASK: usize = 1 << 14;
 
@@ -84,6 +100,15 @@ impl Packed {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it is made of.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        match &self.blocks {
+            Blocks::Ggml(kind, bytes) => Parts::Ggml(*kind, bytes),
+            Blocks::Nf4(nf4) => nf4.parts(),
+        }
     }
 
     /// Outputs and inputs.

@@ -113,6 +113,17 @@ impl Nf4 {
         })
     }
 
+    #[cfg(any(test, feature = "cuda"))]
+    pub(super) fn parts(&self) -> super::Parts<'_> {
+        super::Parts::Nf4 {
+            codes: &self.codes,
+            scales: &self.scales,
+            outer: &self.outer,
+            values: &SCALES,
+            mean: self.mean,
+        }
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         (self.codes.len() + self.scales.len() + 4 * self.outer.len() + 4) as u64
     }

@@ -1,0 +1,238 @@
+use super::adapters::{Adapters, Slot};
+use super::machine::Element;
+use super::matrix::{Matrix, vector};
+use super::rows::{Device, Rows};
+use crate::Result;
+use crate::model::{self, Pass, mask_seed};
+
+/// A linear layer on a device: `y = x Wᵀ + b`, with a low-rank update beside it where there is an adapter.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    pub(crate) weight: Matrix,
+    bias: Option<Rows>,
+    lora: Option<Lora>,
+}
+
+#[derive(Debug)]
+struct Lora {
+    /// [r, in].
+    a: Slot,
+    /// [out, r].
+    b: Slot,
+    scale: f32,
+    dropout: f64,
+    /// The name that its dropout's mask is drawn by.
+    name: String,
+    /// [out], there with DoRA.
+    magnitude: Option<Slot>,
+}
+
+/// What an adapter's forward leaves for its backward.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// dropout(x) Aᵀ: [T, r].
+    low: Rows,
+    decomposed: Option<Decomposed>,
+}
+
+#[derive(Debug)]
+struct Decomposed {
+    /// Magnitude over norm, and 1 over the norm: [1, out], f32.
+    factors: Rows,
+    inverse: Rows,
+    /// Output of the updated weight for what dropout left: [T, out].
+    product: Rows,
+}
+
+impl Lora {
+    fn mask(&self, pass: Pass) -> Option<u64> {
+        let seed = pass.dropout.filter(|_| self.dropout > 0.0)?;
+        Some(mask_seed(&self.name, seed))
+    }
+
+    fn dropped(&self, device: &Device, x: &Rows, pass: Pass) -> Result<Option<Rows>> {
+        let Some(seed) = self.mask(pass) else {
+            return Ok(None);
+        };
+        let y = device.activations(x.rows, x.width)?;
+        device.dropout(&y, x, self.dropout, seed, false)?;
+        Ok(Some(y))
+    }
+}
+
+impl Linear {
+    /// Copies a layer's weight to a device and finds its adapter there.
+    pub(crate) fn place(
+        device: &Device,
+        linear: &model::Linear,
+        adapters: &Adapters,
+    ) -> Result<Self> {
+        let lora = linear.lora.as_ref().map(|lora| {
+            Ok::<_, crate::Error>(Lora {
+                a: adapters.slot(&lora.a.name)?,
+                b: adapters.slot(&lora.b.name)?,
+                scale: lora.scale,
+                dropout: lora.dropout,
+                name: lora.a.name.clone(),
+                magnitude: match &lora.dora {
+                    Some(dora) => Some(adapters.slot(&dora.magnitude.name)?),
+                    None => None,
+                },
+            })
+        });
+        Ok(Self {
+            weight: Matrix::place(device, &linear.weight)?,
+            bias: linear
+                .bias
+                .as_ref()
+                .map(|bias| vector(device, bias))
+                .transpose()?,
+            lora: lora.transpose()?,
+        })
+    }
+
+    /// Writes the output for `x` [T, in] into `y` [T, out], or adds it.
+    pub(crate) fn forward(
+        &self,
+        device: &Device,
+        adapters: &Adapters,
+        (x, y): (&Rows, &Rows),
+        add: bool,
+        pass: Pass,
+    ) -> Result<Option<Kept>> {
+        let beta = f32::from(u8::from(add));
+        let Some(lora) = self.lora.as_ref().filter(|_| pass.adapter) else {
+            self.weight.product(device, y, x, 1.0, beta)?;
+            self.add_bias(device, y)?;
+            return Ok(None);
+        };
+        let dropped = lora.dropped(device, x, pass)?;
+        let seen = dropped.as_ref().unwrap_or(x);
+        let a = adapters.value(lora.a);
+        let low = device.activations(x.rows, a.rows)?;
+        device.product(&low, (seen, false), (&a, true), 1.0, 0.0)?;
+        let b = adapters.value(lora.b);
+        let Some(magnitude) = lora.magnitude else {
+            self.weight.product(device, y, x, 1.0, beta)?;
+            device.product(y, (&low, false), (&b, true), lora.scale, 1.0)?;
+            self.add_bias(device, y)?;
+            return Ok(Some(Kept {
+                low,
+                decomposed: None,
+            }));
+        };
+        // As PEFT computes DoRA: the base's output, and the update of it, each times magnitude over norm; only the update
+        // sees what dropout leaves.
+        let (factors, inverse) = self.factors(device, adapters, lora, magnitude)?;
+        let product = device.activations(x.rows, self.weight.outputs())?;
+        self.weight.product(device, &product, seen, 1.0, 0.0)?;
+        if dropped.is_some() {
+            self.weight.product(device, y, x, 1.0, beta)?;
+            device.add_scaled(y, &product, 1.0, -1.0)?;
+        }
+        device.product(&product, (&low, false), (&b, true), lora.scale, 1.0)?;
+        device.times_columns(y, &product, &factors, 0.0, add || dropped.is_some())?;
+        self.add_bias(device, y)?;
+        let decomposed = Some(Decomposed {
+            factors,
+            inverse,
+            product,
+        });
+        Ok(Some(Kept { low, decomposed }))
+    }
+
+    fn add_bias(&self, device: &Device, y: &Rows) -> Result<()> {
+        match &self.bias {
+            Some(bias) => device.add_bias(y, bias),
+            None => Ok(()),
+        }
+    }
+
+    /// Magnitude over norm, and 1 over the norm, of the rows of `W + scale · B A`.
+    fn factors(
+        &self,
+        device: &Device,
+        adapters: &Adapters,
+        lora: &Lora,
+        magnitude: Slot,
+    ) -> Result<(Rows, Rows)> {
+        let outputs = self.weight.outputs();
+        let factors = device.unwritten(1, outputs, Element::F32)?;
+        let inverse = device.unwritten(1, outputs, Element::F32)?;
+        let (a, b) = (adapters.value(lora.a), adapters.value(lora.b));
+        let magnitudes = adapters.exact(magnitude);
+        self.weight.panels(device, |from, panel| {
+            let updated = device.copy(panel)?;
+            let b = b.rows(from, panel.rows);
+            device.product(&updated, (&b, false), (&a, false), lora.scale, 1.0)?;
+            let part = |all: &Rows| all.columns(from, panel.rows);
+            device.row_norms(
+                &part(&inverse),
+                &part(&factors),
+                &part(&magnitudes),
+                &updated,
+            )
+        })?;
+        Ok((factors, inverse))
+    }
+
+    /// Adds the gradients of the adapter, given `x`, what [`Self::forward`] left and the gradient `dy` [T, out]; writes the
+    /// gradient of `x` into `dx`, or adds it, where the layers below need one.
+    pub(crate) fn backward(
+        &self,
+        device: &Device,
+        adapters: &Adapters,
+        (x, kept, dy): (&Rows, Option<&Kept>, &Rows),
+        dx: Option<&Rows>,
+        add: bool,
+        pass: Pass,
+    ) -> Result<()> {
+        let beta = f32::from(u8::from(add));
+        let Some((lora, kept)) = self.lora.as_ref().zip(kept) else {
+            return match dx {
+                Some(dx) => self.weight.product_back(device, dx, dy, 1.0, beta),
+                None => Ok(()),
+            };
+        };
+        let mut scaled = None;
+        if let (Some(decomposed), Some(magnitude)) = (&kept.decomposed, lora.magnitude) {
+            let grad = adapters.gradient(magnitude);
+            device.column_dots(&grad, &decomposed.inverse, dy, &decomposed.product)?;
+            let out = device.activations(dy.rows, dy.width)?;
+            device.times_columns(&out, dy, &decomposed.factors, 0.0, false)?;
+            scaled = Some(out);
+        }
+        // What the low-rank update gets back: with DoRA the gradient times magnitude over norm.
+        let d_update = scaled.as_ref().unwrap_or(dy);
+        let (a, b) = (adapters.value(lora.a), adapters.value(lora.b));
+        let d_low = device.activations(dy.rows, a.rows)?;
+        device.product(&d_low, (d_update, false), (&b, false), 1.0, 0.0)?;
+        let mask = lora.mask(pass);
+        if let Some(dx) = dx {
+            let through_base = if mask.is_some() { dy } else { d_update };
+            self.weight
+                .product_back(device, dx, through_base, 1.0, beta)?;
+            if mask.is_none() {
+                device.product(dx, (&d_low, false), (&a, false), lora.scale, 1.0)?;
+            }
+        }
+        let d_b = adapters.gradient(lora.b);
+        device.product(&d_b, (d_update, true), (&kept.low, false), lora.scale, 1.0)?;
+        let dropped = lora.dropped(device, x, pass)?;
+        let seen = dropped.as_ref().unwrap_or(x);
+        let d_a = adapters.gradient(lora.a);
+        device.product(&d_a, (&d_low, true), (seen, false), lora.scale, 1.0)?;
+        let (Some(dx), Some(seed)) = (dx, mask) else {
+            return Ok(());
+        };
+        let through = device.activations(dx.rows, dx.width)?;
+        device.product(&through, (&d_low, false), (&a, false), lora.scale, 0.0)?;
+        if let Some(decomposed) = &kept.decomposed {
+            let difference = device.activations(dy.rows, dy.width)?;
+            device.times_columns(&difference, dy, &decomposed.factors, -1.0, false)?;
+            self.weight
+                .product_back(device, &through, &difference, 1.0, 1.0)?;
+        }
+        device.dropout(dx, &through, lora.dropout, seed, true)
+    }
+}

@@ -1,0 +1,195 @@
+use super::ops::{SourceArgument, Unpacking};
+use super::rows::{Bytes, Device, Rows};
+use crate::Result;
+use crate::model::{self, Kind, Parts};
+
+/// A frozen weight matrix [out, in] on a device, however it is held.
+#[derive(Debug)]
+pub(crate) struct Matrix {
+    outputs: usize,
+    inputs: usize,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    /// In the element type.
+    Dense(Rows),
+    /// In blocks, with what they need beside them.
+    Packed {
+        unpacking: Unpacking,
+        source: SourceArgument,
+        _memory: Vec<Bytes>,
+    },
+}
+
+/// Elements that are unpacked at a time: enough for a good product, and little beside the activations of a step.
+const PANEL: usize = 1 << 25;
+
+impl Matrix {
+    /// Copies a matrix to a device.
+    ///
+    /// # Errors
+    /// Not enough memory there.
+    pub(crate) fn place(device: &Device, matrix: &model::Matrix) -> Result<Self> {
+        let (outputs, inputs) = matrix.shape();
+        let held = match matrix {
+            model::Matrix::Packed(packed) => pack(device, &packed.parts())?,
+            _ => {
+                let rows = device.activations(outputs, inputs)?;
+                matrix.panels(|from, panel| {
+                    let values = panel.flatten_all()?.to_vec1::<f32>()?;
+                    rows.rows(from, panel.dims()[0]).write(&values)
+                })?;
+                Held::Dense(rows)
+            }
+        };
+        Ok(Self {
+            outputs,
+            inputs,
+            held,
+        })
+    }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    pub(crate) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// `y = alpha · x Wᵀ + beta · y` for `x` [T, in] and `y` [T, out].
+    pub(crate) fn product(
+        &self,
+        device: &Device,
+        y: &Rows,
+        x: &Rows,
+        alpha: f32,
+        beta: f32,
+    ) -> Result<()> {
+        self.panels(device, |from, panel| {
+            let y = y.columns(from, panel.rows);
+            device.product(&y, (x, false), (panel, true), alpha, beta)
+        })
+    }
+
+    /// `dx = alpha · dy W + beta · dx` for `dy` [T, out] and `dx` [T, in].
+    pub(crate) fn product_back(
+        &self,
+        device: &Device,
+        dx: &Rows,
+        dy: &Rows,
+        alpha: f32,
+        beta: f32,
+    ) -> Result<()> {
+        self.panels(device, |from, panel| {
+            let dy = dy.columns(from, panel.rows);
+            let beta = if from == 0 { beta } else { 1.0 };
+            device.product(dx, (&dy, false), (panel, false), alpha, beta)
+        })
+    }
+
+    /// Calls `f` with each panel of rows in the element type, and its first row's index.
+    pub(crate) fn panels(
+        &self,
+        device: &Device,
+        mut f: impl FnMut(usize, &Rows) -> Result<()>,
+    ) -> Result<()> {
+        let (unpacking, source) = match &self.held {
+            Held::Dense(rows) => return f(0, rows),
+            Held::Packed {
+                unpacking, source, ..
+            } => (*unpacking, *source),
+        };
+        let rows = (PANEL / self.inputs.max(1)).max(64).min(self.outputs);
+        let scratch = device.activations(rows, self.inputs)?;
+        for from in (0..self.outputs).step_by(rows.max(1)) {
+            let panel = scratch.rows(0, rows.min(self.outputs - from));
+            device.unpack(&panel, (unpacking, source), 0, from, 1.0)?;
+            f(from, &panel)?;
+        }
+        Ok(())
+    }
+
+    /// The rows that ids name, times a factor: [T, in].
+    pub(crate) fn gather(
+        &self,
+        device: &Device,
+        ids: &Bytes,
+        count: usize,
+        factor: f32,
+    ) -> Result<Rows> {
+        let out = device.activations(count, self.inputs)?;
+        match &self.held {
+            Held::Dense(rows) => device.gather(&out, rows, ids.address(), factor, false)?,
+            Held::Packed {
+                unpacking, source, ..
+            } => device.unpack(&out, (*unpacking, *source), ids.address(), 0, factor)?,
+        }
+        Ok(out)
+    }
+}
+
+fn pack(device: &Device, parts: &Parts<'_>) -> Result<Held> {
+    let floats = |values: &[f32]| {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_ne_bytes()).collect();
+        device.bytes(&bytes)
+    };
+    Ok(match parts {
+        Parts::Nf4 {
+            codes,
+            scales,
+            outer,
+            values,
+            mean,
+        } => {
+            let memory = vec![
+                device.bytes(codes)?,
+                device.bytes(scales)?,
+                floats(outer)?,
+                floats(&values[..])?,
+            ];
+            let [codes, scales, outer, values] = [0, 1, 2, 3].map(|i: usize| memory[i].address());
+            Held::Packed {
+                unpacking: Unpacking::Nf4,
+                source: SourceArgument {
+                    codes,
+                    scales,
+                    outer,
+                    values,
+                    mean: *mean,
+                },
+                _memory: memory,
+            }
+        }
+        Parts::Ggml(kind, bytes) => {
+            let memory = vec![device.bytes(bytes)?];
+            Held::Packed {
+                unpacking: match kind {
+                    Kind::Q4_0 => Unpacking::Q4_0,
+                    Kind::Q4_1 => Unpacking::Q4_1,
+                    Kind::Q5_0 => Unpacking::Q5_0,
+                    Kind::Q5_1 => Unpacking::Q5_1,
+                    Kind::Q8_0 => Unpacking::Q8_0,
+                    Kind::Q4K => Unpacking::Q4K,
+                    Kind::Q5K => Unpacking::Q5K,
+                    Kind::Q6K => Unpacking::Q6K,
+                },
+                source: SourceArgument {
+                    codes: memory[0].address(),
+                    scales: 0,
+                    outer: 0,
+                    values: 0,
+                    mean: 0.0,
+                },
+                _memory: memory,
+            }
+        }
+    })
+}
+
+/// A vector of the base in f32, which norms and biases read: one row.
+pub(crate) fn vector(device: &Device, parameter: &model::Parameter) -> Result<Rows> {
+    device.floats(&parameter.value.flatten_all()?.to_vec1::<f32>()?)
+}

@@ -1,0 +1,139 @@
+use super::super::machine::{Element, launch};
+use super::super::rows::{Device, Rows};
+use super::{BLOCK, blocks, fits, pieces, same};
+use crate::Result;
+
+impl Device {
+    /// `y = x`.
+    pub(crate) fn place(&self, y: &Rows, x: &Rows) -> Result<()> {
+        same("place", y, x)?;
+        let grid = blocks(pieces(x.rows, x.width, x.element));
+        launch!(
+            self,
+            "place",
+            x.element,
+            grid,
+            BLOCK,
+            0,
+            [
+                y.address,
+                y.stride as i64,
+                x.address,
+                x.stride as i64,
+                x.rows as i64,
+                x.width as i32,
+            ]
+        )
+    }
+
+    /// A copy without gaps.
+    pub(crate) fn copy(&self, x: &Rows) -> Result<Rows> {
+        let y = self.unwritten(x.rows, x.width, x.element)?;
+        self.place(&y, x)?;
+        Ok(y)
+    }
+
+    /// `y = own · y + factor · x`.
+    pub(crate) fn add_scaled(&self, y: &Rows, x: &Rows, own: f32, factor: f32) -> Result<()> {
+        same("add", y, x)?;
+        let grid = blocks(pieces(x.rows, x.width, x.element));
+        launch!(
+            self,
+            "add_scaled",
+            x.element,
+            grid,
+            BLOCK,
+            0,
+            [
+                y.address,
+                y.stride as i64,
+                x.address,
+                x.stride as i64,
+                x.rows as i64,
+                x.width as i32,
+                own,
+                factor,
+            ]
+        )
+    }
+
+    /// `y += b`, row by row.
+    pub(crate) fn add_bias(&self, y: &Rows, b: &Rows) -> Result<()> {
+        fits("bias", b.len() == y.width)?;
+        let grid = blocks(pieces(y.rows, y.width, y.element));
+        launch!(
+            self,
+            "add_bias",
+            y.element,
+            grid,
+            BLOCK,
+            0,
+            [
+                y.address,
+                y.stride as i64,
+                b.address,
+                y.rows as i64,
+                y.width as i32,
+            ]
+        )
+    }
+
+    /// Drops a share `p` of the elements of `x` and scales the rest, as [`crate::ops::dropout`] draws; `add` adds to `y`.
+    pub(crate) fn dropout(&self, y: &Rows, x: &Rows, p: f64, seed: u64, add: bool) -> Result<()> {
+        same("dropout", y, x)?;
+        fits("dropout", x.is_whole() && y.is_whole())?;
+        let threshold = (p * f64::from(u32::MAX)) as u32;
+        let scale = (1.0 / (1.0 - p)) as f32;
+        launch!(
+            self,
+            "dropout",
+            x.element,
+            blocks(x.len()),
+            BLOCK,
+            0,
+            [
+                y.address,
+                x.address,
+                x.len() as i64,
+                seed,
+                threshold,
+                scale,
+                i32::from(add),
+            ]
+        )
+    }
+
+    /// f32 values in the element type.
+    pub(crate) fn narrow(&self, y: &Rows, x: &Rows) -> Result<()> {
+        fits(
+            "narrow",
+            x.element == Element::F32 && x.len() == y.len() && x.is_whole() && y.is_whole(),
+        )?;
+        launch!(
+            self,
+            "narrow",
+            y.element,
+            blocks(x.len()),
+            BLOCK,
+            0,
+            [y.address, x.address, x.len() as i64]
+        )
+    }
+
+    /// Sum of squares of f32 values, once all before is done.
+    pub(crate) fn squared_norm(&self, x: &Rows) -> Result<f64> {
+        fits("squares", x.element == Element::F32 && x.is_whole())?;
+        let blocks = x.len().div_ceil(BLOCK as usize).clamp(1, 1024);
+        let sums = self.unwritten(1, blocks, Element::F32)?;
+        launch!(
+            self,
+            "squares",
+            self.element,
+            [blocks as u32, 1],
+            BLOCK,
+            0,
+            [sums.address, x.address, x.len() as i64,]
+        )?;
+        Ok(sums.read()?.iter().map(|sum| f64::from(*sum)).sum())
+    }
+}

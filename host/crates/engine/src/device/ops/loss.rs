@@ -1,0 +1,66 @@
+use super::super::machine::{Element, launch};
+use super::super::rows::{Device, Rows};
+use super::{BLOCK, fits};
+use crate::Result;
+
+impl Device {
+    /// Loss, logarithm of the sum, and whether the target is likeliest, of each row of f32 logits: [N, 3].
+    pub(crate) fn cross_entropy(&self, logits: &Rows, targets: u64, cap: f32) -> Result<Rows> {
+        fits(
+            "cross-entropy",
+            logits.is_whole() && logits.element == Element::F32,
+        )?;
+        let statistics = self.unwritten(logits.rows, 3, Element::F32)?;
+        launch!(
+            self,
+            "cross_entropy",
+            self.element,
+            [logits.rows as u32, 1],
+            BLOCK,
+            0,
+            [
+                statistics.address,
+                logits.address,
+                targets,
+                logits.width as i32,
+                cap,
+            ]
+        )?;
+        Ok(statistics)
+    }
+
+    /// Gradient of the weighted losses by the logits before their cap, times `factor`.
+    pub(crate) fn cross_entropy_gradient(
+        &self,
+        gradient: &Rows,
+        (logits, statistics): (&Rows, &Rows),
+        (targets, weights): (u64, u64),
+        cap: f32,
+        factor: f32,
+    ) -> Result<()> {
+        let fit =
+            (gradient.rows, gradient.width) == (logits.rows, logits.width) && gradient.is_whole();
+        fits(
+            "cross-entropy gradient",
+            fit && gradient.element == self.element,
+        )?;
+        launch!(
+            self,
+            "cross_entropy_gradient",
+            self.element,
+            [logits.rows as u32, 1],
+            BLOCK,
+            0,
+            [
+                gradient.address,
+                logits.address,
+                statistics.address,
+                targets,
+                weights,
+                logits.width as i32,
+                cap,
+                factor,
+            ]
+        )
+    }
+}

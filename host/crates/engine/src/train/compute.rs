@@ -1,0 +1,340 @@
+use domain::{RunConfig, RunEvent};
+
+use crate::Result;
+use crate::model::{Batch, Decoder, Parameter, TokenLoss};
+use crate::ops;
+use crate::optim::{Optimizer, gradient_norm};
+
+#[cfg(any(test, feature = "cuda"))]
+use {
+    super::setup::log,
+    crate::Error,
+    crate::device::{self, Device, Element, Moments},
+    domain::{Method, ModelDtype},
+};
+
+/// Where a run computes: on the processor, or on a GPU, which then has the newest adapter.
+///
+/// The decoder of the processor is what is saved: [`Self::pull`] brings it up to date.
+pub(crate) enum Compute {
+    Cpu,
+    #[cfg(any(test, feature = "cuda"))]
+    Device(Box<OnDevice>),
+}
+
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) struct OnDevice {
+    decoder: device::Decoder,
+    /// AdamW's, which runs there; the other optimizers run on the processor.
+    moments: Option<Moments>,
+    /// Updates were made there that the processor has not seen.
+    ahead: bool,
+}
+
+impl Compute {
+    /// Where `model.device` says; `auto` is a GPU that can do this run, else the processor, and says which.
+    ///
+    /// # Errors
+    /// The GPU that the config names cannot be used, or cannot do what the run asks for.
+    pub(crate) fn of_run(
+        config: &RunConfig,
+        decoder: &Decoder,
+        optimizer: &Optimizer,
+        emit: &mut dyn FnMut(RunEvent),
+    ) -> Result<Self> {
+        #[cfg(not(any(test, feature = "cuda")))]
+        {
+            let _ = (config, decoder, optimizer, emit);
+            Ok(Self::Cpu)
+        }
+        #[cfg(any(test, feature = "cuda"))]
+        on_device(config, decoder, optimizer, emit)
+    }
+
+    /// Where, as the bench reports it: `cpu`, `cuda:0`.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Cpu => "cpu".to_owned(),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => format!("{:?}", on.decoder.device.machine),
+        }
+    }
+
+    /// The most bytes of a device's memory that were in use; `None` on the processor.
+    pub(crate) fn peak_device_bytes(&self) -> Result<Option<u64>> {
+        match self {
+            Self::Cpu => Ok(None),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.decoder.device.machine.peak().map(Some),
+        }
+    }
+
+    /// Seconds of the best of some products of square matrices of `side` in the element type of a device; `None` on the
+    /// processor.
+    pub(crate) fn product_seconds(&self, side: usize) -> Result<Option<f64>> {
+        match self {
+            Self::Cpu => {
+                let _ = side;
+                Ok(None)
+            }
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => product_seconds(&on.decoder.device, side).map(Some),
+        }
+    }
+
+    /// Segments of a decoder that is on a device; see [`Decoder::segment`].
+    pub(crate) fn set_segment(&mut self, layers: usize) {
+        match self {
+            Self::Cpu => _ = layers,
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.decoder.segment = layers,
+        }
+    }
+
+    /// Keeps fewer activations after a device's memory was full; how, in words, or `None` where it keeps one layer's already.
+    pub(crate) fn keep_less(&mut self, decoder: &Decoder) -> Option<String> {
+        match self {
+            Self::Cpu => _ = decoder,
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => {
+                let layers = decoder.blocks.len();
+                let segment = match on.decoder.segment {
+                    0 => layers,
+                    segment => segment,
+                };
+                if segment > 1 {
+                    on.decoder.segment = segment.div_ceil(2);
+                    let kept = on.decoder.segment;
+                    return Some(format!(
+                        "activations of {kept} of {layers} layers are kept at a time"
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    /// Forgets all gradients.
+    pub(crate) fn zero(&self, trainable: &[&Parameter]) -> Result<()> {
+        match self {
+            Self::Cpu => {
+                let gradients = trainable
+                    .iter()
+                    .filter_map(|parameter| parameter.grad.as_ref());
+                gradients
+                    .into_iter()
+                    .try_for_each(|grad| Ok(ops::zero(grad)?))
+            }
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.decoder.adapters.gradients.zero(),
+        }
+    }
+
+    /// As [`Decoder::loss_and_gradient`].
+    pub(crate) fn loss_and_gradient(
+        &self,
+        decoder: &Decoder,
+        batch: &Batch,
+        scale: f32,
+        draw: u64,
+    ) -> Result<f64> {
+        match self {
+            Self::Cpu => decoder.loss_and_gradient(batch, scale, Some(draw)),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.decoder.loss_and_gradient(batch, scale, Some(draw)),
+        }
+    }
+
+    /// As [`Decoder::token_losses`], with the adapter.
+    pub(crate) fn token_losses(&self, decoder: &Decoder, batch: &Batch) -> Result<Vec<TokenLoss>> {
+        match self {
+            Self::Cpu => decoder.token_losses(batch, true),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.decoder.token_losses(batch, true),
+        }
+    }
+
+    /// As [`gradient_norm`].
+    pub(crate) fn gradient_norm(&self, trainable: &[&Parameter]) -> Result<f64> {
+        match self {
+            Self::Cpu => gradient_norm(trainable),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => {
+                let sum = on
+                    .decoder
+                    .device
+                    .squared_norm(&on.decoder.adapters.gradients)?;
+                Ok(sum.sqrt())
+            }
+        }
+    }
+
+    /// As [`Optimizer::step`].
+    pub(crate) fn update(
+        &mut self,
+        optimizer: &mut Optimizer,
+        trainable: &[&Parameter],
+        rate: f64,
+        clip: f32,
+    ) -> Result<()> {
+        match self {
+            Self::Cpu => optimizer.step(trainable, rate, clip),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.update(optimizer, trainable, rate, clip),
+        }
+    }
+
+    /// Brings the processor's adapter and optimizer up to date.
+    pub(crate) fn pull(
+        &mut self,
+        optimizer: &mut Optimizer,
+        trainable: &[&Parameter],
+    ) -> Result<()> {
+        match self {
+            Self::Cpu => {
+                let _ = (optimizer, trainable);
+                Ok(())
+            }
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.pull(optimizer, trainable),
+        }
+    }
+}
+
+/// Several products are started at a time, so that the wait for the last is a small part of what is measured.
+#[cfg(any(test, feature = "cuda"))]
+fn product_seconds(device: &Device, side: usize) -> Result<f64> {
+    const AT_A_TIME: usize = 8;
+    let values: Vec<f32> = (0..side * side)
+        .map(|i| (i * 31 % 17) as f32 / 17.0 - 0.45)
+        .collect();
+    let (a, c) = (
+        device.activations(side, side)?,
+        device.activations(side, side)?,
+    );
+    a.write(&values)?;
+    let mut best = f64::INFINITY;
+    for _ in 0..4 {
+        let begun = std::time::Instant::now();
+        for _ in 0..AT_A_TIME {
+            device.product(&c, (&a, false), (&a, true), 1.0, 0.0)?;
+        }
+        c.rows(0, 1).read()?;
+        best = best.min(begun.elapsed().as_secs_f64() / AT_A_TIME as f64);
+    }
+    Ok(best)
+}
+
+#[cfg(any(test, feature = "cuda"))]
+fn on_device(
+    config: &RunConfig,
+    decoder: &Decoder,
+    optimizer: &Optimizer,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Compute> {
+    let auto = config.model.device == "auto";
+    if config.model.device == "cpu" || (auto && config.train.method != Method::Lora) {
+        return Ok(Compute::Cpu);
+    }
+    let element = match config.model.dtype {
+        ModelDtype::F32 => Element::F32,
+        // Ranges of bf16 suit training; f16's few numbers beyond it do not make up for a loss scale.
+        ModelDtype::F16 | ModelDtype::Bf16 => Element::Bf16,
+    };
+    let ordinal = crate::gpu::ordinal(&config.model.device).unwrap_or(0);
+    let placed =
+        open(ordinal, element).and_then(|device| OnDevice::place(device, decoder, optimizer));
+    match placed {
+        Ok(on) => {
+            log(emit, format!("trains on {:?}", on.decoder.device.machine));
+            Ok(Compute::Device(Box::new(on)))
+        }
+        Err(error @ (Error::Fields(_) | Error::DeviceMemory(_))) if auto => {
+            log(emit, format!("trains on the CPU: {error}"));
+            Ok(Compute::Cpu)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(any(test, feature = "cuda"))]
+fn open(ordinal: usize, element: Element) -> Result<Device> {
+    #[cfg(test)]
+    if let Some(device) = device::plugged(element) {
+        return Ok(device);
+    }
+    #[cfg(feature = "cuda")]
+    return device::open(ordinal, element);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let message = format!("cuda:{ordinal} cannot be had: this build trains on the CPU");
+        Err(domain::FieldErrors::one("model.device", message).into())
+    }
+}
+
+#[cfg(any(test, feature = "cuda"))]
+impl OnDevice {
+    fn place(device: Device, decoder: &Decoder, optimizer: &Optimizer) -> Result<Self> {
+        let decoder = device::Decoder::place(device, decoder)?;
+        let moments = match optimizer.is_adamw() {
+            true => {
+                let moments = decoder.adapters.moments(&decoder.device)?;
+                decoder
+                    .adapters
+                    .push_moments(&moments, &optimizer.states()?)?;
+                Some(moments)
+            }
+            false => None,
+        };
+        Ok(Self {
+            decoder,
+            moments,
+            ahead: false,
+        })
+    }
+
+    fn update(
+        &mut self,
+        optimizer: &mut Optimizer,
+        trainable: &[&Parameter],
+        rate: f64,
+        clip: f32,
+    ) -> Result<()> {
+        let (adapters, device) = (&self.decoder.adapters, &self.decoder.device);
+        if let Some(moments) = &self.moments
+            && let Some(step) = optimizer.adamw_step(trainable, rate, clip)
+        {
+            self.ahead = true;
+            return adapters.adamw(device, moments, &step);
+        }
+        adapters.pull_gradients(trainable, |parameter, values| match &parameter.grad {
+            Some(grad) => overwrite(grad, values),
+            None => Ok(()),
+        })?;
+        optimizer.step(trainable, rate, clip)?;
+        adapters.push(device, trainable)
+    }
+
+    fn pull(&mut self, optimizer: &mut Optimizer, trainable: &[&Parameter]) -> Result<()> {
+        if !self.ahead {
+            return Ok(());
+        }
+        let adapters = &self.decoder.adapters;
+        adapters.pull(trainable, |parameter, values| {
+            overwrite(&parameter.value, values)
+        })?;
+        if let Some(moments) = &self.moments {
+            optimizer.set_states(&adapters.pull_moments(moments)?)?;
+        }
+        self.ahead = false;
+        Ok(())
+    }
+}
+
+/// Writes values into a tensor that others share.
+#[cfg(any(test, feature = "cuda"))]
+fn overwrite(tensor: &candle_core::Tensor, values: &[f32]) -> Result<()> {
+    let row = (1, values.len());
+    let values = candle_core::Tensor::from_slice(values, row, tensor.device())?;
+    Ok(ops::assign(&tensor.reshape(row)?, &values)?)
+}
