@@ -2,5 +2,6 @@ mod events;
 mod exports;
 mod health;
 mod models;
+mod plugin_consent;
 mod plugins;
 mod runs;

@@ -5,13 +5,17 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use domain::{Capability, ExecutionOutcome, PluginHealth, PluginInfo};
+use domain::{ExecutionOutcome, PluginHealth, PluginInfo};
 use plugin_host::{HostConfig, PluginHost};
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::Store;
 
-use super::usage_error;
+use super::{plugin_consent, plugin_secret, usage_error};
+use crate::api::generate::Playground;
 use crate::config::Config;
+use crate::lending::Lending;
+use crate::plugin_settings::Settings;
+use crate::secrets::Secrets;
 
 /// Arguments of `codetune plugin`.
 #[derive(Debug, Args)]
@@ -53,16 +57,14 @@ enum PluginCommand {
         /// The plugin
         name: String,
     },
-    /// Grant the plugin's present version what it asks for, all of it or only the capabilities named
-    Grant {
-        /// The plugin
-        name: String,
-        /// `log`, `config`
-        capabilities: Vec<String>,
-        /// Take every grant back
-        #[arg(long, conflicts_with = "capabilities")]
-        revoke: bool,
-    },
+    /// Grant a version of a plugin what it asks for, all of it or a part
+    Grant(plugin_consent::GrantArgs),
+    /// Set or show a plugin's settings
+    Config(plugin_consent::ConfigArgs),
+    /// What a plugin used of what it was granted
+    Audit(plugin_consent::AuditArgs),
+    /// Keep secrets that plugins may be granted by name
+    Secret(plugin_secret::SecretArgs),
     /// Look whether a component, or a folder with a plugin.toml, would load; exit code 1 when not
     Check {
         /// The .wasm file or the folder
@@ -83,33 +85,37 @@ pub(crate) fn run(args: &PluginArgs, config: &Config) -> anyhow::Result<ExitCode
         PluginCommand::Run { name, input, json } => call(name, input, *json, config),
         PluginCommand::Enable { name } => set_enabled(name, true, config),
         PluginCommand::Disable { name } => set_enabled(name, false, config),
-        PluginCommand::Grant {
-            name,
-            capabilities,
-            revoke,
-        } => grant(name, capabilities, *revoke, config),
+        PluginCommand::Grant(args) => plugin_consent::grant(args, config),
+        PluginCommand::Config(args) => plugin_consent::configure(args, config),
+        PluginCommand::Audit(args) => plugin_consent::audit(args, config),
+        PluginCommand::Secret(args) => plugin_secret::run(args, config),
         PluginCommand::Check { file, json } => check(file, *json, config),
     }
 }
 
 /// The plugins as the user has set them, and the database that holds it.
 pub(super) fn open(config: &Config) -> anyhow::Result<(PluginHost, Store)> {
-    let mut store_config = config.store_config();
-    // One command makes a few queries; the pool of the server would cost it ten connections.
-    store_config.pool.min_idle = 1;
-    let store = Store::open(&store_config).context("cannot open the database")?;
+    let store = open_store(config)?;
     let host = PluginHost::open(HostConfig {
         plugins_dir: config.paths.plugins.clone(),
         cache_dir: config.paths.plugin_cache(),
     })
     .context("cannot start the plugin host")?;
-    for settings in store.list_plugin_settings()? {
-        host.set_enabled(&settings.name, settings.enabled);
-        if let Some(digest) = &settings.granted_digest {
-            host.set_grants(&settings.name, digest, &settings.grants);
-        }
-    }
+    Settings::default().apply(&store, &host)?;
+    host.lend(std::sync::Arc::new(Lending::new(
+        Playground::default(),
+        Secrets::new(&config.paths.data),
+        store.clone(),
+    )));
     Ok((host, store))
+}
+
+/// The database alone.
+pub(super) fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let mut store_config = config.store_config();
+    // One command makes a few queries; the pool of the server would cost it ten connections.
+    store_config.pool.min_idle = 1;
+    Store::open(&store_config).context("cannot open the database")
 }
 
 /// The host's refusal: a wrong name or ability is wrong input, anything else a failure.
@@ -164,6 +170,24 @@ fn describe(plugin: &PluginInfo) {
             plugin.capabilities, plugin.granted
         );
     }
+    if let Some(pending) = &plugin.pending {
+        println!(
+            "    version {} ({}) waits for your consent, this one answers: {}",
+            pending.version,
+            &pending.digest[..12.min(pending.digest.len())],
+            if pending.more.is_empty() {
+                "it asks for the same".to_owned()
+            } else {
+                format!("it wants more: {}", pending.more.join(", "))
+            }
+        );
+    }
+    if let Some(canary) = plugin.canary.as_ref().filter(|canary| canary.changed > 0) {
+        println!(
+            "    says something else than the version before on {} of {} inputs of late",
+            canary.changed, canary.replayed
+        );
+    }
     if let Some(error) = &plugin.last_error {
         println!("    the newest file does not load: {error}");
     }
@@ -213,7 +237,7 @@ fn read_input(input: &str) -> anyhow::Result<Value> {
 }
 
 /// The plugin, or a usage error that lists the ones there are.
-fn find(host: &PluginHost, name: &str) -> anyhow::Result<PluginInfo> {
+pub(super) fn find(host: &PluginHost, name: &str) -> anyhow::Result<PluginInfo> {
     host.get(name).ok_or_else(|| {
         let names: Vec<String> = host.list().into_iter().map(|plugin| plugin.name).collect();
         usage_error(format!(
@@ -229,40 +253,6 @@ fn set_enabled(name: &str, enabled: bool, config: &Config) -> anyhow::Result<Exi
     store.set_plugin_enabled(name, enabled)?;
     println!("{name} is {}", if enabled { "enabled" } else { "disabled" });
     Ok(ExitCode::SUCCESS)
-}
-
-fn grant(name: &str, words: &[String], revoke: bool, config: &Config) -> anyhow::Result<ExitCode> {
-    let (host, store) = open(config)?;
-    let plugin = find(&host, name)?;
-    let capabilities = match words {
-        [] if revoke => Vec::new(),
-        [] => plugin.capabilities.clone(),
-        words => words
-            .iter()
-            .map(|word| asked(&plugin, word))
-            .collect::<Result<_, _>>()?,
-    };
-    store.set_plugin_grants(name, &plugin.digest, &capabilities)?;
-    println!(
-        "{name} ({}) may use {}",
-        &plugin.digest[..12.min(plugin.digest.len())],
-        serde_json::to_string(&capabilities)?
-    );
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A capability that the plugin asks for.
-fn asked(plugin: &PluginInfo, word: &str) -> anyhow::Result<Capability> {
-    let capability: Option<Capability> = serde_json::from_value(json!(word)).ok();
-    capability
-        .filter(|capability| plugin.capabilities.contains(capability))
-        .ok_or_else(|| {
-            let asked = serde_json::to_string(&plugin.capabilities).unwrap_or_default();
-            usage_error(format!(
-                "{} does not ask for {word:?}; it asks for {asked}",
-                plugin.name
-            ))
-        })
 }
 
 fn check(file: &Path, json: bool, config: &Config) -> anyhow::Result<ExitCode> {

@@ -1,4 +1,4 @@
-//! WASI as plugins see it: there, because language runtimes import it, and empty.
+//! WASI as plugins see it: there, because language runtimes import it, and empty but for what the user granted (`lent`).
 //!
 //! No environment, no arguments, no files, no network; standard input is at its end, standard output and error go to the
 //! call's log; clocks stand still and chance is a fixed seed, so that the same input gives the same answer; nothing sleeps.
@@ -13,6 +13,7 @@ use wasmtime_wasi::{
 };
 
 use crate::call::CallState;
+use crate::lent::{Lent, folders, http};
 use crate::log::CallLog;
 
 /// Interfaces of WASI 0.2 that a component may import; each in any 0.2 version.
@@ -31,6 +32,8 @@ pub(crate) const ALLOWED: &[&str] = &[
     "wasi:clocks/wall-clock",
     "wasi:filesystem/preopens",
     "wasi:filesystem/types",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",
@@ -47,13 +50,14 @@ const MAX_HANDLES: usize = 1000;
 /// The empty world of one call; made when the plugin first asks WASI for something, which most never do.
 pub(crate) struct Wasi {
     ctx: WasiCtx,
-    table: ResourceTable,
+    pub(crate) table: ResourceTable,
 }
 
 impl Wasi {
-    fn new(log: &CallLog) -> Box<Self> {
+    fn new(log: &CallLog, lent: Option<&Lent>) -> Box<Self> {
         let seed = *b"codetune: the same input gives the same answer, always and anywhere";
-        let ctx = WasiCtxBuilder::new()
+        let mut builder = WasiCtxBuilder::new();
+        builder
             .stdout(log.clone())
             .stderr(log.clone())
             .secure_random(Deterministic::new(seed.to_vec()))
@@ -64,8 +68,11 @@ impl Wasi {
             .monotonic_clock(StoppedClock)
             .allow_tcp(false)
             .allow_udp(false)
-            .allow_ip_name_lookup(false)
-            .build();
+            .allow_ip_name_lookup(false);
+        if let Some(lent) = lent {
+            folders::preopen(&mut builder, lent, log);
+        }
+        let ctx = builder.build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         Box::new(Self { ctx, table })
@@ -74,7 +81,9 @@ impl Wasi {
 
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| Wasi::new(&self.log));
+        let wasi = self
+            .wasi
+            .get_or_insert_with(|| Wasi::new(&self.log, self.lent.as_deref()));
         WasiCtxView {
             ctx: &mut wasi.ctx,
             table: &mut wasi.table,
@@ -108,6 +117,8 @@ impl HostMonotonicClock for StoppedClock {
 /// an hour would keep its thread an hour.
 pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+    folders::add_to_linker(linker)?;
+    http::add_to_linker(linker)?;
     linker.allow_shadowing(true);
     let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
     for name in ["subscribe-instant", "subscribe-duration"] {
