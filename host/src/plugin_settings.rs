@@ -26,9 +26,7 @@ impl Settings {
     /// When the database fails.
     pub fn apply(&mut self, store: &Store, host: &PluginHost) -> Result<(), store::Error> {
         for settings in store.list_plugin_settings()? {
-            let before = self
-                .seen
-                .insert(settings.name.clone(), settings.updated_at);
+            let before = self.seen.insert(settings.name.clone(), settings.updated_at);
             if before != Some(settings.updated_at) {
                 hand_over(settings, host);
             }

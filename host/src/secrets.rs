@@ -150,6 +150,9 @@ mod tests {
             assert!(matches!(refused, Err(Error::Invalid(_))), "{name}");
             assert_eq!(secrets.value(name), None);
         }
-        assert!(matches!(secrets.set("KEY", "short"), Err(Error::Invalid(_))));
+        assert!(matches!(
+            secrets.set("KEY", "short"),
+            Err(Error::Invalid(_))
+        ));
     }
 }

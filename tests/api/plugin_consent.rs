@@ -59,7 +59,11 @@ async fn a_plugin_writes_with_the_granted_model_and_no_longer_than_its_budget() 
         )
         .await;
     assert_eq!(refused.status, 409, "{}", refused.body);
-    let too_much = grant(&app, json!({ "capabilities": ["log", "generate"], "tokens": 1000 })).await;
+    let too_much = grant(
+        &app,
+        json!({ "capabilities": ["log", "generate"], "tokens": 1000 }),
+    )
+    .await;
     assert_eq!(too_much.status, 422, "{}", too_much.body);
     assert_eq!(too_much.json()["error"]["field"], "tokens");
     let granted = json!({ "capabilities": ["log", "generate"], "tokens": 12, "model": "sample" });
@@ -69,9 +73,16 @@ async fn a_plugin_writes_with_the_granted_model_and_no_longer_than_its_budget() 
     let answers = run(&app, generate()).await["output"]["answers"].clone();
     let new_tokens = |index: usize| answers[index]["new_tokens"].as_u64().unwrap_or_default();
     assert!(answers[0]["text"].is_string(), "{answers}");
-    assert!(new_tokens(0) > 0 && new_tokens(0) + new_tokens(1) + new_tokens(2) <= 12, "{answers}");
+    assert!(
+        new_tokens(0) > 0 && new_tokens(0) + new_tokens(1) + new_tokens(2) <= 12,
+        "{answers}"
+    );
     let uses = app.get("/api/v1/plugins/connected/uses").await.json();
-    let used = uses.as_array().unwrap().iter().find(|used| used["times"].as_u64() > Some(0));
+    let used = uses
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|used| used["times"].as_u64() > Some(0));
     let used = used.unwrap_or_else(|| panic!("{uses}"));
     assert_eq!(used["capability"], "generate");
     assert!(used["tokens"].as_u64().unwrap() > 0, "{used}");
@@ -83,9 +94,15 @@ async fn a_plugin_writes_with_the_granted_model_and_no_longer_than_its_budget() 
 #[actix_web::test]
 async fn without_a_model_a_plugin_is_told_what_to_do() {
     let app = studio();
-    grant(&app, json!({ "capabilities": ["log", "generate"], "tokens": 12 })).await;
+    grant(
+        &app,
+        json!({ "capabilities": ["log", "generate"], "tokens": 12 }),
+    )
+    .await;
     let answers = run(&app, generate()).await["output"]["answers"].clone();
-    let message = answers[0]["failed"].as_str().unwrap_or_else(|| panic!("{answers}"));
+    let message = answers[0]["failed"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{answers}"));
     assert!(message.contains("no model is loaded"), "{message}");
 }
 
@@ -93,17 +110,39 @@ async fn without_a_model_a_plugin_is_told_what_to_do() {
 async fn a_secret_goes_in_and_never_comes_out() {
     let app = studio();
     let set = app
-        .json(Method::PUT, "/api/v1/secrets/KEY", json!({ "value": SECRET }))
+        .json(
+            Method::PUT,
+            "/api/v1/secrets/KEY",
+            json!({ "value": SECRET }),
+        )
         .await;
-    assert_eq!((set.status.as_u16(), set.json()), (200, json!({ "names": ["KEY"] })));
+    assert_eq!(
+        (set.status.as_u16(), set.json()),
+        (200, json!({ "names": ["KEY"] }))
+    );
     let wrong = app
-        .json(Method::PUT, "/api/v1/secrets/a%20b", json!({ "value": SECRET }))
+        .json(
+            Method::PUT,
+            "/api/v1/secrets/a%20b",
+            json!({ "value": SECRET }),
+        )
         .await;
     assert_eq!(wrong.status, 422, "{}", wrong.body);
-    grant(&app, json!({ "capabilities": ["log", "secrets"], "secrets": ["KEY"] })).await;
+    grant(
+        &app,
+        json!({ "capabilities": ["log", "secrets"], "secrets": ["KEY"] }),
+    )
+    .await;
     for say_in in ["log", "error", "panic", "answer"] {
-        let execution = run(&app, json!({ "do": "secret", "name": "KEY", "say_in": say_in })).await;
-        assert!(execution.to_string().contains("[secret KEY]"), "{execution}");
+        let execution = run(
+            &app,
+            json!({ "do": "secret", "name": "KEY", "say_in": say_in }),
+        )
+        .await;
+        assert!(
+            execution.to_string().contains("[secret KEY]"),
+            "{execution}"
+        );
         assert!(!execution.to_string().contains(SECRET), "{execution}");
     }
     for path in [
@@ -117,7 +156,9 @@ async fn a_secret_goes_in_and_never_comes_out() {
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         assert!(!answer.body.contains(SECRET), "{path}");
     }
-    let gone = app.json(Method::DELETE, "/api/v1/secrets/KEY", json!({})).await;
+    let gone = app
+        .json(Method::DELETE, "/api/v1/secrets/KEY", json!({}))
+        .await;
     assert_eq!(gone.json(), json!({ "names": [] }));
 }
 
@@ -126,7 +167,12 @@ async fn consent_is_given_on_the_page_for_what_is_ticked() {
     let app = studio();
     let visitor = app.visitor().await;
     let page = app.get("/plugins/connected").await.body;
-    for text in ["What it may use", "name=\"value.KEY\"", "name=\"folder.corpus\"", "name=\"hosts\""] {
+    for text in [
+        "What it may use",
+        "name=\"value.KEY\"",
+        "name=\"folder.corpus\"",
+        "name=\"hosts\"",
+    ] {
         assert!(page.contains(text), "{text}: {page}");
     }
     let digest = digest(&app).await;
@@ -144,19 +190,35 @@ async fn consent_is_given_on_the_page_for_what_is_ticked() {
         ("secret", "KEY"),
         ("value.KEY", SECRET),
     ];
-    let answer = app.post_form(&visitor, "/plugins/connected/grant", &fields).await;
+    let answer = app
+        .post_form(&visitor, "/plugins/connected/grant", &fields)
+        .await;
     assert_eq!(answer.status, 303, "{}", answer.body);
     let plugin = app.get("/api/v1/plugins/connected").await.json();
-    assert_eq!(plugin["granted"], json!(["log", "http", "folders", "secrets"]));
+    assert_eq!(
+        plugin["granted"],
+        json!(["log", "http", "folders", "secrets"])
+    );
     let grants = &plugin["grants"];
-    assert_eq!(grants["hosts"], json!(["https://api.example.com", "http://127.0.0.1:9"]));
-    assert_eq!((&grants["addresses"], &grants["folders"]["corpus"]), (&json!(["10.0.0.7"]), &json!(corpus)));
+    assert_eq!(
+        grants["hosts"],
+        json!(["https://api.example.com", "http://127.0.0.1:9"])
+    );
+    assert_eq!(
+        (&grants["addresses"], &grants["folders"]["corpus"]),
+        (&json!(["10.0.0.7"]), &json!(corpus))
+    );
     assert_eq!(app.state.secrets.value("KEY").as_deref(), Some(SECRET));
     let page = app.get("/plugins/connected").await.body;
-    assert!(page.contains("https://api.example.com") && !page.contains(SECRET), "{page}");
+    assert!(
+        page.contains("https://api.example.com") && !page.contains(SECRET),
+        "{page}"
+    );
     let mut stale = fields;
     stale[0].1 = "another";
-    let answer = app.post_form(&visitor, "/plugins/connected/grant", &stale).await;
+    let answer = app
+        .post_form(&visitor, "/plugins/connected/grant", &stale)
+        .await;
     assert_eq!(answer.status, 409);
 }
 
@@ -164,11 +226,15 @@ async fn consent_is_given_on_the_page_for_what_is_ticked() {
 async fn what_another_process_decides_reaches_the_server() {
     let app = studio();
     let mut settings = Settings::default();
-    settings.apply(&app.state.store, &app.state.plugin_host).unwrap();
+    settings
+        .apply(&app.state.store, &app.state.plugin_host)
+        .unwrap();
     let grants = domain::Grants::from(&[domain::Capability::Log]);
     let digest = digest(&app).await;
     let store = &app.state.store;
-    store.set_plugin_grants("connected", &digest, &grants).unwrap();
+    store
+        .set_plugin_grants("connected", &digest, &grants)
+        .unwrap();
     settings.apply(store, &app.state.plugin_host).unwrap();
     let state = async || {
         let plugin = app.get("/api/v1/plugins/connected").await.json();
@@ -198,10 +264,19 @@ async fn a_suggestion_is_accepted_or_rejected_and_the_word_is_kept_beside_the_ca
     assert_eq!(app.get(&other).await.status, 404);
     let kept = app.get(&path).await.json();
     assert_eq!(kept.as_array().unwrap().len(), 1);
-    assert_eq!((&kept[0]["pointer"], &kept[0]["verdict"]), (&json!("/has"), &json!("rejected")));
+    assert_eq!(
+        (&kept[0]["pointer"], &kept[0]["verdict"]),
+        (&json!("/has"), &json!("rejected"))
+    );
     let visitor = app.visitor().await;
-    let fields = [("execution", id.as_str()), ("pointer", "/length"), ("verdict", "accepted")];
-    let judged = app.post_form(&visitor, "/plugins/connected/suggestions", &fields).await;
+    let fields = [
+        ("execution", id.as_str()),
+        ("pointer", "/length"),
+        ("verdict", "accepted"),
+    ];
+    let judged = app
+        .post_form(&visitor, "/plugins/connected/suggestions", &fields)
+        .await;
     assert_eq!(judged.status, 200, "{}", judged.body);
     assert!(judged.body.contains("accepted"), "{}", judged.body);
 }
@@ -211,7 +286,9 @@ async fn settings_are_set_on_the_page_and_taken_back() {
     let app = TestApp::with_shipped_plugins();
     let visitor = app.visitor().await;
     let path = "/plugins/code-analyzer/config";
-    let answer = app.post_form(&visitor, path, &[("in.max_complexity", "3")]).await;
+    let answer = app
+        .post_form(&visitor, path, &[("in.max_complexity", "3")])
+        .await;
     assert_eq!(answer.status, 303, "{}", answer.body);
     let config = app.get("/api/v1/plugins/code-analyzer/config").await.json();
     assert_eq!(config["max_complexity"], 3);
@@ -225,5 +302,8 @@ async fn settings_are_set_on_the_page_and_taken_back() {
     assert_eq!(wrong.status, 422, "{}", wrong.body);
     let answer = app.post_form(&visitor, path, &[("reset", "true")]).await;
     assert_eq!(answer.status, 303, "{}", answer.body);
-    assert_eq!(app.get("/api/v1/plugins/code-analyzer/config").await.json(), json!({}));
+    assert_eq!(
+        app.get("/api/v1/plugins/code-analyzer/config").await.json(),
+        json!({})
+    );
 }

@@ -213,7 +213,9 @@ pub async fn set_config(
     name: Path<String>,
     body: Json<SetConfig>,
 ) -> Result<Json<PluginInfo>, AppError> {
-    Ok(Json(configure(&state, &name, body.into_inner().config).await?))
+    Ok(Json(
+        configure(&state, &name, body.into_inner().config).await?,
+    ))
 }
 
 /// What a plugin used of what it is lent, newest first.

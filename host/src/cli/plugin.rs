@@ -148,6 +148,7 @@ fn describe(plugin: &PluginInfo) {
     let health = match &plugin.health {
         PluginHealth::Ready => "ready".to_owned(),
         PluginHealth::Disabled => "disabled".to_owned(),
+        PluginHealth::NeedsConsent { message } => format!("needs consent: {message}"),
         PluginHealth::Broken { message } => format!("broken: {message}"),
         PluginHealth::Resting {
             message,

@@ -171,20 +171,39 @@ fn wanted(
             .map(std::path::absolute)
             .transpose()?,
         updates: args.updates,
-        hosts: or_usual(&args.hosts, if has(Capability::Http) { usual.hosts } else { Vec::new() }),
+        hosts: or_usual(
+            &args.hosts,
+            if has(Capability::Http) {
+                usual.hosts
+            } else {
+                Vec::new()
+            },
+        ),
         secrets: or_usual(
             &args.secrets,
-            if has(Capability::Secrets) { usual.secrets } else { Vec::new() },
+            if has(Capability::Secrets) {
+                usual.secrets
+            } else {
+                Vec::new()
+            },
         ),
         tokens: args.tokens.unwrap_or(usual.tokens),
         imports: Vec::new(),
         capabilities: Vec::new(),
     };
     for (capability, option, is_given) in [
-        (Capability::Http, "--host", !args.hosts.is_empty() || !args.addresses.is_empty()),
+        (
+            Capability::Http,
+            "--host",
+            !args.hosts.is_empty() || !args.addresses.is_empty(),
+        ),
         (Capability::Folders, "--folder", !args.folders.is_empty()),
         (Capability::Secrets, "--secret", !args.secrets.is_empty()),
-        (Capability::Generate, "--tokens", args.tokens.is_some() || args.model.is_some()),
+        (
+            Capability::Generate,
+            "--tokens",
+            args.tokens.is_some() || args.model.is_some(),
+        ),
     ] {
         if is_given && !has(capability) {
             return Err(usage_error(format!(
@@ -208,7 +227,11 @@ fn capability(plugin: &PluginInfo, asked: &[Capability], word: &str) -> anyhow::
         usage_error(format!(
             "{} does not ask for {word:?}; it asks for {}",
             plugin.name,
-            if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+            if words.is_empty() {
+                "nothing".to_owned()
+            } else {
+                words.join(", ")
+            }
         ))
     })
 }

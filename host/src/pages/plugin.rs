@@ -127,10 +127,7 @@ pub async fn show(view: View, name: Path<String>) -> HtmlResult {
     let consent = Consent::of(&view.state, &plugin).await?;
     let uses = plugin_consent::audit(&view.state, &name, AUDIT).await?;
     let wanted = name.to_string();
-    let own = view
-        .state
-        .plugins(move |host| host.config(&wanted))
-        .await?;
+    let own = view.state.plugins(move |host| host.config(&wanted)).await?;
     let settings = plugin
         .metadata
         .as_ref()

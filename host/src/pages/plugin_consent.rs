@@ -188,9 +188,7 @@ fn read(form: &CheckedForm) -> Result<SetGrants, AppError> {
             Capability::ALL
                 .into_iter()
                 .find(|capability| capability.word() == word)
-                .ok_or_else(|| {
-                    FieldErrors::one("capability", format!("cannot be {word:?}")).into()
-                })
+                .ok_or_else(|| FieldErrors::one("capability", format!("cannot be {word:?}")).into())
         })
         .collect::<Result<Vec<_>, AppError>>()?;
     let addresses = words("addresses")
@@ -270,7 +268,8 @@ impl Page for Judged {
 /// `POST /plugins/{name}/suggestions`: a word in place of the buttons.
 pub async fn judge(view: View, name: Path<String>, form: CheckedForm) -> HtmlResult {
     let field = |name: &'static str| form.get(name).unwrap_or_default();
-    let wrong = |name: &str| AppError::from(FieldErrors::one(name, "is missing or wrong".to_owned()));
+    let wrong =
+        |name: &str| AppError::from(FieldErrors::one(name, "is missing or wrong".to_owned()));
     let execution = field("execution").parse().map_err(|_| wrong("execution"))?;
     let verdict = match field("verdict") {
         "accepted" => SuggestionVerdict::Accepted,

@@ -106,6 +106,8 @@ pub struct PluginLimits {
     pub log_bytes: u64,
     /// Bytes that one call may send and receive by HTTP, and so many that it may read from folders.
     pub lent_bytes: u64,
+    /// Requests by HTTP in a minute, over all calls.
+    pub requests_per_minute: u32,
 }
 
 impl Default for PluginLimits {
@@ -118,6 +120,7 @@ impl Default for PluginLimits {
             output_bytes: 16 << 20,
             log_bytes: 64 << 10,
             lent_bytes: 64 << 20,
+            requests_per_minute: 600,
         }
     }
 }
@@ -151,6 +154,11 @@ pub enum PluginHealth {
     Ready,
     /// The user switched it off.
     Disabled,
+    /// It asks for something that the user has said nothing about.
+    NeedsConsent {
+        /// What it asks for, and how to grant it.
+        message: String,
+    },
     /// It could not be loaded; `message` says why. A version that loaded before goes on answering.
     Broken {
         /// What, where and what to do.

@@ -32,8 +32,8 @@ pub(crate) fn each<I, P, R>(
             let instance = start(store)?;
             while let Some(item) = items.get(next) {
                 rearm(store, &terms.limits);
-                let result = one(&instance, store, item)?
-                    .map_err(|failure| match &store.data().lent {
+                let result =
+                    one(&instance, store, item)?.map_err(|failure| match &store.data().lent {
                         Some(lent) => lent.hide_in(failure),
                         None => failure,
                     });

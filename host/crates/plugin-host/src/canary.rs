@@ -40,9 +40,7 @@ pub(crate) fn replay(
         .map(|capability| capability.word())
         .collect();
     if let Some(word) = lent.first() {
-        canary.skipped = Some(format!(
-            "it uses `{word}`, and a replay would use it again"
-        ));
+        canary.skipped = Some(format!("it uses `{word}`, and a replay would use it again"));
         return Ok(canary);
     }
     let started = Instant::now();

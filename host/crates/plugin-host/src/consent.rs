@@ -49,7 +49,9 @@ pub(crate) fn check_asks(manifest: &PluginManifest) -> Result<(), String> {
         ("secrets", secrets.len()),
     ] {
         if count > MOST {
-            return Err(format!("asks.{key} has {count} entries; {MOST} is the most"));
+            return Err(format!(
+                "asks.{key} has {count} entries; {MOST} is the most"
+            ));
         }
     }
     for host in hosts.iter().filter(|host| *host != ANY) {
@@ -115,12 +117,18 @@ pub(crate) fn check(
     }
     for (name, path) in &grants.folders {
         if !asks.folders.contains(name) {
-            return Err(("folders", format!("has {name:?}, which the plugin does not ask for")));
+            return Err((
+                "folders",
+                format!("has {name:?}, which the plugin does not ask for"),
+            ));
         }
         if !path.is_absolute() || !path.is_dir() {
             return Err((
                 "folders",
-                format!("has {name} = {}, which is no folder here; give its whole path", path.display()),
+                format!(
+                    "has {name} = {}, which is no folder here; give its whole path",
+                    path.display()
+                ),
             ));
         }
     }
@@ -129,12 +137,18 @@ pub(crate) fn check(
         .iter()
         .find(|secret| !asks.secrets.contains(secret))
     {
-        return Err(("secrets", format!("has {more:?}, which the plugin does not ask for")));
+        return Err((
+            "secrets",
+            format!("has {more:?}, which the plugin does not ask for"),
+        ));
     }
     if grants.tokens > asks.tokens {
         return Err((
             "tokens",
-            format!("must be at most the {} that the plugin asks for", asks.tokens),
+            format!(
+                "must be at most the {} that the plugin asks for",
+                asks.tokens
+            ),
         ));
     }
     if grants.adapter.is_some() && grants.model.is_none() {
@@ -142,7 +156,10 @@ pub(crate) fn check(
     }
     for (key, folder) in [("model", &grants.model), ("adapter", &grants.adapter)] {
         if let Some(folder) = folder.as_deref().filter(|folder| !is_there(folder)) {
-            return Err((key, format!("{} is not there; give its whole path", folder.display())));
+            return Err((
+                key,
+                format!("{} is not there; give its whole path", folder.display()),
+            ));
         }
     }
     Ok(())
@@ -203,7 +220,10 @@ pub(crate) fn more(manifest: &PluginManifest, imports: &[String], grants: &Grant
             .map(|secret| format!("secret {secret}")),
     );
     if asks.tokens > grants.tokens {
-        more.push(format!("{} tokens instead of {}", asks.tokens, grants.tokens));
+        more.push(format!(
+            "{} tokens instead of {}",
+            asks.tokens, grants.tokens
+        ));
     }
     more.extend(
         host_imports(imports)
@@ -240,9 +260,18 @@ mod tests {
             ("capabilities = [\"http\"]", "asks.hosts"),
             ("capabilities = [\"generate\"]", "asks.tokens"),
             ("[asks]\nsecrets = [\"KEY\"]", "`secrets`"),
-            ("capabilities = [\"http\"]\n[asks]\nhosts = [\"a/b\"]", "is no host"),
-            ("capabilities = [\"folders\"]\n[asks]\nfolders = [\"../up\"]", "asks.folders"),
-            ("capabilities = [\"secrets\"]\n[asks]\nsecrets = [\"a b\"]", "asks.secrets"),
+            (
+                "capabilities = [\"http\"]\n[asks]\nhosts = [\"a/b\"]",
+                "is no host",
+            ),
+            (
+                "capabilities = [\"folders\"]\n[asks]\nfolders = [\"../up\"]",
+                "asks.folders",
+            ),
+            (
+                "capabilities = [\"secrets\"]\n[asks]\nsecrets = [\"a b\"]",
+                "asks.secrets",
+            ),
         ] {
             let message = check_asks(&manifest(rest)).unwrap_err();
             assert!(message.contains(key), "{rest}: {message}");
@@ -262,11 +291,23 @@ mod tests {
             check(&manifest, &grants).err().map(|(key, _)| key)
         };
         assert_eq!(of(|_| {}), None);
-        assert_eq!(of(|grants| grants.hosts = vec!["example.com".to_owned()]), None);
-        assert_eq!(of(|grants| grants.hosts = vec!["http://example.com".to_owned()]), Some("hosts"));
+        assert_eq!(
+            of(|grants| grants.hosts = vec!["example.com".to_owned()]),
+            None
+        );
+        assert_eq!(
+            of(|grants| grants.hosts = vec!["http://example.com".to_owned()]),
+            Some("hosts")
+        );
         assert_eq!(of(|grants| grants.tokens = 11), Some("tokens"));
-        assert_eq!(of(|grants| grants.secrets = vec!["KEY".to_owned()]), Some("secrets"));
-        assert_eq!(of(|grants| grants.adapter = Some("/".into())), Some("adapter"));
+        assert_eq!(
+            of(|grants| grants.secrets = vec!["KEY".to_owned()]),
+            Some("secrets")
+        );
+        assert_eq!(
+            of(|grants| grants.adapter = Some("/".into())),
+            Some("adapter")
+        );
         assert_eq!(
             of(|grants| grants.capabilities.push(domain::Capability::Folders)),
             Some("capabilities")
@@ -276,9 +317,14 @@ mod tests {
     #[test]
     fn grants_go_on_only_where_no_more_is_asked_and_the_user_said_so() {
         let asks = |hosts: &str| {
-            manifest(&format!("capabilities = [\"http\"]\n[asks]\nhosts = [{hosts}]"))
+            manifest(&format!(
+                "capabilities = [\"http\"]\n[asks]\nhosts = [{hosts}]"
+            ))
         };
-        let (one, two) = (asks("\"https://a.com\""), asks("\"https://a.com\", \"https://b.com\""));
+        let (one, two) = (
+            asks("\"https://a.com\""),
+            asks("\"https://a.com\", \"https://b.com\""),
+        );
         let imports = ["wasi:http/types@0.2.3".to_owned()];
         let mut grants = Grants::of(&one.capabilities, &one.asks);
         grants.imports = vec!["wasi:http/types".to_owned()];
@@ -287,7 +333,10 @@ mod tests {
         assert!(carries(&one, &imports, &grants));
         assert_eq!(more(&two, &imports, &grants), ["host https://b.com"]);
         let imports = ["wasi:http/types@0.2.3", "codetune:plugin/log@0.1.0"].map(str::to_owned);
-        assert_eq!(more(&one, &imports, &grants), ["import codetune:plugin/log"]);
+        assert_eq!(
+            more(&one, &imports, &grants),
+            ["import codetune:plugin/log"]
+        );
         assert!(!carries(&one, &imports, &grants));
     }
 }

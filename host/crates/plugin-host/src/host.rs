@@ -295,7 +295,9 @@ impl PluginHost {
     pub fn config(&self, name: &str) -> BTreeMap<String, Value> {
         let settings = self.settings();
         let config = settings.config.get(name);
-        config.map(|config| BTreeMap::clone(config)).unwrap_or_default()
+        config
+            .map(|config| BTreeMap::clone(config))
+            .unwrap_or_default()
     }
 
     fn settings(&self) -> std::sync::RwLockReadGuard<'_, Settings> {
@@ -493,6 +495,8 @@ impl PluginHost {
                 plugin: entry.name.clone(),
                 digest: version.digest.clone(),
                 origins: consent::origins(&grants.hosts),
+                rate: Arc::clone(&version.rate),
+                requests_per_minute: terms.limits.requests_per_minute,
                 grants: Grants::clone(&grants),
                 services: settings.services.clone(),
             }));
@@ -571,7 +575,9 @@ impl PluginHost {
     fn info(&self, entry: &Entry) -> PluginInfo {
         let version = entry.version.as_deref();
         let granted = version.and_then(|version| self.standing(version).ok().flatten());
-        let mut grants = granted.map(|grants| Grants::clone(&grants)).unwrap_or_default();
+        let mut grants = granted
+            .map(|grants| Grants::clone(&grants))
+            .unwrap_or_default();
         if let Some(version) = version {
             let asked = &version.manifest.capabilities;
             grants.capabilities.retain(|word| asked.contains(word));
@@ -623,6 +629,9 @@ impl PluginHost {
                 retry_after_ms,
             },
             Err(Error::Broken { message, .. }) => PluginHealth::Broken { message },
+            Err(error @ Error::NotGranted { .. }) => PluginHealth::NeedsConsent {
+                message: error.to_string(),
+            },
             Err(error) => PluginHealth::Broken {
                 message: error.to_string(),
             },

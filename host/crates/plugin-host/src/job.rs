@@ -89,9 +89,7 @@ impl PluginJob {
             return Vec::new();
         };
         let size = |sample: &Sample| sample.parts.iter().map(|part| part.text.len()).sum();
-        self.version
-            .recent
-            .push_first(samples, size, Input::Sample);
+        self.version.recent.push_first(samples, size, Input::Sample);
         let runtime = self.host.runtime();
         let _place = self.terms.lending.as_ref().map(|_| runtime.wait_place());
         runtime.on_guest_thread(|| {

@@ -36,9 +36,9 @@ mod watch;
 
 pub mod bench;
 
+pub use consent::check_secret_name;
 pub use error::Error;
 pub use host::{HostConfig, PluginHost};
 pub use job::PluginJob;
-pub use consent::check_secret_name;
 pub use lent::{GenerateRequest, Generated, Prompt, Services};
 pub use watch::Watcher;

@@ -1,7 +1,7 @@
 //! What all plugins share: one engine, one linker, the clock of the deadlines, and threads with room for deep recursion.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 

@@ -21,6 +21,7 @@ use crate::kind::analyzer::{Analyzer, unanalyzable};
 use crate::kind::curator::Curator;
 use crate::kind::scorer::Scorer;
 use crate::kind::tool::Tool;
+use crate::lent::rate::Rate;
 use crate::log::CallLog;
 use crate::metadata;
 use crate::outcome::Failure;
@@ -40,6 +41,7 @@ pub(crate) struct Version {
     pub(crate) breaker: Breaker,
     /// Shared by all versions of the plugin.
     pub(crate) recent: Arc<Recent>,
+    pub(crate) rate: Arc<Rate>,
     /// How it did on the inputs of late, where there was a version before.
     pub(crate) canary: Option<Canary>,
     /// The user's settings that were merged last, and what came of it.
@@ -126,6 +128,7 @@ impl Version {
             imports: record.imports.clone(),
             breaker: Breaker::default(),
             recent,
+            rate: Arc::default(),
             canary: None,
             merged: Mutex::default(),
             manifest,

@@ -3,10 +3,12 @@
 //! No environment, no arguments, no files, no network; standard input is at its end, standard output and error go to the
 //! call's log; clocks stand still and chance is a fixed seed, so that the same input gives the same answer; nothing sleeps.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use domain::Capability;
+use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::p2::DynPollable;
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::{
     Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder,
     WasiCtxView, WasiView,
@@ -91,6 +93,16 @@ impl WasiView for CallState {
     }
 }
 
+/// A pause between two requests, no longer than the call's time.
+struct Pause(Instant);
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Pause {
+    async fn ready(&mut self) {
+        tokio::time::sleep_until(tokio::time::Instant::from_std(self.0)).await;
+    }
+}
+
 struct StoppedClock;
 
 impl HostWallClock for StoppedClock {
@@ -114,21 +126,38 @@ impl HostMonotonicClock for StoppedClock {
 }
 
 /// Links WASI, then replaces what could hold a thread: the host's calls do not see the deadline, so a plugin that sleeps
-/// an hour would keep its thread an hour.
+/// an hour would keep its thread an hour. Who talks to hosts may pause before the next try, within its call's time.
 pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     folders::add_to_linker(linker)?;
     http::add_to_linker(linker)?;
     linker.allow_shadowing(true);
     let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
-    for name in ["subscribe-instant", "subscribe-duration"] {
-        clock.func_wrap(
-            name,
-            |_, (_,): (u64,)| -> wasmtime::Result<(Resource<DynPollable>,)> {
-                Err(wasmtime::Error::msg("plugins cannot sleep"))
-            },
-        )?;
-    }
+    clock.func_wrap(
+        "subscribe-instant",
+        |_, (_,): (u64,)| -> wasmtime::Result<(Resource<DynPollable>,)> {
+            Err(wasmtime::Error::msg("plugins cannot sleep"))
+        },
+    )?;
+    clock.func_wrap(
+        "subscribe-duration",
+        |mut store: StoreContextMut<'_, CallState>,
+         (nanoseconds,): (u64,)|
+         -> wasmtime::Result<(Resource<DynPollable>,)> {
+            let state = store.data_mut();
+            let until = state
+                .lent
+                .as_ref()
+                .filter(|lent| lent.lending.allows(Capability::Http))
+                .map(|lent| lent.until)
+                .ok_or_else(|| wasmtime::Error::msg("plugins cannot sleep"))?;
+            let wanted = Instant::now().checked_add(Duration::from_nanos(nanoseconds));
+            let pause = Pause(wanted.map_or(until, |wanted| wanted.min(until)));
+            let table = state.ctx().table;
+            let pause = table.push(pause)?;
+            Ok((subscribe(table, pause)?,))
+        },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
 }

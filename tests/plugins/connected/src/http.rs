@@ -53,7 +53,9 @@ fn request(url: &str, posts: bool, secret: Option<&str>) -> Result<OutgoingReque
     let headers = Fields::new();
     if let Some(secret) = secret {
         let value = format!("Bearer {secret}").into_bytes();
-        headers.append("authorization", &value).map_err(|error| format!("{error:?}"))?;
+        headers
+            .append("authorization", &value)
+            .map_err(|error| format!("{error:?}"))?;
     }
     let request = OutgoingRequest::new(headers);
     let scheme = match scheme {
@@ -74,7 +76,9 @@ fn request(url: &str, posts: bool, secret: Option<&str>) -> Result<OutgoingReque
 fn write(body: &OutgoingBody, bytes: &[u8]) -> Result<(), String> {
     let stream = body.write().map_err(|()| "no stream")?;
     for chunk in bytes.chunks(4096) {
-        stream.blocking_write_and_flush(chunk).map_err(|error| format!("{error:?}"))?;
+        stream
+            .blocking_write_and_flush(chunk)
+            .map_err(|error| format!("{error:?}"))?;
     }
     Ok(())
 }

@@ -33,11 +33,20 @@ use serde_json::{Value, json};
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Task {
     /// Have the model write so many tokens, so many times.
-    Generate { prompt: String, tokens: u32, times: u32, chat: bool },
+    Generate {
+        prompt: String,
+        tokens: u32,
+        times: u32,
+        chat: bool,
+    },
     /// Get a secret, and say it in `log`, `error`, `answer`, `panic` or nowhere.
     Secret { name: String, say_in: String },
     /// Ask a host and follow what it points to.
-    Http { url: String, body: Option<String>, secret: Option<String> },
+    Http {
+        url: String,
+        body: Option<String>,
+        secret: Option<String>,
+    },
     /// Write a body of so many bytes for a request that is never sent.
     NeverSend { bytes: usize },
     /// Read a file, list a folder, or write a file.
@@ -76,8 +85,15 @@ impl Guest for Connected {
 
 fn perform(task: Task) -> Result<Value, String> {
     match task {
-        Task::Generate { prompt, tokens, times, chat } => {
-            let answers: Vec<Value> = (0..times).map(|_| complete(&prompt, tokens, chat)).collect();
+        Task::Generate {
+            prompt,
+            tokens,
+            times,
+            chat,
+        } => {
+            let answers: Vec<Value> = (0..times)
+                .map(|_| complete(&prompt, tokens, chat))
+                .collect();
             Ok(json!({ "answers": answers, "left": generate::tokens_left() }))
         }
         Task::Secret { name, say_in } => {

@@ -4,10 +4,13 @@ use domain::Capability;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::p2::bindings::sync::filesystem::types::{
     DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
 };
-use wasmtime_wasi::p2::{DynInputStream, FsError, InputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::p2::{
+    DynInputStream, FsError, InputStream, Pollable, StreamError, StreamResult,
+};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiView};
 use wasmtime_wasi_io::bytes::Bytes;
 
@@ -26,7 +29,9 @@ pub(crate) fn preopen(builder: &mut WasiCtxBuilder, lent: &Lent, log: &crate::lo
     }
     for (name, path) in &lending.grants.folders {
         if let Err(error) = builder.preopened_dir(path, format!("/{name}"), FsPerms::ReadOnly) {
-            log.write(format!("warn: the granted folder {name} cannot be opened: {error}\n").as_bytes());
+            log.write(
+                format!("warn: the granted folder {name} cannot be opened: {error}\n").as_bytes(),
+            );
         }
     }
 }
@@ -120,8 +125,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
                 let counted = (Arc::clone(&lent.ledger), lent.folder(rep));
                 let table = state.ctx().table;
                 let inner = table.get_mut(stream)?;
-                let closed: DynInputStream =
-                    Box::new(wasmtime_wasi::p2::pipe::ClosedInputStream);
+                let closed: DynInputStream = Box::new(wasmtime_wasi::p2::pipe::ClosedInputStream);
                 let (ledger, folder) = counted;
                 let inner = std::mem::replace(inner, closed);
                 *table.get_mut(stream)? = Box::new(Counted {
@@ -175,7 +179,9 @@ impl CallState {
             found.type_,
             DescriptorType::RegularFile | DescriptorType::Directory
         ) {
-            return Err(wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode::NotPermitted.into());
+            return Err(
+                wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode::NotPermitted.into(),
+            );
         }
         let opened = files.open_at(folder, path_flags, path, open_flags, flags)?;
         if let Some(lent) = &mut self.lent {

@@ -20,7 +20,7 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn, spawn_blocking};
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, HostOutgoingRequest as _};
+use wasmtime_wasi_http::p2::bindings::http::types::HostOutgoingRequest as _;
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 use wasmtime_wasi_http::{
@@ -108,9 +108,7 @@ impl WasiHttpHooks for Hooks {
                 }
                 spawn_blocking(move || exchange.send(parts, body, until)).await
             });
-            let response = answered
-                .await
-                .unwrap_or(Err(Error::HttpResponseTimeout))?;
+            let response = answered.await.unwrap_or(Err(Error::HttpResponseTimeout))?;
             let response = response.map(|bytes| {
                 Full::new(Bytes::from(bytes))
                     .map_err(Into::into)
@@ -132,7 +130,11 @@ impl Hooks {
             ledger.refuse(Capability::Http, &origin.to_string());
             return Err(Error::HttpRequestDenied);
         }
-        if !ledger.take_request() {
+        let may_ask = ledger.take_request()
+            && lending
+                .rate
+                .take(lending.requests_per_minute, Instant::now());
+        if !may_ask {
             ledger.refuse(Capability::Http, &origin.to_string());
             return Err(Error::ConnectionLimitReached);
         }
@@ -268,16 +270,16 @@ fn failure(error: &ureq::Error) -> Error {
 
 /// A body that is taken from the plugin while it writes, whatever becomes of the request: a plugin that writes and never
 /// sends would else wait for ever on a full buffer, and hold a thread.
-struct Drained(Option<AbortOnDropJoinHandle<Result<Bytes, ErrorCode>>>);
+struct Drained(Option<AbortOnDropJoinHandle<Result<Bytes, Error>>>);
 
 impl Body for Drained {
     type Data = Bytes;
-    type Error = ErrorCode;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ErrorCode>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let Some(task) = &mut self.0 else {
             return Poll::Ready(None);
         };
@@ -317,8 +319,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
                         );
                         match collected.await {
                             Ok(Ok(body)) => Ok(body.to_bytes()),
-                            Ok(Err(_)) => Err(ErrorCode::HttpRequestBodySize(Some(limit as u64))),
-                            Err(_) => Err(ErrorCode::ConnectionWriteTimeout),
+                            Ok(Err(_)) => Err(Error::HttpRequestBodySize(Some(limit as u64))),
+                            Err(_) => Err(Error::ConnectionWriteTimeout),
                         }
                     })
                 });
@@ -349,8 +351,6 @@ impl CallState {
             let left = usize::try_from(lent.ledger.http_left()).unwrap_or(usize::MAX);
             (left, lent.until)
         };
-        self.lent
-            .as_deref()
-            .map_or((0, Instant::now()), bounds)
+        self.lent.as_deref().map_or((0, Instant::now()), bounds)
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod folders;
 pub(crate) mod generate;
 pub(crate) mod http;
 pub(crate) mod origin;
+pub(crate) mod rate;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use domain::{Capability, CapabilityUse, Grants, PluginLimits};
 
 use self::origin::Origin;
+use self::rate::Rate;
 use crate::outcome::Failure;
 
 /// What the studio has that plugins may be lent. It is called on the plugins' threads and may take its time, up to the
@@ -86,6 +88,8 @@ pub(crate) struct Lending {
     pub(crate) grants: Grants,
     /// The granted hosts.
     pub(crate) origins: Vec<Origin>,
+    pub(crate) rate: Arc<Rate>,
+    pub(crate) requests_per_minute: u32,
     pub(crate) services: Option<Arc<dyn Services>>,
 }
 

@@ -34,7 +34,9 @@ impl Origin {
         };
         let uri: Uri = whole.parse().map_err(|_| fault())?;
         let is_bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
-        let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        let has_user = uri
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'));
         Self::of(&uri)
             .filter(|origin| is_bare && !has_user && !origin.host.contains('*'))
             .ok_or_else(fault)
@@ -101,11 +103,20 @@ mod tests {
     fn hosts_are_told_apart_by_scheme_name_and_port() {
         let shown = |text: &str| Origin::parse(text).unwrap().to_string();
         assert_eq!(shown("API.example.com"), "https://api.example.com");
-        assert_eq!(shown("https://api.example.com:443/"), "https://api.example.com");
+        assert_eq!(
+            shown("https://api.example.com:443/"),
+            "https://api.example.com"
+        );
         assert_eq!(shown("http://127.0.0.1:8080"), "http://127.0.0.1:8080");
         assert_eq!(shown("http://[::1]:8080"), "http://[::1]:8080");
-        assert_eq!(Origin::parse("https://example.com."), Origin::parse("example.com"));
-        assert_ne!(Origin::parse("http://example.com"), Origin::parse("example.com"));
+        assert_eq!(
+            Origin::parse("https://example.com."),
+            Origin::parse("example.com")
+        );
+        assert_ne!(
+            Origin::parse("http://example.com"),
+            Origin::parse("example.com")
+        );
     }
 
     #[test]

@@ -36,7 +36,11 @@ fn what_a_new_version_says_otherwise_is_shown() {
     assert_eq!(canary.changes.len(), 10);
     let change = &canary.changes[0];
     assert_eq!(
-        (change.input.as_str(), change.before.as_str(), change.after.as_str()),
+        (
+            change.input.as_str(),
+            change.before.as_str(),
+            change.after.as_str()
+        ),
         (r#"{"n":10}"#, r#"{"ok":true}"#, r#"{"ok":false}"#)
     );
 }
@@ -58,7 +62,10 @@ fn a_version_that_traps_on_an_input_that_the_one_before_passed_does_not_take_its
     assert!(fault.contains("the version before passed"), "{fault}");
     assert!(fault.contains("trap"), "{fault}");
     let answered = host.run("good", &json!({ "n": 10 })).unwrap();
-    assert!(matches!(answered.outcome, domain::ExecutionOutcome::Ok { .. }));
+    assert!(matches!(
+        answered.outcome,
+        domain::ExecutionOutcome::Ok { .. }
+    ));
 }
 
 #[test]

@@ -86,7 +86,10 @@ impl Test {
 
     fn grant(&self, grants: Grants) {
         let digest = self.digest();
-        let grants = self.host.check_grants("connected", &digest, grants).unwrap();
+        let grants = self
+            .host
+            .check_grants("connected", &digest, grants)
+            .unwrap();
         self.host.set_grants("connected", &digest, grants);
     }
 
@@ -149,7 +152,8 @@ fn a_component_that_does_not_ask_for_what_it_imports_is_refused() {
 #[test]
 fn each_capability_is_denied_by_itself_and_the_refusal_is_counted() {
     let test = Test::granting(|_| {});
-    let generated = json!({ "do": "generate", "prompt": "hi", "tokens": 5, "times": 1, "chat": false });
+    let generated =
+        json!({ "do": "generate", "prompt": "hi", "tokens": 5, "times": 1, "chat": false });
     let answer = test.answer(&generated);
     assert_eq!(answer, json!({ "answers": ["denied"], "left": 0 }));
     let secret = test.answer(&json!({ "do": "secret", "name": "KEY", "say_in": "" }));
@@ -190,7 +194,10 @@ fn the_model_writes_within_the_budget_of_a_call() {
     let message = ("user".to_owned(), "hi".to_owned());
     assert_eq!(asked.last().unwrap().prompt, Prompt::Chat(vec![message]));
     let used = &test.uses()[0];
-    assert_eq!((used.capability, used.target.as_str()), (Capability::Generate, "echo"));
+    assert_eq!(
+        (used.capability, used.target.as_str()),
+        (Capability::Generate, "echo")
+    );
     assert_eq!((used.times, used.tokens, used.refused), (3, 3 * 3 + 12, 0));
     let refused = &test.uses()[1];
     assert_eq!((refused.target.as_str(), refused.refused), ("model", 1));
@@ -203,7 +210,8 @@ fn a_prompt_that_is_too_long_is_refused_without_asking_the_model() {
         grants.tokens = 5;
     });
     let prompt = "x".repeat(40_000);
-    let task = json!({ "do": "generate", "prompt": prompt, "tokens": 5, "times": 1, "chat": false });
+    let task =
+        json!({ "do": "generate", "prompt": prompt, "tokens": 5, "times": 1, "chat": false });
     let answer = test.answer(&task);
     let message = answer["answers"][0]["failed"].as_str().unwrap();
     assert!(message.contains("40000 bytes"), "{message}");
@@ -216,12 +224,21 @@ fn a_secret_is_given_by_name_and_taken_out_of_everything_that_the_plugin_says() 
         grants.capabilities.push(Capability::Secrets);
         grants.secrets.push("KEY".to_owned());
     });
-    for (say_in, length) in [("", Some(SECRET.len())), ("answer", Some(SECRET.len())), ("log", None), ("error", None), ("panic", None)] {
+    for (say_in, length) in [
+        ("", Some(SECRET.len())),
+        ("answer", Some(SECRET.len())),
+        ("log", None),
+        ("error", None),
+        ("panic", None),
+    ] {
         let execution = test.run(&json!({ "do": "secret", "name": "KEY", "say_in": say_in }));
         let everything = serde_json::to_string(&execution).unwrap();
         assert!(!everything.contains(SECRET), "{say_in}: {everything}");
         if !say_in.is_empty() {
-            assert!(everything.contains("[secret KEY]"), "{say_in}: {everything}");
+            assert!(
+                everything.contains("[secret KEY]"),
+                "{say_in}: {everything}"
+            );
         }
         if let (Some(length), ExecutionOutcome::Ok { output }) = (length, &execution.outcome) {
             assert_eq!(output["length"], length);
@@ -246,15 +263,30 @@ fn a_granted_host_is_asked_and_what_went_over_is_counted() {
     });
     let task = json!({ "do": "http", "url": server.url() + "/v1?q=1", "body": "question", "secret": "KEY" });
     let answer = test.answer(&task);
-    assert_eq!(answer["hops"], json!([{ "status": 200, "bytes": 5, "text": "hello" }]));
+    assert_eq!(
+        answer["hops"],
+        json!([{ "status": 200, "bytes": 5, "text": "hello" }])
+    );
     let asked = server.asked();
-    assert!(asked[0].starts_with("POST /v1?q=1 HTTP/1.1\r\n"), "{asked:?}");
+    assert!(
+        asked[0].starts_with("POST /v1?q=1 HTTP/1.1\r\n"),
+        "{asked:?}"
+    );
     assert!(asked[0].ends_with("\r\n\r\nquestion"), "{asked:?}");
     assert!(asked[0].contains(&format!("Bearer {SECRET}")), "{asked:?}");
-    assert!(asked[0].contains(&format!("127.0.0.1:{}", server.port)), "{asked:?}");
+    assert!(
+        asked[0].contains(&format!("127.0.0.1:{}", server.port)),
+        "{asked:?}"
+    );
     let uses = test.uses();
-    let used = uses.iter().find(|used| used.capability == Capability::Http).unwrap();
-    assert_eq!((used.target.as_str(), used.times, used.bytes), (server.url().as_str(), 1, 13));
+    let used = uses
+        .iter()
+        .find(|used| used.capability == Capability::Http)
+        .unwrap();
+    assert_eq!(
+        (used.target.as_str(), used.times, used.bytes),
+        (server.url().as_str(), 1, 13)
+    );
 }
 
 #[test]
@@ -262,7 +294,11 @@ fn a_host_that_is_not_granted_is_not_asked_even_on_another_port_of_one_that_is()
     let (granted, other) = (Server::text("200 OK", "yes"), Server::text("200 OK", "no"));
     let test = Test::granting(|grants| http(grants, &[&granted.url()]));
     assert_eq!(test.hops(&granted.url())[0]["status"], 200);
-    for url in [other.url(), format!("https://127.0.0.1:{}", granted.port), "ftp://127.0.0.1".to_owned()] {
+    for url in [
+        other.url(),
+        format!("https://127.0.0.1:{}", granted.port),
+        "ftp://127.0.0.1".to_owned(),
+    ] {
         let hops = test.hops(&url);
         assert_eq!(hops.len(), 1, "{url}: {hops:?}");
         fault(&hops[0]);
@@ -295,10 +331,16 @@ fn a_name_that_leads_into_a_private_network_is_refused_until_that_address_is_gra
     let url = format!("http://localhost:{}", server.port);
     let test = Test::granting(|grants| http(grants, &[&url]));
     let hops = test.hops(&url);
-    assert!(fault(&hops[0]).contains("DestinationIpProhibited"), "{hops:?}");
+    assert!(
+        fault(&hops[0]).contains("DestinationIpProhibited"),
+        "{hops:?}"
+    );
     assert!(server.asked().is_empty());
     let used = test.uses().pop().unwrap();
-    assert_eq!((used.target.as_str(), used.refused, used.times), (url.as_str(), 1, 0));
+    assert_eq!(
+        (used.target.as_str(), used.refused, used.times),
+        (url.as_str(), 1, 0)
+    );
     test.grant({
         let mut grants = Grants::from(&[Capability::Log]);
         http(&mut grants, &[&url]);
@@ -306,6 +348,30 @@ fn a_name_that_leads_into_a_private_network_is_refused_until_that_address_is_gra
         grants
     });
     assert_eq!(test.hops(&url)[0]["text"], "inside");
+}
+
+#[test]
+fn hosts_are_asked_no_more_often_than_the_manifest_says() {
+    let server = Server::text("200 OK", "hello");
+    let test = Test::granting(|grants| http(grants, &[&server.url()]));
+    let manifest = String::from_utf8(source("plugin.toml")).unwrap();
+    test.folder.write(
+        "connected/plugin.toml",
+        manifest + "requests_per_minute = 2\n",
+    );
+    test.host.reload().unwrap();
+    let statuses: Vec<Value> = (0..3)
+        .map(|_| test.hops(&server.url())[0].clone())
+        .collect();
+    assert_eq!(
+        (&statuses[0]["status"], &statuses[1]["status"]),
+        (&json!(200), &json!(200))
+    );
+    assert!(
+        fault(&statuses[2]).contains("ConnectionLimitReached"),
+        "{statuses:?}"
+    );
+    assert_eq!(server.asked().len(), 2);
 }
 
 #[test]
@@ -325,7 +391,10 @@ fn an_answer_beyond_the_limit_and_one_that_never_comes_end_in_a_fault() {
     let execution = test.run(&task);
     let ExecutionOutcome::Failed { code, .. } = execution.outcome else {
         // The plugin may still have had the time to say what it saw.
-        assert!(format!("{execution:?}").contains("Timeout"), "{execution:?}");
+        assert!(
+            format!("{execution:?}").contains("Timeout"),
+            "{execution:?}"
+        );
         return;
     };
     assert_eq!(code, "deadline");
@@ -357,7 +426,10 @@ fn a_granted_folder_can_be_read_and_nothing_around_it() {
     let read = test.answer(&json!({ "do": "read", "path": "/corpus/deep/a.txt" }));
     assert_eq!(read, json!({ "bytes": 6, "text": "inside" }));
     let used = test.uses().pop().unwrap();
-    assert_eq!((used.target.as_str(), used.times, used.bytes), ("corpus", 1, 6));
+    assert_eq!(
+        (used.target.as_str(), used.times, used.bytes),
+        ("corpus", 1, 6)
+    );
     let listed = test.answer(&json!({ "do": "list", "path": "/corpus/deep" }));
     assert_eq!(listed["names"], json!(["a.txt"]));
     for task in [

@@ -19,11 +19,16 @@ fn a_version_that_asks_for_more_waits_and_the_one_before_answers_until_the_user_
     assert_eq!(run(&host, "logger").log, "warn: hi\n");
     let shown = host.get("logger").unwrap();
     let pending = shown.pending.expect("it waits");
-    assert_eq!((shown.digest.as_str(), shown.granted.as_slice()), (first.as_str(), &[Capability::Log][..]));
+    assert_eq!(
+        (shown.digest.as_str(), shown.granted.as_slice()),
+        (first.as_str(), &[Capability::Log][..])
+    );
     assert_eq!(pending.more, ["config"]);
     let generation = host.generation();
     let grants = Grants::from(&[Capability::Log, Capability::Config]);
-    let grants = host.check_grants("logger", &pending.digest, grants).unwrap();
+    let grants = host
+        .check_grants("logger", &pending.digest, grants)
+        .unwrap();
     assert_eq!(grants.imports, ["codetune:plugin/log"]);
     host.set_grants("logger", &pending.digest, grants);
     assert!(host.generation() > generation);
@@ -90,7 +95,10 @@ fn settings_of_the_user_lie_over_those_of_the_manifest() {
     component.config_schema =
         r#"{"type":"object","properties":{"n":{"type":"integer"}},"additionalProperties":false}"#
             .to_owned();
-    folder.install(&component, "capabilities = [\"config\"]\nconfig = { n = 1 }");
+    folder.install(
+        &component,
+        "capabilities = [\"config\"]\nconfig = { n = 1 }",
+    );
     let host = folder.open();
     let digest = host.get("strict").unwrap().digest;
     host.set_grants("strict", &digest, &[Capability::Config]);

@@ -6,6 +6,7 @@ mod capabilities;
 mod connected;
 mod consent;
 mod curators;
+mod endpoints;
 mod folder;
 mod hostile;
 mod packs;

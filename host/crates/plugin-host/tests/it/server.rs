@@ -1,6 +1,6 @@
-//! Web servers of a test's own, on the loopback: each answers every request alike and keeps what it was asked.
+//! Web servers of a test's own, on the loopback: each answers as it was told and keeps what it was asked.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,18 +14,24 @@ pub(crate) struct Server {
 impl Server {
     /// Answers with this, as it is.
     pub(crate) fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        Self::answering_in_turn(vec![answer.into()])
+    }
+
+    /// Answers with these one by one, and with the last from then on.
+    pub(crate) fn answering_in_turn(answers: Vec<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (answer, kept) = (answer.into(), Arc::clone(&asked));
+        let kept = Arc::clone(&asked);
         // It ends with the test's process.
         thread::spawn(move || {
-            for stream in listener.incoming() {
+            for (turn, stream) in listener.incoming().enumerate() {
+                let answer = &answers[turn.min(answers.len() - 1)];
                 let Ok(mut stream) = stream else { return };
                 let request = read(&mut BufReader::new(&stream));
                 kept.lock().unwrap().push(request);
                 // A client that has enough hangs up.
-                let _ = stream.write_all(&answer);
+                let _ = stream.write_all(answer);
             }
         });
         Self { port, asked }
@@ -52,7 +58,11 @@ fn read(stream: &mut impl BufRead) -> String {
     let mut request = String::new();
     let mut length = 0;
     while stream.read_line(&mut request).is_ok_and(|read| read > 0) {
-        let line = request.lines().last().unwrap_or_default().to_ascii_lowercase();
+        let line = request
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         if let Some(value) = line.strip_prefix("content-length:") {
             length = value.trim().parse().unwrap_or(0);
         }

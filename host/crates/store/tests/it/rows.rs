@@ -160,7 +160,9 @@ fn a_suggestion_has_the_last_verdict_and_goes_with_its_call(database: &TestDatab
     let call = execution("style", ExecutionOutcome::Ok { output: json!([]) });
     let id = store.record_execution(&call, None).unwrap();
     for verdict in [SuggestionVerdict::Accepted, SuggestionVerdict::Rejected] {
-        store.judge_suggestion(id, "/diagnostics/0", verdict).unwrap();
+        store
+            .judge_suggestion(id, "/diagnostics/0", verdict)
+            .unwrap();
     }
     store
         .judge_suggestion(id, "/diagnostics/1", SuggestionVerdict::Accepted)
@@ -179,7 +181,10 @@ fn a_suggestion_has_the_last_verdict_and_goes_with_its_call(database: &TestDatab
     );
     assert_eq!(store.find_execution(id).unwrap().unwrap().id, id);
     let unknown = store.judge_suggestion(Uuid::now_v7(), "", SuggestionVerdict::Accepted);
-    assert!(matches!(unknown, Err(Error::NotFound { .. })), "{unknown:?}");
+    assert!(
+        matches!(unknown, Err(Error::NotFound { .. })),
+        "{unknown:?}"
+    );
 }
 
 fn execution(plugin: &str, outcome: ExecutionOutcome) -> Execution {
