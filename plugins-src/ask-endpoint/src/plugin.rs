@@ -16,6 +16,8 @@ mod bindings {
     });
 }
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use backon::{BlockingRetryable, ExponentialBuilder};
@@ -74,10 +76,16 @@ fn ask(question: &Question) -> Result<Value, String> {
         .with_min_delay(Duration::from_millis(number("retry_delay_ms", 500)))
         .with_max_delay(Duration::from_secs(20))
         .with_max_times(usize::try_from(number("retries", 3)).unwrap_or(3));
+    // What the endpoint asks for goes before the backoff's own pause.
+    let asked_for = Rc::new(Cell::new(None));
+    let pause_for = Rc::clone(&asked_for);
     let reply = once
         .retry(backoff)
-        .when(|failure| failure.may_pass)
-        .adjust(|failure, delay| delay.map(|delay| failure.retry_after.unwrap_or(delay)))
+        .when(|failure| {
+            asked_for.set(failure.retry_after);
+            failure.may_pass
+        })
+        .sleep(move |pause| std::thread::sleep(pause_for.take().unwrap_or(pause)))
         .call()
         .map_err(|failure| failure.message)?;
     let mut answer = json!(reply);
