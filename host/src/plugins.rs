@@ -8,9 +8,13 @@ use engine::{ScoreTexts, StopFlag};
 use plugin_host::{HostConfig, PluginHost};
 use store::Store;
 
+use crate::api::generate::Playground;
 use crate::config::Config;
 use crate::curated::curated;
+use crate::lending::Lending;
+use crate::plugin_settings::Settings;
 use crate::scoring::Scorers;
+use crate::secrets::Secrets;
 
 /// Opens the plugins, each enabled and granted what the database says.
 ///
@@ -22,12 +26,12 @@ pub fn open(config: &Config, store: &Store) -> anyhow::Result<PluginHost> {
         cache_dir: config.paths.plugin_cache(),
     })
     .context("cannot start the plugin host")?;
-    for settings in store.list_plugin_settings()? {
-        host.set_enabled(&settings.name, settings.enabled);
-        if let Some(digest) = &settings.granted_digest {
-            host.set_grants(&settings.name, digest, &settings.grants);
-        }
-    }
+    Settings::default().apply(store, &host)?;
+    host.lend(Arc::new(Lending::new(
+        Playground::default(),
+        Secrets::new(&config.paths.data),
+        store.clone(),
+    )));
     Ok(host)
 }
 

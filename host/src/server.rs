@@ -1,7 +1,7 @@
 //! The composition root: settings become a state, a state becomes an app, an app runs until it is told to stop.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
@@ -19,10 +19,13 @@ use crate::curations::Curations;
 use crate::events::Hub;
 use crate::exports::Exports;
 use crate::jobs::spawn::{Supervisor, WorkerNews};
+use crate::lending::Lending;
+use crate::plugin_settings::{self, Settings};
 use crate::safety::hosts::AllowedHosts;
 use crate::safety::keys::Keys;
 use crate::safety::session::Attempts;
 use crate::safety::{bind, gate, headers};
+use crate::secrets::Secrets;
 use crate::state::{AppState, WorkerHealth};
 use crate::templates::Templates;
 use crate::{error, routes};
@@ -66,19 +69,22 @@ pub fn open(
         (store, plugins.context("cannot start the plugin host"))
     });
     let (store, plugin_host) = (store?, plugin_host?);
-    for settings in store.list_plugin_settings()? {
-        plugin_host.set_enabled(&settings.name, settings.enabled);
-        if let Some(digest) = &settings.granted_digest {
-            plugin_host.set_grants(&settings.name, digest, &settings.grants);
-        }
-    }
+    Settings::default().apply(&store, &plugin_host)?;
+    let playground = Playground::default();
+    let secrets = Secrets::new(data);
+    plugin_host.lend(Arc::new(Lending::new(
+        playground.clone(),
+        secrets.clone(),
+        store.clone(),
+    )));
     Ok(Data::new(AppState {
         hosts: AllowedHosts::new(&config.server, bound),
         templates: Templates::load()?,
         plugin_host,
         keys,
         events: Hub::default(),
-        playground: Playground::default(),
+        playground,
+        secrets,
         exports: Exports::open(config.paths.program.clone(), config.paths.exports()),
         curations: Curations::open(&config, store.clone()),
         store,
@@ -156,6 +162,8 @@ pub async fn serve(config: Config, with_worker: bool) -> anyhow::Result<()> {
     .context("cannot listen")?
     .run();
     announce(bound);
+    // What was decided meanwhile, once more, costs nothing; it ends with the server.
+    let following = tokio::spawn(plugin_settings::follow(state.clone(), Settings::default()));
     let supervisor = with_worker.then(|| {
         let state = state.clone();
         Supervisor::start(config, state.store.clone(), move |news| {
@@ -166,6 +174,7 @@ pub async fn serve(config: Config, with_worker: bool) -> anyhow::Result<()> {
         })
     });
     let served = server.await.context("the server failed");
+    following.abort();
     if let Some(supervisor) = supervisor {
         tracing::info!("stopping; a run that is going saves first");
         supervisor.stop().await;

@@ -17,6 +17,7 @@ use crate::exports::Exports;
 use crate::safety::hosts::AllowedHosts;
 use crate::safety::keys::Keys;
 use crate::safety::session::Attempts;
+use crate::secrets::Secrets;
 use crate::templates::Templates;
 
 /// One for the whole process, behind `web::Data`.
@@ -33,6 +34,8 @@ pub struct AppState {
     pub events: Hub,
     /// The model that `/try` talks to.
     pub playground: Playground,
+    /// What plugins may be granted by name.
+    pub secrets: Secrets,
     /// Exports that were asked for.
     pub exports: Exports,
     /// Curations that were asked for.

@@ -3,5 +3,6 @@ mod events;
 mod exports;
 mod health;
 mod models;
+mod plugin_consent;
 mod plugins;
 mod runs;

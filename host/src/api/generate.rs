@@ -26,7 +26,8 @@ const MAX_BEAMS: usize = 8;
 pub(super) const LONGEST: Duration = Duration::from_secs(90);
 const QUEUE: usize = 4;
 
-/// Text from a model, one request at a time: two would only halve each other's speed.
+/// Text from a model, one request at a time: two would only halve each other's speed. Clones share model and turns.
+#[derive(Clone)]
 pub struct Playground {
     pub(super) turn: Arc<Semaphore>,
     queue: Arc<Semaphore>,
@@ -358,6 +359,62 @@ impl Playground {
             })
         })
         .await?
+    }
+}
+
+impl Playground {
+    /// Writes for a plugin, on the model that it was granted or else the one that is loaded; gives the model's name too.
+    /// It waits for its turn, no longer than `until`.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(crate) fn lend(
+        &self,
+        model: Option<&Path>,
+        adapter: Option<&Path>,
+        body: &GenerateBody,
+        use_adapter: bool,
+        until: Instant,
+    ) -> Result<(String, GenerationBody), String> {
+        let waiting = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| format!("the model cannot be waited for: {error}"))?;
+        let deadline = tokio::time::Instant::from_std(until);
+        let _turn = waiting
+            .block_on(async { tokio::time::timeout_at(deadline, self.turn.acquire()).await })
+            .map_err(|_| "the model was busy with other prompts all the time".to_owned())?;
+        let mut slot = self
+            .loaded
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(model) = model {
+            load(&mut slot, model, adapter).map_err(|error| error.message())?;
+        }
+        let loaded = slot.as_ref().ok_or(
+            "no model is loaded; name one with the grant of `generate`, or ask one on /try first",
+        )?;
+        let adapter = loaded.adapter.as_ref().filter(|_| use_adapter);
+        let request = body
+            .request(&loaded.generator, adapter.is_some())
+            .map_err(|error| error.to_string())?;
+        let generation = loaded
+            .generator
+            .generate(&request, &mut |_| match Instant::now() < until {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            })
+            .map_err(|error| error.to_string())?;
+        let name = |path: &Path| {
+            path.file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default()
+        };
+        let model = match adapter {
+            Some((adapter, _)) => format!("{} + {}", name(&loaded.model), name(adapter)),
+            None => name(&loaded.model),
+        };
+        Ok((model, figures(generation)))
     }
 }
 

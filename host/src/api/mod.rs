@@ -16,13 +16,19 @@ pub mod metrics;
 pub mod models;
 /// The description of the API.
 pub mod openapi;
-/// Plugins: list, call, switch, grant.
+/// What plugins may use, and what they used.
+pub mod plugin_consent;
+/// Plugins: list, call, switch.
 pub mod plugins;
 /// Runs: make, list, stop, resume, delete.
 pub mod runs;
+/// Secrets for plugins.
+pub mod secrets;
 /// An answer as it is written.
 mod stream;
 pub mod submit;
+/// The user's word on suggestions.
+pub mod suggestions;
 /// The machine.
 pub mod system;
 /// A text as tokens.

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    curations, events, exports, generate, health, metrics, models, plugins, runs, system, tokenize,
+    curations, events, exports, generate, health, metrics, models, plugin_consent, plugins, runs,
+    secrets, suggestions, system, tokenize,
 };
 
 /// What every error of the API looks like.
@@ -59,8 +60,16 @@ pub struct FieldFault {
         plugins::get,
         plugins::run,
         plugins::set_enabled,
-        plugins::set_grants,
+        plugin_consent::set_grants,
+        plugin_consent::get_config,
+        plugin_consent::set_config,
+        plugin_consent::uses,
         plugins::executions,
+        suggestions::list,
+        suggestions::set,
+        secrets::list,
+        secrets::set,
+        secrets::delete,
         models::list,
         exports::list,
         exports::create,

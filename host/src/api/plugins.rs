@@ -1,5 +1,5 @@
 use actix_web::web::{Data, Json, Path, Query};
-use domain::{Capability, Execution, FieldErrors, PluginInfo};
+use domain::{Execution, PluginInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::ExecutionFilter;
@@ -26,17 +26,6 @@ pub struct SetEnabled {
     pub enabled: bool,
 }
 
-/// What a plugin may use.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SetGrants {
-    /// The version that the consent is for; another one has to ask again.
-    pub digest: String,
-    /// What it may use; what it does not ask for is refused.
-    #[schema(value_type = Vec<String>)]
-    pub capabilities: Vec<Capability>,
-}
-
 /// How many executions.
 #[derive(Debug, Deserialize, IntoParams)]
 pub struct ExecutionsQuery {
@@ -44,9 +33,22 @@ pub struct ExecutionsQuery {
     limit: Option<i64>,
 }
 
+/// One call.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RunPluginBody {
+    /// Names it in the history; none when it could not be kept there.
+    pub id: Option<uuid::Uuid>,
+    /// What happened: digest, duration, fuel, memory, log, outcome.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub execution: Execution,
+}
+
 /// One past call.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ExecutionBody {
+    /// Names it in other requests.
+    pub id: uuid::Uuid,
     /// When it began.
     pub created_at: chrono::DateTime<chrono::Utc>,
     /// What happened: digest, duration, fuel, memory, log, outcome.
@@ -81,17 +83,26 @@ pub async fn find(state: &AppState, name: &str) -> Result<PluginInfo, AppError> 
 ///
 /// # Errors
 /// 404, 409 when it is disabled or cannot be called now.
-pub async fn execute(state: &AppState, name: &str, input: Value) -> Result<Execution, AppError> {
+pub async fn execute(
+    state: &AppState,
+    name: &str,
+    input: Value,
+) -> Result<RunPluginBody, AppError> {
     find(state, name).await?;
     let (host, store) = (state.plugin_host.clone(), state.store.clone());
     let name = name.to_owned();
     blocking(move || {
         let execution = host.run(&name, &input)?;
         // The answer is worth more than its line in the history.
-        if let Err(error) = store.record_execution(&execution, None) {
-            tracing::error!("the call of plugin {name} is missing in the history: {error}");
-        }
-        Ok(execution)
+        let id = store
+            .record_execution(&execution, None)
+            .inspect_err(|error| {
+                tracing::error!("the call of plugin {name} is missing in the history: {error}");
+            });
+        Ok(RunPluginBody {
+            id: id.ok(),
+            execution,
+        })
     })
     .await?
 }
@@ -134,7 +145,7 @@ pub async fn run(
     state: State,
     name: Path<String>,
     body: Json<RunPlugin>,
-) -> Result<Json<Execution>, AppError> {
+) -> Result<Json<RunPluginBody>, AppError> {
     Ok(Json(execute(&state, &name, body.into_inner().input).await?))
 }
 
@@ -147,57 +158,6 @@ pub async fn set_enabled(
     body: Json<SetEnabled>,
 ) -> Result<Json<PluginInfo>, AppError> {
     Ok(Json(switch(&state, &name, body.enabled).await?))
-}
-
-/// Grants what a version of a plugin asks for, or takes it back.
-///
-/// # Errors
-/// 404; 409 when another version answers by now; under `capabilities`, what it does not ask for.
-pub async fn consent(
-    state: &AppState,
-    name: &str,
-    grants: SetGrants,
-) -> Result<PluginInfo, AppError> {
-    let plugin = find(state, name).await?;
-    let SetGrants {
-        digest,
-        capabilities,
-    } = grants;
-    if plugin.digest != digest {
-        return Err(AppError::Conflict(format!(
-            "The plugin {name} has changed since it was shown; look at what the new version asks for."
-        )));
-    }
-    if let Some(more) = capabilities
-        .iter()
-        .find(|wanted| !plugin.capabilities.contains(wanted))
-    {
-        return Err(FieldErrors::one(
-            "capabilities",
-            format!("must be what the plugin asks for, not {more:?}"),
-        )
-        .into());
-    }
-    let (host, store) = (state.plugin_host.clone(), state.store.clone());
-    let wanted = name.to_owned();
-    blocking(move || {
-        store.set_plugin_grants(&wanted, &digest, &capabilities)?;
-        host.set_grants(&wanted, &digest, &capabilities);
-        Ok::<_, store::Error>(())
-    })
-    .await??;
-    find(state, name).await
-}
-
-/// Grants what a version of a plugin asks for, or takes it back.
-#[utoipa::path(put, path = "/api/v1/plugins/{name}/grants", tag = "plugins", params(("name" = String, Path)),
-    request_body = SetGrants, responses((status = 200, body = Object), (status = 409, body = super::openapi::ErrorBody)))]
-pub async fn set_grants(
-    state: State,
-    name: Path<String>,
-    body: Json<SetGrants>,
-) -> Result<Json<PluginInfo>, AppError> {
-    Ok(Json(consent(&state, &name, body.into_inner()).await?))
 }
 
 /// Past calls of a plugin, newest first.
@@ -220,6 +180,7 @@ pub async fn history(
     Ok(rows
         .into_iter()
         .map(|row| ExecutionBody {
+            id: row.id,
             created_at: row.created_at,
             execution: row.execution,
         })

@@ -19,6 +19,8 @@ mod generate;
 mod mask;
 mod model_folder;
 mod plugin;
+mod plugin_consent;
+mod plugin_secret;
 mod run_file;
 mod serve;
 mod submit;

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use domain::{Capability, ExecutionOutcome, PluginHealth, PluginInfo};
+use domain::{ExecutionOutcome, PluginHealth, PluginInfo};
 use plugin_host::{HostConfig, PluginHost};
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::Store;
 
-use super::{author, usage_error};
+use super::{author, plugin_consent, plugin_secret, usage_error};
 use crate::config::Config;
 
 /// Arguments of `codetune plugin`.
@@ -52,16 +52,14 @@ enum PluginCommand {
         /// The plugin
         name: String,
     },
-    /// Grant the plugin's present version what it asks for, all of it or only the capabilities named
-    Grant {
-        /// The plugin
-        name: String,
-        /// `log`, `config`
-        capabilities: Vec<String>,
-        /// Take every grant back
-        #[arg(long, conflicts_with = "capabilities")]
-        revoke: bool,
-    },
+    /// Grant a version of a plugin what it asks for, all of it or a part
+    Grant(plugin_consent::GrantArgs),
+    /// Set or show a plugin's settings
+    Config(plugin_consent::ConfigArgs),
+    /// What a plugin used of what it was granted
+    Audit(plugin_consent::AuditArgs),
+    /// Keep secrets that plugins may be granted by name
+    Secret(plugin_secret::SecretArgs),
     /// Make the project of a new plugin
     New(author::new::NewArgs),
     /// Build a project's component
@@ -88,11 +86,10 @@ pub(crate) fn run(args: &PluginArgs, config: &Config) -> anyhow::Result<ExitCode
         PluginCommand::Run { name, input, json } => call(name, input, *json, config),
         PluginCommand::Enable { name } => set_enabled(name, true, config),
         PluginCommand::Disable { name } => set_enabled(name, false, config),
-        PluginCommand::Grant {
-            name,
-            capabilities,
-            revoke,
-        } => grant(name, capabilities, *revoke, config),
+        PluginCommand::Grant(args) => plugin_consent::grant(args, config),
+        PluginCommand::Config(args) => plugin_consent::configure(args, config),
+        PluginCommand::Audit(args) => plugin_consent::audit(args, config),
+        PluginCommand::Secret(args) => plugin_secret::run(args, config),
         PluginCommand::New(args) => author::new::run(args),
         PluginCommand::Build(args) => author::build::run(args),
         PluginCommand::Check(args) => author::check::run(args, config),
@@ -105,11 +102,16 @@ pub(crate) fn run(args: &PluginArgs, config: &Config) -> anyhow::Result<ExitCode
 
 /// The plugins as the user has set them, and the database that holds it.
 pub(super) fn open(config: &Config) -> anyhow::Result<(PluginHost, Store)> {
+    let store = open_store(config)?;
+    Ok((crate::plugins::open(config, &store)?, store))
+}
+
+/// The database alone.
+pub(super) fn open_store(config: &Config) -> anyhow::Result<Store> {
     let mut store_config = config.store_config();
     // One command makes a few queries; the pool of the server would cost it ten connections.
     store_config.pool.min_idle = 1;
-    let store = Store::open(&store_config).context("cannot open the database")?;
-    Ok((crate::plugins::open(config, &store)?, store))
+    Store::open(&store_config).context("cannot open the database")
 }
 
 /// The host's refusal: a wrong name or ability is wrong input, anything else a failure.
@@ -142,6 +144,7 @@ fn describe(plugin: &PluginInfo) {
     let health = match &plugin.health {
         PluginHealth::Ready => "ready".to_owned(),
         PluginHealth::Disabled => "disabled".to_owned(),
+        PluginHealth::NeedsConsent { message } => format!("needs consent: {message}"),
         PluginHealth::Broken { message } => format!("broken: {message}"),
         PluginHealth::Resting {
             message,
@@ -162,6 +165,24 @@ fn describe(plugin: &PluginInfo) {
         println!(
             "    asks for {:?}, granted {:?}",
             plugin.capabilities, plugin.granted
+        );
+    }
+    if let Some(pending) = &plugin.pending {
+        println!(
+            "    version {} ({}) waits for your consent, this one answers: {}",
+            pending.version,
+            &pending.digest[..12.min(pending.digest.len())],
+            if pending.more.is_empty() {
+                "it asks for the same".to_owned()
+            } else {
+                format!("it wants more: {}", pending.more.join(", "))
+            }
+        );
+    }
+    if let Some(canary) = plugin.canary.as_ref().filter(|canary| canary.changed > 0) {
+        println!(
+            "    says something else than the version before on {} of {} inputs of late",
+            canary.changed, canary.replayed
         );
     }
     if let Some(error) = &plugin.last_error {
@@ -213,7 +234,7 @@ pub(super) fn read_input(input: &str) -> anyhow::Result<Value> {
 }
 
 /// The plugin, or a usage error that lists the ones there are.
-fn find(host: &PluginHost, name: &str) -> anyhow::Result<PluginInfo> {
+pub(super) fn find(host: &PluginHost, name: &str) -> anyhow::Result<PluginInfo> {
     host.get(name).ok_or_else(|| {
         let names: Vec<String> = host.list().into_iter().map(|plugin| plugin.name).collect();
         usage_error(format!(
@@ -229,38 +250,4 @@ fn set_enabled(name: &str, enabled: bool, config: &Config) -> anyhow::Result<Exi
     store.set_plugin_enabled(name, enabled)?;
     println!("{name} is {}", if enabled { "enabled" } else { "disabled" });
     Ok(ExitCode::SUCCESS)
-}
-
-fn grant(name: &str, words: &[String], revoke: bool, config: &Config) -> anyhow::Result<ExitCode> {
-    let (host, store) = open(config)?;
-    let plugin = find(&host, name)?;
-    let capabilities = match words {
-        [] if revoke => Vec::new(),
-        [] => plugin.capabilities.clone(),
-        words => words
-            .iter()
-            .map(|word| asked(&plugin, word))
-            .collect::<Result<_, _>>()?,
-    };
-    store.set_plugin_grants(name, &plugin.digest, &capabilities)?;
-    println!(
-        "{name} ({}) may use {}",
-        &plugin.digest[..12.min(plugin.digest.len())],
-        serde_json::to_string(&capabilities)?
-    );
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A capability that the plugin asks for.
-fn asked(plugin: &PluginInfo, word: &str) -> anyhow::Result<Capability> {
-    let capability: Option<Capability> = serde_json::from_value(json!(word)).ok();
-    capability
-        .filter(|capability| plugin.capabilities.contains(capability))
-        .ok_or_else(|| {
-            let asked = serde_json::to_string(&plugin.capabilities).unwrap_or_default();
-            usage_error(format!(
-                "{} does not ask for {word:?}; it asks for {asked}",
-                plugin.name
-            ))
-        })
 }

@@ -24,6 +24,8 @@ pub mod login;
 pub mod playground;
 /// `/plugins/{name}`
 pub mod plugin;
+/// What a plugin may use, on its page.
+pub mod plugin_consent;
 /// `/plugins`
 pub mod plugins;
 /// `/runs/{id}`

@@ -4,13 +4,16 @@ use domain::{Capability, Execution, PluginInfo};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::plugin_consent::Consent;
 use super::schema_form::{self, Control};
-use crate::api::plugins::{self, ExecutionBody, SetGrants};
+use crate::api::plugin_consent::{self, UseBody};
+use crate::api::plugins::{self, ExecutionBody};
 use crate::error::{AppError, HtmlResult, see_other};
 use crate::safety::csrf::CheckedForm;
 use crate::templates::{Page, View};
 
 const HISTORY: i64 = 20;
+const AUDIT: i64 = 50;
 
 #[derive(Serialize)]
 struct PluginPage {
@@ -18,6 +21,11 @@ struct PluginPage {
     waits_for: Vec<Capability>,
     plugin: PluginInfo,
     controls: Vec<Control>,
+    consent: Option<Consent>,
+    /// The form of its settings, where it has some and may read them.
+    settings: Vec<Control>,
+    has_own_settings: bool,
+    uses: Vec<UseBody>,
     input_schema: String,
     output_schema: String,
     history: Vec<ExecutionBody>,
@@ -29,6 +37,10 @@ impl Page for PluginPage {
 
 #[derive(Serialize)]
 struct ResultFragment {
+    plugin: String,
+    /// None when it is not in the history, so that nothing can be said of it.
+    id: Option<uuid::Uuid>,
+    suggestions: Vec<Suggestion>,
     execution: Execution,
     /// The whole answer, with its keys in the plugin's order.
     output: String,
@@ -39,6 +51,60 @@ struct ResultFragment {
 
 impl Page for ResultFragment {
     const TEMPLATE: &'static str = "fragments/execution.html";
+}
+
+/// Something that the plugin would do, for the user to say what became of it.
+#[derive(Serialize)]
+struct Suggestion {
+    /// Where it stands in the answer.
+    pointer: String,
+    /// What it is about: the finding's message, else its code.
+    about: String,
+    text: String,
+}
+
+/// Suggestions on one page.
+const MOST_SUGGESTIONS: usize = 100;
+
+/// Every value under a key `suggestion`, wherever it stands.
+fn collect_suggestions(value: &Value, pointer: &mut String, found: &mut Vec<Suggestion>) {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .map(|(index, value)| (index.to_string(), value))
+            .collect(),
+        _ => return,
+    };
+    for (key, child) in children {
+        if found.len() >= MOST_SUGGESTIONS {
+            return;
+        }
+        let length = pointer.len();
+        pointer.push('/');
+        pointer.push_str(&key);
+        if key == "suggestion" && value.is_object() {
+            if !child.is_null() {
+                let about = ["message", "code"]
+                    .iter()
+                    .find_map(|key| value[*key].as_str())
+                    .unwrap_or_default();
+                let text = child["replacement"].as_str().map(str::to_owned);
+                found.push(Suggestion {
+                    pointer: pointer.clone(),
+                    about: about.to_owned(),
+                    text: text.unwrap_or_else(|| plain(child)),
+                });
+            }
+        } else {
+            collect_suggestions(child, pointer, found);
+        }
+        pointer.truncate(length);
+    }
 }
 
 /// A list of alike objects.
@@ -57,6 +123,16 @@ pub async fn show(view: View, name: Path<String>) -> HtmlResult {
         .metadata
         .as_ref()
         .map(|metadata| schema_form::controls(&metadata.input_schema))
+        .unwrap_or_default();
+    let consent = Consent::of(&view.state, &plugin).await?;
+    let uses = plugin_consent::audit(&view.state, &name, AUDIT).await?;
+    let wanted = name.to_string();
+    let own = view.state.plugins(move |host| host.config(&wanted)).await?;
+    let settings = plugin
+        .metadata
+        .as_ref()
+        .filter(|_| plugin.capabilities.contains(&Capability::Config))
+        .map(|metadata| schema_form::settings(&metadata.config_schema, &own))
         .unwrap_or_default();
     let waits_for = plugin
         .capabilities
@@ -77,6 +153,10 @@ pub async fn show(view: View, name: Path<String>) -> HtmlResult {
         waits_for,
         plugin,
         controls,
+        consent,
+        settings,
+        has_own_settings: !own.is_empty(),
+        uses,
         history,
     })
 }
@@ -89,11 +169,14 @@ pub async fn run(view: View, name: Path<String>, form: CheckedForm) -> HtmlResul
         .map(|metadata| metadata.input_schema)
         .unwrap_or_default();
     let input = schema_form::read(&schema, &form)?;
-    let execution = plugins::execute(&view.state, &name, input).await?;
+    let plugins::RunPluginBody { id, execution } =
+        plugins::execute(&view.state, &name, input).await?;
+    let mut suggestions = Vec::new();
     let (mut facts, mut tables) = (Vec::new(), Vec::new());
     let mut answer = String::new();
     if let domain::ExecutionOutcome::Ok { output } = &execution.outcome {
         answer = pretty(output);
+        collect_suggestions(output, &mut String::new(), &mut suggestions);
         for (key, value) in output.as_object().into_iter().flatten() {
             match value {
                 Value::Array(items) if items.iter().any(Value::is_object) => {
@@ -114,6 +197,9 @@ pub async fn run(view: View, name: Path<String>, form: CheckedForm) -> HtmlResul
         }
     }
     view.page(&ResultFragment {
+        plugin: name.into_inner(),
+        id,
+        suggestions,
         execution,
         output: answer,
         facts,
@@ -177,21 +263,6 @@ pub async fn disable(
     form: CheckedForm,
 ) -> Result<impl Responder, AppError> {
     set(view, &name, false, &form).await
-}
-
-/// `POST /plugins/{name}/grant`: everything that the shown version asks for.
-pub async fn grant(
-    view: View,
-    name: Path<String>,
-    form: CheckedForm,
-) -> Result<impl Responder, AppError> {
-    let plugin = plugins::find(&view.state, &name).await?;
-    let grants = SetGrants {
-        digest: form.get("digest").unwrap_or_default().to_owned(),
-        capabilities: plugin.capabilities,
-    };
-    plugins::consent(&view.state, &name, grants).await?;
-    Ok(see_other(format!("/plugins/{name}")))
 }
 
 async fn set(

@@ -1,5 +1,7 @@
 //! A form from a JSON Schema, and its fields back into the JSON that the schema describes.
 
+use std::collections::BTreeMap;
+
 use domain::FieldErrors;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -61,6 +63,24 @@ pub fn controls(schema: &Value) -> Vec<Control> {
             is_required: required(name),
         })
         .collect()
+}
+
+/// The fields for a plugin's settings, filled with `values`; none for a schema without properties.
+pub fn settings(schema: &Value, values: &BTreeMap<String, Value>) -> Vec<Control> {
+    if properties(schema).is_none() {
+        return Vec::new();
+    }
+    let mut controls = controls(schema);
+    for control in &mut controls {
+        let name = control.name.strip_prefix(PREFIX).unwrap_or_default();
+        if let Some(value) = values.get(name) {
+            control.default = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+        }
+    }
+    controls
 }
 
 fn properties(schema: &Value) -> Option<&Map<String, Value>> {

@@ -7,6 +7,7 @@ mod analysis;
 mod curation;
 mod event;
 mod field_error;
+mod lending;
 mod plugin;
 mod run;
 mod run_config;
@@ -18,6 +19,7 @@ pub use curation::{
 };
 pub use event::{FinishReason, RunEvent};
 pub use field_error::{FieldError, FieldErrors};
+pub use lending::{Asks, Canary, CapabilityUse, Change, Grants, Pending};
 pub use plugin::{
     Capability, Execution, ExecutionOutcome, PluginHealth, PluginInfo, PluginKind, PluginLimits,
     PluginManifest, PluginMetadata,

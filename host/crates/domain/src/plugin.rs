@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::{Asks, Canary, Grants, Pending};
+
 /// What a plugin can do; one WIT interface each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -25,6 +27,43 @@ pub enum Capability {
     Log,
     /// Read the values that the user set for the plugin.
     Config,
+    /// Have the studio's model write.
+    Generate,
+    /// Ask granted hosts by HTTP.
+    Http,
+    /// Read granted folders.
+    Folders,
+    /// Get granted secrets.
+    Secrets,
+}
+
+impl Capability {
+    /// Every one, in the order of the manifest's words.
+    pub const ALL: [Self; 6] = [
+        Self::Log,
+        Self::Config,
+        Self::Generate,
+        Self::Http,
+        Self::Folders,
+        Self::Secrets,
+    ];
+
+    /// The word for it, as in `plugin.toml`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Config => "config",
+            Self::Generate => "generate",
+            Self::Http => "http",
+            Self::Folders => "folders",
+            Self::Secrets => "secrets",
+        }
+    }
+
+    /// Whether it reaches beyond the sandbox: what it gives can be spent, read or told to others.
+    pub fn is_lent(self) -> bool {
+        !matches!(self, Self::Log | Self::Config)
+    }
 }
 
 /// `plugin.toml`, the file beside a component.
@@ -38,6 +77,9 @@ pub struct PluginManifest {
     /// What the plugin asks for.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
+    /// How much of `generate`, `http`, `folders` and `secrets`.
+    #[serde(default)]
+    pub asks: Asks,
     /// What it needs beyond the default limits.
     #[serde(default)]
     pub limits: PluginLimits,
@@ -62,6 +104,10 @@ pub struct PluginLimits {
     pub output_bytes: u64,
     /// Bytes of log that one call may write.
     pub log_bytes: u64,
+    /// Bytes that one call may send and receive by HTTP, and so many that it may read from folders.
+    pub lent_bytes: u64,
+    /// Requests by HTTP in a minute, over all calls.
+    pub requests_per_minute: u32,
 }
 
 impl Default for PluginLimits {
@@ -73,6 +119,8 @@ impl Default for PluginLimits {
             table_elements: 200_000,
             output_bytes: 16 << 20,
             log_bytes: 64 << 10,
+            lent_bytes: 64 << 20,
+            requests_per_minute: 600,
         }
     }
 }
@@ -106,6 +154,11 @@ pub enum PluginHealth {
     Ready,
     /// The user switched it off.
     Disabled,
+    /// It asks for something that the user has said nothing about.
+    NeedsConsent {
+        /// What it asks for, and how to grant it.
+        message: String,
+    },
     /// It could not be loaded; `message` says why. A version that loaded before goes on answering.
     Broken {
         /// What, where and what to do.
@@ -137,6 +190,18 @@ pub struct PluginInfo {
     pub capabilities: Vec<Capability>,
     /// What of it the user, or the studio for a plugin that it ships, has granted to this version.
     pub granted: Vec<Capability>,
+    /// How much the manifest asks for.
+    #[serde(default)]
+    pub asks: Asks,
+    /// The user's whole word on this version.
+    #[serde(default)]
+    pub grants: Grants,
+    /// A newer component that waits for consent.
+    #[serde(default)]
+    pub pending: Option<Pending>,
+    /// How this version did on the inputs of late before it was put in its place.
+    #[serde(default)]
+    pub canary: Option<Canary>,
     /// Interfaces that the component imports, by their full WIT names.
     pub imports: Vec<String>,
     /// Bounds of one call.

@@ -32,7 +32,11 @@ pub(crate) fn each<I, P, R>(
             let instance = start(store)?;
             while let Some(item) = items.get(next) {
                 rearm(store, &terms.limits);
-                let result = one(&instance, store, item)?;
+                let result =
+                    one(&instance, store, item)?.map_err(|failure| match &store.data().lent {
+                        Some(lent) => lent.hide_in(failure),
+                        None => failure,
+                    });
                 take(result, terms.limits.fuel - store.get_fuel().unwrap_or(0));
                 next += 1;
             }

@@ -84,7 +84,8 @@ pub fn fresh_call(
     input: &Value,
     calls: usize,
 ) -> Result<FreshCall, Error> {
-    let version = host.admitted(plugin)?;
+    let admitted = host.admitted(plugin)?;
+    let (version, terms) = (&admitted.version, &admitted.terms);
     let runtime = host.runtime();
     let bytes = std::fs::read(component).map_err(Error::io(component))?;
     let failed = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
@@ -96,7 +97,7 @@ pub fn fresh_call(
         // In turns, so that whatever else the machine does hits both.
         for round in 0..calls + calls / 10 {
             let started = Instant::now();
-            let execution = version.execute(runtime, input);
+            let execution = version.run(runtime, terms, input);
             let host_time = started.elapsed();
             if let ExecutionOutcome::Failed { message, .. } = execution.outcome {
                 return Err(Error::Broken {
@@ -227,6 +228,7 @@ pub fn kill(deadline_ms: u64, times: usize) -> Result<Kill, Error> {
         limits,
         config: None,
         may_log: false,
+        lending: None,
     };
     let input = json!({}).to_string();
     let mut times_taken: Vec<Duration> = (0..times.max(1))

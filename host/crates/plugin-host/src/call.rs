@@ -8,6 +8,8 @@ use domain::PluginLimits;
 use serde_json::Value;
 use wasmtime::Store;
 
+use crate::lent::http::Http;
+use crate::lent::{Lending, Lent};
 use crate::limiter::Limiter;
 use crate::log::CallLog;
 use crate::outcome::{Failure, failure};
@@ -23,6 +25,9 @@ pub(crate) struct CallState {
     pub(crate) config: Option<Arc<BTreeMap<String, Value>>>,
     /// Whether the plugin may write to its log.
     pub(crate) may_log: bool,
+    /// What it is lent, when it asks for any of that.
+    pub(crate) lent: Option<Box<Lent>>,
+    pub(crate) http: Option<Box<Http>>,
 }
 
 /// What a call may do and use.
@@ -31,16 +36,19 @@ pub(crate) struct Terms {
     pub(crate) limits: PluginLimits,
     pub(crate) config: Option<Arc<BTreeMap<String, Value>>>,
     pub(crate) may_log: bool,
+    /// None for plugins that ask for nothing beyond the sandbox, and for versions that are only tried out.
+    pub(crate) lending: Option<Arc<Lending>>,
 }
 
 /// What a call came to.
-#[derive(Debug)]
 pub(crate) struct Called<R> {
     pub(crate) result: Result<R, Failure>,
     pub(crate) duration: Duration,
     pub(crate) fuel: u64,
     pub(crate) peak_memory: u64,
     pub(crate) log: String,
+    /// Knows the secrets that the answer must not hold.
+    pub(crate) lent: Option<Box<Lent>>,
 }
 
 /// A store that ends whatever goes over the limits.
@@ -52,6 +60,11 @@ pub(crate) fn bounded(runtime: &Runtime, terms: &Terms, log: &CallLog) -> Store<
         wasi: None,
         config: terms.config.clone(),
         may_log: terms.may_log,
+        lent: terms
+            .lending
+            .as_ref()
+            .map(|lending| Lent::new(lending, limits)),
+        http: None,
     };
     let mut store = Store::new(&runtime.engine, state);
     store.limiter(|state| &mut state.limiter);
@@ -78,18 +91,25 @@ pub(crate) fn call<R>(
     let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
     let limiter = &store.data().limiter;
     let (peak_memory, refused) = (limiter.peak_memory(), limiter.refused);
+    let lent = store.data_mut().lent.take();
     drop(store);
-    let log = log.take();
-    let result = match result {
+    let mut log = log.take();
+    let mut result = match result {
         Ok(result) => result,
         Err(error) => Err(failure(&error, refused, limits, &log)),
     };
+    if let Some(lent) = &lent {
+        result = result.map_err(|failure| lent.hide_in(failure));
+        lent.hide(&mut log);
+        lent.settle();
+    }
     Called {
         result,
         duration: started.elapsed(),
         fuel,
         peak_memory,
         log,
+        lent,
     }
 }
 
@@ -105,4 +125,7 @@ pub(crate) fn rearm(store: &mut Store<CallState>, limits: &PluginLimits) {
             .unwrap_or(u64::MAX / 4)
             .saturating_add(1),
     );
+    if let Some(lent) = &mut store.data_mut().lent {
+        lent.rearm(limits);
+    }
 }

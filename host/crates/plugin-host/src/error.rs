@@ -113,10 +113,7 @@ impl Error {
 pub(crate) fn list(capabilities: &[Capability]) -> String {
     let words: Vec<&str> = capabilities
         .iter()
-        .map(|capability| match capability {
-            Capability::Log => "log",
-            Capability::Config => "config",
-        })
+        .map(|capability| capability.word())
         .collect();
     words.join(", ")
 }

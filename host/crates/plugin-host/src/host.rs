@@ -1,22 +1,25 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, TryLockError, mpsc};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use domain::{
-    Capability, Execution, FileAnalysis, PluginHealth, PluginInfo, PluginKind, SourceFile,
+    Capability, Execution, FileAnalysis, Grants, Pending, PluginHealth, PluginInfo, PluginKind,
+    SourceFile,
 };
 use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::cache::CompileCache;
-use crate::registry::{Entry, Registry};
+use crate::call::Terms;
+use crate::consent;
+use crate::lent::{Lending, Services};
+use crate::registry::{Entry, Loaded, Registry};
 use crate::runtime::Runtime;
-use crate::source;
 use crate::version::Version;
 use crate::watch::Watcher;
-use crate::{Error, PluginJob};
+use crate::{Error, PluginJob, canary, source};
 
 /// Digests of the components that come with the studio, in the format of sha256sum; they are granted what they ask for.
 const SHIPPED: &str = include_str!("../../../../plugins/SHA256SUMS");
@@ -54,8 +57,17 @@ struct Inner {
 #[derive(Default)]
 struct Settings {
     disabled: BTreeSet<String>,
-    /// By name and digest.
-    grants: HashMap<(String, String), Vec<Capability>>,
+    /// By name: the digest that they are for, and the grants.
+    grants: HashMap<String, (String, Arc<Grants>)>,
+    /// The user's values for a plugin's settings, by name.
+    config: HashMap<String, Arc<BTreeMap<String, Value>>>,
+    services: Option<Arc<dyn Services>>,
+}
+
+/// A version that may be called now, and what its calls may do.
+pub(crate) struct Admitted {
+    pub(crate) version: Arc<Version>,
+    pub(crate) terms: Terms,
 }
 
 impl PluginHost {
@@ -130,9 +142,10 @@ impl PluginHost {
     /// # Errors
     /// When the plugin was not called: unknown, disabled, broken, resting, or not granted what it asks for.
     pub fn run(&self, name: &str, input: &Value) -> Result<Execution, Error> {
-        let version = self.admitted(name)?;
+        let Admitted { version, terms } = self.admitted(name)?;
         let runtime = &self.inner.runtime;
-        Ok(runtime.on_guest_thread(|| version.execute(runtime, input)))
+        let _place = terms.lending.as_ref().map(|_| runtime.wait_place());
+        Ok(runtime.on_guest_thread(|| version.run(runtime, &terms, input)))
     }
 
     /// Analyses files with one version of a plugin, in batches over all cores; the answers are in the order of `files`.
@@ -141,7 +154,7 @@ impl PluginHost {
     /// # Errors
     /// When the plugin was not called, or is no analyzer.
     pub fn analyze(&self, name: &str, files: &[SourceFile]) -> Result<Vec<FileAnalysis>, Error> {
-        let version = self.admitted(name)?;
+        let Admitted { version, terms } = self.admitted(name)?;
         if !version.kinds.contains(&PluginKind::Analyzer) {
             return Err(Error::NoAbility {
                 name: name.to_owned(),
@@ -150,11 +163,17 @@ impl PluginHost {
         }
         let runtime = &self.inner.runtime;
         let batches = batches(files);
+        let place = terms.lending.as_ref().map(|_| runtime.wait_place());
         let analyses = runtime.on_guest_thread(|| {
             let analyze =
-                |batch: &&[SourceFile]| version.analyze(runtime, batch).unwrap_or_default();
-            batches.par_iter().map(analyze).collect::<Vec<_>>()
+                |batch: &&[SourceFile]| version.analyze(runtime, &terms, batch).unwrap_or_default();
+            match place {
+                // What may wait for somebody else does not take all threads.
+                Some(_) => batches.iter().map(analyze).collect::<Vec<_>>(),
+                None => batches.par_iter().map(analyze).collect(),
+            }
         });
+        drop(place);
         Ok(analyses.into_iter().flatten().collect())
     }
 
@@ -173,28 +192,145 @@ impl PluginHost {
 
     /// Switches a plugin on or off; a name without a plugin is remembered for when it comes.
     pub fn set_enabled(&self, name: &str, enabled: bool) {
-        let mut settings = self
-            .inner
-            .settings
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if enabled {
-            settings.disabled.remove(name);
-        } else {
-            settings.disabled.insert(name.to_owned());
-        }
+        self.change_settings(|settings| {
+            if enabled {
+                settings.disabled.remove(name);
+            } else {
+                settings.disabled.insert(name.to_owned());
+            }
+        });
     }
 
-    /// Sets what the version with that digest may use, of what its manifest asks for; an empty list takes all back.
-    pub fn set_grants(&self, name: &str, digest: &str, capabilities: &[Capability]) {
+    /// Sets what the version with that digest may use, of what its manifest asks for; empty grants take all back. A
+    /// version of that digest that waited for it takes its place.
+    pub fn set_grants(&self, name: &str, digest: &str, grants: impl Into<Grants>) {
+        let mut grants = grants.into();
+        if grants.imports.is_empty() {
+            grants.imports = self
+                .with_digest(name, digest)
+                .map(|version| consent::host_imports(&version.imports))
+                .unwrap_or_default();
+        }
+        self.change_settings(|settings| {
+            let granted = (digest.to_owned(), Arc::new(grants));
+            settings.grants.insert(name.to_owned(), granted);
+        });
+        self.promote();
+    }
+
+    /// Sets the user's values for a plugin's settings, over those of its manifest.
+    pub fn set_config(&self, name: &str, config: BTreeMap<String, Value>) {
+        self.change_settings(|settings| {
+            if config.is_empty() {
+                settings.config.remove(name);
+            } else {
+                settings.config.insert(name.to_owned(), Arc::new(config));
+            }
+        });
+    }
+
+    /// Lends plugins what the studio has; before that every request for it fails.
+    pub fn lend(&self, services: Arc<dyn Services>) {
+        self.change_settings(|settings| settings.services = Some(services));
+    }
+
+    fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
         let mut settings = self
             .inner
             .settings
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        settings
-            .grants
-            .insert((name.to_owned(), digest.to_owned()), capabilities.to_vec());
+        change(&mut settings);
+    }
+
+    /// Looks whether grants are within what the version with that digest asks for, answering or waiting, and completes
+    /// them by what it imports. Nothing is set yet.
+    ///
+    /// # Errors
+    /// The key of [`Grants`] and one sentence; under `digest` when there is no such version any more.
+    pub fn check_grants(
+        &self,
+        name: &str,
+        digest: &str,
+        mut grants: Grants,
+    ) -> Result<Grants, (&'static str, String)> {
+        let version = self.with_digest(name, digest).ok_or_else(|| {
+            let changed = format!(
+                "The plugin {name} has changed since it was shown; look at what the new version asks for."
+            );
+            ("digest", changed)
+        })?;
+        consent::check(&version.manifest, &grants)?;
+        grants.imports = consent::host_imports(&version.imports);
+        Ok(grants)
+    }
+
+    /// Looks whether values fit the schema of the plugin's settings, laid over those of its manifest.
+    ///
+    /// # Errors
+    /// When there is no such plugin, it takes no settings, or they do not fit.
+    pub fn check_config(&self, name: &str, config: &BTreeMap<String, Value>) -> Result<(), Error> {
+        let registry = self.inner.registry.load();
+        let refused = |message: &str| Error::Config {
+            name: name.to_owned(),
+            message: message.to_owned(),
+        };
+        let version = registry
+            .get(name)
+            .and_then(|entry| entry.version.as_ref())
+            .ok_or_else(|| refused("it has not loaded"))?;
+        if !version.manifest.capabilities.contains(&Capability::Config) {
+            return Err(refused(
+                "it takes no settings: its plugin.toml does not ask for `config`",
+            ));
+        }
+        let mut merged = version.manifest.config.clone();
+        merged.extend(config.clone());
+        version
+            .check_config(&merged)
+            .map_err(|message| refused(&message))
+    }
+
+    /// The user's values for a plugin's settings.
+    pub fn config(&self, name: &str) -> BTreeMap<String, Value> {
+        let settings = self.settings();
+        let config = settings.config.get(name);
+        config
+            .map(|config| BTreeMap::clone(config))
+            .unwrap_or_default()
+    }
+
+    fn settings(&self) -> std::sync::RwLockReadGuard<'_, Settings> {
+        self.inner
+            .settings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The version of that digest, answering or waiting.
+    fn with_digest(&self, name: &str, digest: &str) -> Option<Arc<Version>> {
+        let registry = self.inner.registry.load();
+        let entry = registry.get(name)?;
+        [&entry.pending, &entry.version]
+            .into_iter()
+            .flatten()
+            .find(|version| version.digest == digest)
+            .cloned()
+    }
+
+    /// Puts versions in their places that waited for a consent that is there now. While a reload runs it does nothing:
+    /// that one does the same when it has ended.
+    fn promote(&self) {
+        let inner = &*self.inner;
+        let _one_at_a_time = match inner.reloading.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let before = inner.registry.load_full();
+        if let Some(next) = before.promote(|version| self.standing(version).is_err()) {
+            self.swap(next);
+        }
     }
 
     /// Looks at the folder again and swaps the whole set when something changed: first everything new is captured,
@@ -205,6 +341,13 @@ impl PluginHost {
     /// # Errors
     /// When the folder cannot be read.
     pub fn reload(&self) -> Result<u64, Error> {
+        let reloaded = self.reload_alone();
+        // For a consent that came meanwhile.
+        self.promote();
+        reloaded.map(|_| self.generation())
+    }
+
+    fn reload_alone(&self) -> Result<u64, Error> {
         let inner = &*self.inner;
         let _one_at_a_time = inner
             .reloading
@@ -213,10 +356,8 @@ impl PluginHost {
         let found = source::scan(&inner.config.plugins_dir)?;
         let before = inner.registry.load_full();
         let load = |source: &source::Source, entry: Option<&Entry>| {
-            let inherited = entry.map(|entry| self.granted(entry)).unwrap_or_default();
-            inner
-                .runtime
-                .on_loader_thread(|| Version::load(&inner.runtime, &inner.cache, source, inherited))
+            let runtime = &inner.runtime;
+            runtime.on_loader_thread(|| self.load(source, entry))
         };
         let Some(next) = before.next(found, load) else {
             return Ok(before.generation);
@@ -226,6 +367,11 @@ impl PluginHost {
                 tracing::warn!("plugin {}: {fault}", entry.name);
             }
         }
+        Ok(self.swap(next))
+    }
+
+    fn swap(&self, next: Registry) -> u64 {
+        let inner = &*self.inner;
         let generation = next.generation;
         inner.registry.store(Arc::new(next));
         *inner
@@ -233,7 +379,29 @@ impl PluginHost {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = generation;
         inner.swapped.notify_all();
-        Ok(generation)
+        generation
+    }
+
+    /// Loads a version and tries it on the inputs of late, beside the one before.
+    fn load(&self, source: &source::Source, entry: Option<&Entry>) -> Result<Loaded, String> {
+        let Inner { runtime, cache, .. } = &*self.inner;
+        let before = entry.and_then(|entry| entry.version.as_ref());
+        let recent = before.map(|before| Arc::clone(&before.recent));
+        let mut version = Version::load(runtime, cache, source, recent.unwrap_or_default())?;
+        let mut waits = false;
+        if let Some(before) = before {
+            let terms = |version: &Version| {
+                let user = self.settings().config.get(&version.manifest.name).cloned();
+                version.terms(user.as_ref())
+            };
+            // Settings that a version does not take are told at its first call, as after any other start.
+            if let (Ok(old), Ok(new)) = (terms(before), terms(&version)) {
+                let canary = canary::replay(runtime, (before, &old), (&version, &new))?;
+                version.canary = Some(canary);
+            }
+            waits = self.standing(before).is_ok() && self.standing(&version).is_err();
+        }
+        Ok(Loaded { version, waits })
     }
 
     /// Reloads by itself whenever something in the folder changes, until the watcher is dropped.
@@ -270,7 +438,7 @@ impl PluginHost {
     }
 
     /// The version that may be called now.
-    pub(crate) fn admitted(&self, name: &str) -> Result<Arc<Version>, Error> {
+    pub(crate) fn admitted(&self, name: &str) -> Result<Admitted, Error> {
         let registry = self.inner.registry.load();
         let Some(entry) = registry.get(name) else {
             let names: Vec<&str> = registry
@@ -302,13 +470,12 @@ impl PluginHost {
         let Some(version) = &entry.version else {
             return Err(broken(entry.fault.as_deref().unwrap_or("it did not load")));
         };
-        let capabilities = self.missing(entry);
-        if !capabilities.is_empty() {
-            return Err(Error::NotGranted {
+        let grants = self
+            .standing(version)
+            .map_err(|capabilities| Error::NotGranted {
                 name: name(),
                 capabilities,
-            });
-        }
+            })?;
         if let Some(rest) = version.breaker.rest(Instant::now()) {
             let retry_after_ms = milliseconds(rest.remaining);
             return Err(Error::Resting {
@@ -317,63 +484,104 @@ impl PluginHost {
                 retry_after_ms,
             });
         }
-        Ok(Arc::clone(version))
+        let settings = self.settings();
+        let user = settings.config.get(&entry.name);
+        let mut terms = version.terms(user).map_err(|message| Error::Config {
+            name: name(),
+            message,
+        })?;
+        if let Some(grants) = grants.filter(|_| asks_for_lent(version)) {
+            terms.lending = Some(Arc::new(Lending {
+                plugin: entry.name.clone(),
+                digest: version.digest.clone(),
+                origins: consent::origins(&grants.hosts),
+                rate: Arc::clone(&version.rate),
+                requests_per_minute: terms.limits.requests_per_minute,
+                grants: Grants::clone(&grants),
+                services: settings.services.clone(),
+            }));
+        }
+        Ok(Admitted {
+            version: Arc::clone(version),
+            terms,
+        })
     }
 
     fn is_disabled(&self, entry: &Entry) -> bool {
-        let settings = self
-            .inner
-            .settings
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        settings.disabled.contains(&entry.name)
+        self.settings().disabled.contains(&entry.name)
     }
 
-    /// What the user, the studio, or the user for the version before has granted, of what it asks for.
-    fn granted(&self, entry: &Entry) -> Vec<Capability> {
-        let Some(version) = &entry.version else {
-            return Vec::new();
-        };
-        let asked = &version.manifest.capabilities;
+    /// What a version may use; none when it asks for nothing. Whether the user said it of this component or of one
+    /// before that asked for as much, or the studio ships it.
+    ///
+    /// Of what reaches beyond the sandbox the user may grant a part, and the plugin has to live with that; without its
+    /// log or its settings, or a word of the user's at all, it is not called.
+    ///
+    /// # Errors
+    /// The capabilities that wait for the user's word.
+    fn standing(&self, version: &Version) -> Result<Option<Arc<Grants>>, Vec<Capability>> {
+        let manifest = &version.manifest;
+        let asked = &manifest.capabilities;
         if asked.is_empty() {
-            return Vec::new();
+            return Ok(None);
         }
-        let settings = self
-            .inner
-            .settings
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let key = (version.manifest.name.clone(), version.digest.clone());
-        let granted = match settings.grants.get(&key) {
-            Some(granted) => granted,
-            None if is_shipped(&version.digest) => asked,
-            None => &version.inherited,
-        };
-        asked
-            .iter()
-            .copied()
-            .filter(|capability| granted.contains(capability))
-            .collect()
+        let settings = self.settings();
+        let granted = settings.grants.get(&manifest.name);
+        if let Some((_, grants)) = granted.filter(|(digest, _)| *digest == version.digest) {
+            let missing: Vec<Capability> = asked
+                .iter()
+                .copied()
+                .filter(|word| !word.is_lent() && !grants.capabilities.contains(word))
+                .collect();
+            return match missing.is_empty() {
+                true => Ok(Some(Arc::clone(grants))),
+                false => Err(missing),
+            };
+        }
+        if !asks_for_lent(version) && is_shipped(&version.digest) {
+            return Ok(Some(Arc::new(Grants::of(asked, &manifest.asks))));
+        }
+        match granted {
+            Some((_, grants)) if consent::carries(manifest, &version.imports, grants) => {
+                Ok(Some(Arc::clone(grants)))
+            }
+            Some((_, grants)) => {
+                let more = |word: &Capability| !grants.capabilities.contains(word);
+                let mut missing: Vec<Capability> = asked.iter().copied().filter(more).collect();
+                if missing.is_empty() {
+                    missing.clone_from(asked);
+                }
+                Err(missing)
+            }
+            None => Err(asked.clone()),
+        }
     }
 
-    fn missing(&self, entry: &Entry) -> Vec<Capability> {
-        let asked = entry
-            .version
-            .as_ref()
-            .map_or(&[][..], |version| &version.manifest.capabilities);
-        if asked.is_empty() {
-            return Vec::new();
+    fn pending(&self, version: &Version) -> Pending {
+        let manifest = &version.manifest;
+        let settings = self.settings();
+        let none = Grants::default();
+        let granted = settings.grants.get(&manifest.name);
+        let grants = granted.map_or(&none, |(_, grants)| grants);
+        Pending {
+            digest: version.digest.clone(),
+            version: version.metadata.version.clone(),
+            capabilities: manifest.capabilities.clone(),
+            asks: manifest.asks.clone(),
+            more: consent::more(manifest, &version.imports, grants),
         }
-        let granted = self.granted(entry);
-        asked
-            .iter()
-            .copied()
-            .filter(|capability| !granted.contains(capability))
-            .collect()
     }
 
     fn info(&self, entry: &Entry) -> PluginInfo {
         let version = entry.version.as_deref();
+        let granted = version.and_then(|version| self.standing(version).ok().flatten());
+        let mut grants = granted
+            .map(|grants| Grants::clone(&grants))
+            .unwrap_or_default();
+        if let Some(version) = version {
+            let asked = &version.manifest.capabilities;
+            grants.capabilities.retain(|word| asked.contains(word));
+        }
         PluginInfo {
             name: entry.name.clone(),
             digest: version
@@ -387,7 +595,16 @@ impl PluginHost {
             capabilities: version
                 .map(|version| version.manifest.capabilities.clone())
                 .unwrap_or_default(),
-            granted: self.granted(entry),
+            granted: grants.capabilities.clone(),
+            asks: version
+                .map(|version| version.manifest.asks.clone())
+                .unwrap_or_default(),
+            grants,
+            pending: entry
+                .pending
+                .as_deref()
+                .map(|version| self.pending(version)),
+            canary: version.and_then(|version| version.canary.clone()),
             imports: version
                 .map(|version| version.imports.clone())
                 .unwrap_or_default(),
@@ -412,11 +629,19 @@ impl PluginHost {
                 retry_after_ms,
             },
             Err(Error::Broken { message, .. }) => PluginHealth::Broken { message },
+            Err(error @ Error::NotGranted { .. }) => PluginHealth::NeedsConsent {
+                message: error.to_string(),
+            },
             Err(error) => PluginHealth::Broken {
                 message: error.to_string(),
             },
         }
     }
+}
+
+fn asks_for_lent(version: &Version) -> bool {
+    let asked = &version.manifest.capabilities;
+    asked.iter().any(|capability| capability.is_lent())
 }
 
 fn is_shipped(digest: &str) -> bool {

@@ -18,7 +18,7 @@ const MAX_NESTING: u32 = 10_000;
 /// The contract that this host knows.
 pub(crate) const PACKAGE: &str = "codetune:plugin";
 /// The newest version of it; every one before it of 0.1 loads too.
-const VERSION: &str = "0.1.1";
+const VERSION: &str = "0.1.2";
 /// Where a component may say which version it was built against.
 pub(crate) const VERSION_SECTION: &str = "codetune:plugin-version";
 
@@ -179,7 +179,7 @@ pub(crate) fn check_imports(imports: &[String], manifest: &PluginManifest) -> Re
     let mut unknown = Vec::new();
     let mut unasked = Vec::new();
     for import in imports {
-        match capability(import) {
+        match guarded(import) {
             Some(capability) if manifest.capabilities.contains(&capability) => {}
             Some(capability) => unasked.push((import, capability)),
             None if is_wasi(import) => {}
@@ -195,7 +195,7 @@ pub(crate) fn check_imports(imports: &[String], manifest: &PluginManifest) -> Re
     match unasked.first() {
         Some((import, capability)) => Err(format!(
             "imports `{import}` without asking; add `{}` to `capabilities` in its plugin.toml",
-            crate::error::list(&[*capability])
+            capability.word()
         )),
         None => Ok(()),
     }
@@ -209,12 +209,20 @@ pub(crate) fn too_large(size: u64) -> String {
     )
 }
 
-/// What an import of this package needs.
-fn capability(import: &str) -> Option<Capability> {
-    [(Capability::Log, "log"), (Capability::Config, "config")]
-        .into_iter()
-        .find(|(_, interface)| is(import, PACKAGE, interface))
-        .map(|(capability, _)| capability)
+/// What an import needs, if the user has a word in it.
+pub(crate) fn guarded(import: &str) -> Option<Capability> {
+    if import.starts_with("wasi:http/") && is_wasi(import) {
+        return Some(Capability::Http);
+    }
+    [
+        (Capability::Log, "log"),
+        (Capability::Config, "config"),
+        (Capability::Generate, "generate"),
+        (Capability::Secrets, "secrets"),
+    ]
+    .into_iter()
+    .find(|(_, interface)| is(import, PACKAGE, interface))
+    .map(|(capability, _)| capability)
 }
 
 /// `codetune:plugin/tool@0.1.3` is `codetune:plugin/tool` of version 0.1.
@@ -247,6 +255,7 @@ mod tests {
             capabilities: capabilities.to_vec(),
             limits: PluginLimits::default(),
             config: Default::default(),
+            asks: Default::default(),
         }
     }
 
@@ -285,12 +294,12 @@ mod tests {
 
     #[test]
     fn a_newer_contract_is_told_apart_before_anything_is_compiled() {
-        for version in ["0.1.0", "0.1.1"] {
+        for version in ["0.1.0", "0.1.1", "0.1.2"] {
             assert_eq!(check_version(version.as_bytes()), Ok(()));
         }
-        for version in ["0.1.2", "0.2.0", "1.0.0", "", "0.1.x", "\u{1b}[31m"] {
+        for version in ["0.1.3", "0.2.0", "1.0.0", "", "0.1.x", "\u{1b}[31m"] {
             let message = check_version(version.as_bytes()).unwrap_err();
-            assert!(message.contains("0.1.0 to 0.1.1"), "{message}");
+            assert!(message.contains("0.1.0 to 0.1.2"), "{message}");
             assert!(!message.contains('\u{1b}'));
         }
     }
@@ -304,13 +313,22 @@ mod tests {
         );
         for import in [
             "wasi:sockets/tcp@0.2.3",
-            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:http/incoming-handler@0.2.0",
+            "wasi:http/outgoing-handler@0.3.0",
             "env",
-            "codetune:plugin/generate@0.1.0",
+            "codetune:plugin/network@0.1.0",
         ] {
             assert!(refusal(import, &[]).unwrap().contains(import));
         }
-        let message = refusal("codetune:plugin/config@0.1.0", &[Capability::Log]).unwrap();
-        assert!(message.contains("add `config`"), "{message}");
+        for (import, word) in [
+            ("codetune:plugin/config@0.1.0", "config"),
+            ("codetune:plugin/generate@0.1.2", "generate"),
+            ("codetune:plugin/secrets@0.1.2", "secrets"),
+            ("wasi:http/outgoing-handler@0.2.0", "http"),
+            ("wasi:http/types@0.2.12", "http"),
+        ] {
+            let message = refusal(import, &[Capability::Log]).unwrap();
+            assert!(message.contains(&format!("add `{word}`")), "{message}");
+        }
     }
 }

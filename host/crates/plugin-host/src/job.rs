@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::batch::each;
 use crate::call::Terms;
+use crate::host::Admitted;
+use crate::recent::Input;
 use crate::version::Version;
 use crate::{Error, PluginHost};
 
@@ -23,10 +25,11 @@ pub struct PluginJob {
 impl PluginJob {
     pub(crate) fn new(
         host: PluginHost,
-        version: Arc<Version>,
+        admitted: Admitted,
         kind: PluginKind,
         own: &BTreeMap<String, Value>,
     ) -> Result<Self, Error> {
+        let Admitted { version, mut terms } = admitted;
         let name = || version.manifest.name.clone();
         if !version.kinds.contains(&kind) {
             return Err(Error::NoAbility { name: name(), kind });
@@ -35,7 +38,10 @@ impl PluginJob {
             name: name(),
             message,
         };
-        let mut config = version.manifest.config.clone();
+        let mut config = match &terms.config {
+            Some(config) => BTreeMap::clone(config),
+            None => version.manifest.config.clone(),
+        };
         config.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
         let takes_config = version.manifest.capabilities.contains(&Capability::Config);
         if !own.is_empty() && !takes_config {
@@ -44,7 +50,6 @@ impl PluginJob {
             ));
         }
         version.check_config(&config).map_err(refused)?;
-        let mut terms = version.terms().clone();
         if takes_config {
             terms.config = Some(Arc::new(config.clone()));
         }
@@ -83,7 +88,10 @@ impl PluginJob {
         let Some(curator) = &self.version.curator else {
             return Vec::new();
         };
+        let size = |sample: &Sample| sample.parts.iter().map(|part| part.text.len()).sum();
+        self.version.recent.push_first(samples, size, Input::Sample);
         let runtime = self.host.runtime();
+        let _place = self.terms.lending.as_ref().map(|_| runtime.wait_place());
         runtime.on_guest_thread(|| {
             each(
                 runtime,
@@ -101,7 +109,12 @@ impl PluginJob {
         let Some(scorer) = &self.version.scorer else {
             return Vec::new();
         };
+        let size = |completion: &Completion| completion.prompt.len() + completion.text.len();
+        self.version
+            .recent
+            .push_first(completions, size, Input::Completion);
         let runtime = self.host.runtime();
+        let _place = self.terms.lending.as_ref().map(|_| runtime.wait_place());
         runtime.on_guest_thread(|| {
             each(
                 runtime,

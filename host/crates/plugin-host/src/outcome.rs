@@ -25,8 +25,13 @@ impl Failure {
 
     /// Whether the plugin fell over, rather than said no: such faults count towards its rest.
     pub(crate) fn is_trap(&self) -> bool {
-        !matches!(self.code, "invalid_input" | "plugin_error")
+        is_trap(self.code)
     }
+}
+
+/// The same of a failure's word.
+pub(crate) fn is_trap(code: &str) -> bool {
+    !matches!(code, "invalid_input" | "plugin_error")
 }
 
 /// What ended a call early.

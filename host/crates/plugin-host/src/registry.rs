@@ -25,15 +25,47 @@ pub(crate) struct Entry {
     /// What the studio calls it: its own name, and the place too when somebody else has that.
     pub(crate) name: String,
     stamp: String,
-    /// The newest version that loaded.
+    /// The newest version that loaded and that the user has nothing to say about.
     pub(crate) version: Option<Arc<Version>>,
+    /// A newer one, which waits for consent.
+    pub(crate) pending: Option<Arc<Version>>,
     /// Why the newest files are not `version`.
     pub(crate) fault: Option<String>,
     /// Why it cannot have its name.
     pub(crate) conflict: Option<String>,
 }
 
+/// A version that loaded, and whether the user has to say something before it may take the place of the one before.
+pub(crate) struct Loaded {
+    pub(crate) version: Version,
+    pub(crate) waits: bool,
+}
+
 impl Registry {
+    /// The set with every version that waited and need not any more in its place; none when there is no such.
+    pub(crate) fn promote(&self, waits: impl Fn(&Version) -> bool) -> Option<Self> {
+        let mut changed = false;
+        let entries = self
+            .entries
+            .iter()
+            .map(|entry| match &entry.pending {
+                Some(pending) if !waits(pending) => {
+                    changed = true;
+                    Arc::new(Entry {
+                        version: Some(Arc::clone(pending)),
+                        pending: None,
+                        ..Entry::clone(entry)
+                    })
+                }
+                _ => Arc::clone(entry),
+            })
+            .collect();
+        changed.then_some(Self {
+            generation: self.generation + 1,
+            entries,
+        })
+    }
+
     /// The plugin of that name.
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Entry>> {
         let index = self
@@ -47,7 +79,7 @@ impl Registry {
     pub(crate) fn next(
         &self,
         found: Vec<Found>,
-        load: impl Fn(&Source, Option<&Entry>) -> Result<Version, String>,
+        load: impl Fn(&Source, Option<&Entry>) -> Result<Loaded, String>,
     ) -> Option<Self> {
         let mut changed = found.len() != self.entries.len();
         let mut entries: Vec<Entry> = Vec::with_capacity(found.len());
@@ -61,13 +93,14 @@ impl Registry {
             let loaded = found
                 .source
                 .and_then(|source| load(&source, before.map(Arc::as_ref)));
-            let (version, fault) = match loaded {
-                Ok(version) => (Some(Arc::new(version)), None),
-                // The version before goes on answering.
-                Err(fault) => (
-                    before.and_then(|before| before.version.clone()),
-                    Some(fault),
-                ),
+            let old = before.and_then(|before| before.version.clone());
+            // Wherever there is a version before, it goes on answering until the new one may.
+            let (version, pending, fault) = match loaded {
+                Ok(Loaded { version, waits }) if waits && old.is_some() => {
+                    (old, Some(Arc::new(version)), None)
+                }
+                Ok(Loaded { version, .. }) => (Some(Arc::new(version)), None, None),
+                Err(fault) => (old, None, Some(fault)),
             };
             let own_name = version
                 .as_ref()
@@ -78,6 +111,7 @@ impl Registry {
                 own_name,
                 stamp: found.stamp,
                 version,
+                pending,
                 fault,
                 conflict: None,
             });

@@ -1,7 +1,7 @@
 //! What all plugins share: one engine, one linker, the clock of the deadlines, and threads with room for deep recursion.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use wasmtime::{Config, Enabled, Engine, EngineWeak, PoolingAllocationConfig};
 
 use crate::Error;
 use crate::call::CallState;
-use crate::{kind, wasi};
+use crate::{kind, lent, wasi};
 
 /// How exactly deadlines are kept.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
@@ -30,6 +30,18 @@ pub(crate) struct Runtime {
     /// Apart from the callers, whom a compilation shall not hold up.
     loaders: ThreadPool,
     ticker: Arc<Ticker>,
+    /// Places for calls that may wait for somebody else: half of the callers, so that the others are never held up.
+    places: (Mutex<usize>, Condvar),
+}
+
+/// The place of a call that may wait.
+pub(crate) struct Place<'a>(&'a (Mutex<usize>, Condvar));
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.1.notify_one();
+    }
 }
 
 impl Runtime {
@@ -48,6 +60,7 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker).map_err(failed)?;
         kind::tool::add_to_linker(&mut linker).map_err(failed)?;
+        lent::generate::add_to_linker(&mut linker).map_err(failed)?;
         let pool = |name: &'static str, threads| {
             ThreadPoolBuilder::new()
                 .num_threads(threads)
@@ -64,7 +77,21 @@ impl Runtime {
             threads,
             loaders,
             ticker,
+            places: (Mutex::new(callers / 2), Condvar::new()),
         })
+    }
+
+    /// Waits until a call that may wait for somebody else (a model, a host) has a place. Not on a guest thread.
+    pub(crate) fn wait_place(&self) -> Place<'_> {
+        let free = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .places
+            .1
+            .wait_while(free, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        drop(free);
+        Place(&self.places)
     }
 
     /// Runs `work` on a thread with room for a guest's stack; at once when this is one.

@@ -7,7 +7,7 @@ use domain::{PluginLimits, PluginManifest};
 use sha2::{Digest, Sha256};
 
 use crate::fixtures::{self, Fixture};
-use crate::{Error, inspect, metadata};
+use crate::{Error, consent, inspect, metadata};
 
 /// One plugin's files, captured.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ fn look(place: &Path) -> Option<Found> {
         capabilities: Vec::new(),
         limits: PluginLimits::default(),
         config: Default::default(),
+        asks: Default::default(),
     };
     let component = read_component(place)?;
     let place = file_name.to_owned();
@@ -187,6 +188,7 @@ fn manifest(text: &str) -> Result<PluginManifest, String> {
             ));
         }
     }
+    consent::check_asks(&manifest).map_err(|why| format!("plugin.toml: {why}"))?;
     Ok(manifest)
 }
 

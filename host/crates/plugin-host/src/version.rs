@@ -2,11 +2,11 @@
 //! calls at once. A call holds its version, so a reload never touches it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::{
-    Capability, Execution, ExecutionOutcome, FileAnalysis, PluginKind, PluginManifest,
+    Canary, Capability, Execution, ExecutionOutcome, FileAnalysis, PluginKind, PluginManifest,
     PluginMetadata, SourceFile,
 };
 use serde_json::Value;
@@ -21,9 +21,11 @@ use crate::kind::analyzer::{Analyzer, unanalyzable};
 use crate::kind::curator::Curator;
 use crate::kind::scorer::Scorer;
 use crate::kind::tool::Tool;
+use crate::lent::rate::Rate;
 use crate::log::CallLog;
 use crate::metadata;
 use crate::outcome::Failure;
+use crate::recent::{Input, Recent};
 use crate::runtime::Runtime;
 use crate::schema::Schema;
 use crate::source::{Source, hex};
@@ -36,9 +38,14 @@ pub(crate) struct Version {
     pub(crate) size_bytes: u64,
     pub(crate) kinds: Vec<PluginKind>,
     pub(crate) imports: Vec<String>,
-    /// Granted to the version before, which asked for the same.
-    pub(crate) inherited: Vec<Capability>,
     pub(crate) breaker: Breaker,
+    /// Shared by all versions of the plugin.
+    pub(crate) recent: Arc<Recent>,
+    pub(crate) rate: Arc<Rate>,
+    /// How it did on the inputs of late, where there was a version before.
+    pub(crate) canary: Option<Canary>,
+    /// The user's settings that were merged last, and what came of it.
+    merged: Mutex<Option<Merged>>,
     terms: Terms,
     input: Schema,
     output: Schema,
@@ -47,6 +54,10 @@ pub(crate) struct Version {
     pub(crate) curator: Option<Curator>,
     pub(crate) scorer: Option<Scorer>,
 }
+
+/// The user's settings laid over the manifest's, or why they do not fit.
+type Merged = (Config, Result<Config, String>);
+type Config = Arc<BTreeMap<String, Value>>;
 
 impl Version {
     /// Checks, compiles (or takes from the cache), and the first time asks for the metadata and runs the fixtures.
@@ -57,7 +68,7 @@ impl Version {
         runtime: &Runtime,
         cache: &CompileCache,
         source: &Source,
-        inherited: Vec<Capability>,
+        recent: Arc<Recent>,
     ) -> Result<Self, String> {
         let mut manifest = source.manifest.clone();
         let cached = cache.load(&runtime.engine, &source.digest);
@@ -84,6 +95,7 @@ impl Version {
                 limits: manifest.limits,
                 config: asks(Capability::Config).then(|| Arc::new(manifest.config.clone())),
                 may_log: asks(Capability::Log),
+                lending: None,
             },
             input: Schema::trusted(record.metadata.input_schema.clone()),
             output: Schema::trusted(record.metadata.output_schema.clone()),
@@ -114,52 +126,74 @@ impl Version {
             size_bytes: source.component.len() as u64,
             kinds: record.kinds.clone(),
             imports: record.imports.clone(),
-            inherited,
             breaker: Breaker::default(),
+            recent,
+            rate: Arc::default(),
+            canary: None,
+            merged: Mutex::default(),
             manifest,
         };
         if is_new {
             fixtures::check(&source.fixtures, |input| {
-                match version.execute(runtime, input).outcome {
+                match version.execute(runtime, &version.terms, input).outcome {
                     ExecutionOutcome::Ok { output } => Ok(output),
                     ExecutionOutcome::Failed { code, message } => Err(format!("{code}: {message}")),
                 }
             })?;
-            version.breaker.succeeded();
             cache.store(&source.digest, &component, record);
         }
         Ok(version)
     }
 
-    /// Runs the tool on `input` and checks both ends. It must be called on a guest thread.
-    pub(crate) fn execute(&self, runtime: &Runtime, input: &Value) -> Execution {
+    /// Calls the tool for somebody: the breaker hears of it, and the input is kept to try the next version on. It must
+    /// be called on a guest thread.
+    pub(crate) fn run(&self, runtime: &Runtime, terms: &Terms, input: &Value) -> Execution {
+        let (execution, text, is_trap) = self.call_tool(runtime, terms, input);
+        match (&execution.outcome, is_trap) {
+            (ExecutionOutcome::Failed { message, .. }, true) => {
+                self.breaker.trapped(Instant::now(), message);
+            }
+            _ => self.breaker.succeeded(),
+        }
+        self.recent.push_tool(text);
+        execution
+    }
+
+    /// Calls the tool to see what it does.
+    pub(crate) fn execute(&self, runtime: &Runtime, terms: &Terms, input: &Value) -> Execution {
+        self.call_tool(runtime, terms, input).0
+    }
+
+    /// Runs the tool on `input` and checks both ends; gives the input's text back, and whether the plugin fell over.
+    fn call_tool(
+        &self,
+        runtime: &Runtime,
+        terms: &Terms,
+        input: &Value,
+    ) -> (Execution, String, bool) {
         // Not through `Display`, which goes through a formatter piece by piece.
         let text = serde_json::to_string(input).expect("JSON values serialize");
         let called = match self.input.check(input) {
-            Ok(()) => call(runtime, &self.terms, |store| {
-                self.tool.execute(store, &text)
-            }),
+            Ok(()) => call(runtime, terms, |store| self.tool.execute(store, &text)),
             Err(faults) => Called::refused(Failure::new("invalid_input", faults)),
         };
-        let result = called.result.and_then(|text| {
+        let result = called.result.and_then(|mut text| {
+            if let Some(lent) = &called.lent {
+                lent.hide(&mut text);
+            }
             self.output
                 .parse(&text)
                 .map_err(|message| Failure::new("invalid_output", message))
         });
+        let is_trap = result.as_ref().is_err_and(Failure::is_trap);
         let outcome = match result {
-            Ok(output) => {
-                self.breaker.succeeded();
-                ExecutionOutcome::Ok { output }
-            }
-            Err(failure) => {
-                self.note(Err(&failure));
-                ExecutionOutcome::Failed {
-                    code: failure.code.to_owned(),
-                    message: failure.message,
-                }
-            }
+            Ok(output) => ExecutionOutcome::Ok { output },
+            Err(failure) => ExecutionOutcome::Failed {
+                code: failure.code.to_owned(),
+                message: failure.message,
+            },
         };
-        Execution {
+        let execution = Execution {
             plugin: self.manifest.name.clone(),
             digest: self.digest.clone(),
             input_digest: hex(text.as_bytes()),
@@ -168,7 +202,8 @@ impl Version {
             peak_memory_bytes: called.peak_memory,
             log: called.log,
             outcome,
-        }
+        };
+        (execution, text, is_trap)
     }
 
     /// The guest's part of a call alone, within the same limits: what `bench` holds the rest of a call against.
@@ -215,10 +250,13 @@ impl Version {
     pub(crate) fn analyze(
         &self,
         runtime: &Runtime,
+        terms: &Terms,
         files: &[SourceFile],
     ) -> Option<Vec<FileAnalysis>> {
         let analyzer = self.analyzer.as_ref()?;
-        let called = call(runtime, &self.terms, |store| analyzer.analyze(store, files));
+        self.recent
+            .push_first(files, |file| file.code.len(), Input::File);
+        let called = call(runtime, terms, |store| analyzer.analyze(store, files));
         let analyses = match (called.result, files) {
             (Ok(answers), _) => {
                 self.breaker.succeeded();
@@ -236,11 +274,27 @@ impl Version {
             }
             (Err(_), files) => files
                 .chunks(1)
-                .filter_map(|file| self.analyze(runtime, file))
+                .filter_map(|file| self.analyze(runtime, terms, file))
                 .flatten()
                 .collect(),
         };
         Some(analyses)
+    }
+
+    /// Analyses one file to see what it does; none when the plugin is no analyzer.
+    pub(crate) fn try_analysis(
+        &self,
+        runtime: &Runtime,
+        terms: &Terms,
+        file: &SourceFile,
+    ) -> Option<Result<FileAnalysis, Failure>> {
+        let analyzer = self.analyzer.as_ref()?;
+        let files = std::slice::from_ref(file);
+        let called = call(runtime, terms, |store| analyzer.analyze(store, files));
+        Some(called.result.and_then(|mut answers| {
+            let answer = answers.pop().map(|answer| answer.check(file, &self.output));
+            answer.ok_or_else(|| Failure::new("invalid_output", "answered no file"))
+        }))
     }
 
     /// Tells the breaker how a call ended.
@@ -253,9 +307,30 @@ impl Version {
         }
     }
 
-    /// The manifest's limits, settings and grants.
-    pub(crate) fn terms(&self) -> &Terms {
-        &self.terms
+    /// What a call may do and use: the manifest's limits, its settings with the user's laid over them, nothing lent.
+    ///
+    /// # Errors
+    /// Names the user's settings that do not fit this version's schema.
+    pub(crate) fn terms(&self, user: Option<&Config>) -> Result<Terms, String> {
+        let mut terms = self.terms.clone();
+        if let (Some(user), Some(own)) = (user, &self.terms.config) {
+            terms.config = Some(self.merge(user, own)?);
+        }
+        Ok(terms)
+    }
+
+    fn merge(&self, user: &Config, own: &Config) -> Result<Config, String> {
+        let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*merged {
+            Some((of, result)) if Arc::ptr_eq(of, user) => result.clone(),
+            _ => {
+                let mut both = BTreeMap::clone(own);
+                both.extend(user.iter().map(|(key, value)| (key.clone(), value.clone())));
+                let result = self.check_config(&both).map(|()| Arc::new(both));
+                *merged = Some((Arc::clone(user), result.clone()));
+                result
+            }
+        }
     }
 
     /// # Errors
@@ -273,6 +348,7 @@ impl<R> Called<R> {
             fuel: 0,
             peak_memory: 0,
             log: String::new(),
+            lent: None,
         }
     }
 }
@@ -310,6 +386,7 @@ fn examine(
         limits: manifest.limits,
         config: None,
         may_log: false,
+        lending: None,
     };
     let called = call(runtime, &terms, |store| tool.metadata(store).map(Ok));
     let (found, schemas) = called.result.map_err(|failure| {

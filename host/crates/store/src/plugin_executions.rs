@@ -79,6 +79,21 @@ impl Store {
         Ok(id)
     }
 
+    /// One call.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn find_execution(&self, id: Uuid) -> Result<Option<StoredExecution>, Error> {
+        let row: Option<Row> = self.read(|connection| {
+            Ok(plugin_executions::table
+                .find(id.to_string())
+                .select(Row::as_select())
+                .first(connection)
+                .optional()?)
+        })?;
+        row.map(Row::into_stored).transpose()
+    }
+
     /// Calls, newest first.
     ///
     /// # Errors

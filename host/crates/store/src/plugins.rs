@@ -1,9 +1,12 @@
 //! What the user decided about each plugin: switched on, and which grants for which component.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
-use domain::Capability;
+use domain::{Capability, Grants};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::runs::to_json;
 use crate::schema::plugins;
@@ -19,7 +22,9 @@ pub struct PluginSettings {
     /// Digest of the component that the grants are for; another component has none of them.
     pub granted_digest: Option<String>,
     /// What that component may use.
-    pub grants: Vec<Capability>,
+    pub grants: Grants,
+    /// The user's values for its settings.
+    pub config: BTreeMap<String, Value>,
     /// When the user last changed anything.
     pub updated_at: DateTime<Utc>,
 }
@@ -70,12 +75,24 @@ impl Store {
         &self,
         name: &str,
         digest: &str,
-        grants: &[Capability],
+        grants: &Grants,
     ) -> Result<PluginSettings, Error> {
         self.change_plugin(name, |row| {
             row.granted_digest = Some(digest.to_owned());
-            row.grants = to_json(&grants);
+            row.grants = to_json(grants);
         })
+    }
+
+    /// Sets the user's values for a plugin's settings, in place of all before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn set_plugin_config(
+        &self,
+        name: &str,
+        config: &BTreeMap<String, Value>,
+    ) -> Result<PluginSettings, Error> {
+        self.change_plugin(name, |row| row.config = to_json(config))
     }
 
     fn change_plugin(
@@ -96,6 +113,7 @@ impl Store {
                 granted_digest: None,
                 grants: "[]".to_owned(),
                 updated_at: NaiveDateTime::default(),
+                config: "{}".to_owned(),
             });
             change(&mut row);
             row.updated_at = Utc::now().naive_utc();
@@ -122,20 +140,32 @@ struct Row {
     granted_digest: Option<String>,
     grants: String,
     updated_at: NaiveDateTime,
+    config: String,
 }
 
 impl Row {
     fn into_settings(self) -> Result<PluginSettings, Error> {
+        let corrupt = |what: &str, error: serde_json::Error| Error::Corrupt {
+            what: "plugin",
+            id: self.name.clone(),
+            message: format!("its {what}: {error}"),
+        };
         Ok(PluginSettings {
-            grants: serde_json::from_str(&self.grants).map_err(|error| Error::Corrupt {
-                what: "plugin",
-                id: self.name.clone(),
-                message: format!("its grants: {error}"),
-            })?,
+            grants: grants(&self.grants).map_err(|error| corrupt("grants", error))?,
+            config: serde_json::from_str(&self.config)
+                .map_err(|error| corrupt("settings", error))?,
             name: self.name,
             enabled: self.enabled,
             granted_digest: self.granted_digest,
             updated_at: self.updated_at.and_utc(),
         })
+    }
+}
+
+/// Grants as they are written now, or the list of capabilities that they were at first.
+fn grants(text: &str) -> Result<Grants, serde_json::Error> {
+    match text.trim_start().starts_with('[') {
+        true => serde_json::from_str(text).map(|list: Vec<Capability>| Grants::from(&list[..])),
+        false => serde_json::from_str(text),
     }
 }

@@ -104,6 +104,7 @@ diesel::table! {
         granted_digest -> Nullable<Text>,
         grants -> Text,
         updated_at -> Timestamp,
+        config -> Text,
     }
 }
 
@@ -120,5 +121,29 @@ diesel::table! {
         log -> Text,
         outcome -> Text,
         created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    plugin_uses (id) {
+        id -> Text,
+        plugin -> Text,
+        digest -> Text,
+        capability -> Text,
+        target -> Text,
+        times -> BigInt,
+        refused -> BigInt,
+        bytes -> BigInt,
+        tokens -> BigInt,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    plugin_suggestions (execution_id, pointer) {
+        execution_id -> Text,
+        pointer -> Text,
+        verdict -> Text,
+        updated_at -> Timestamp,
     }
 }

@@ -10,7 +10,7 @@ use crate::{sanitize, schema::Schema};
 
 mod bindings {
     #![allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks)]
-    wasmtime::component::bindgen!({ path: "../../../wit/0.1.1", world: "analyzer-ability" });
+    wasmtime::component::bindgen!({ path: "../../../wit/0.1.2", world: "analyzer-ability" });
 }
 
 use bindings::exports::codetune::plugin::analyzer as wit;

@@ -11,7 +11,7 @@ use crate::sanitize;
 mod bindings {
     #![allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks)]
     wasmtime::component::bindgen!({
-        path: "../../../wit/0.1.1",
+        path: "../../../wit/0.1.2",
         world: "tool-plugin",
         imports: { default: trappable },
     });

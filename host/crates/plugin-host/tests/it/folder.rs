@@ -81,7 +81,7 @@ pub(crate) fn broken(host: &PluginHost, name: &str) -> String {
         .unwrap_or_else(|| panic!("{name} is listed: {:?}", host.list()))
         .health
     {
-        PluginHealth::Broken { message } => message,
+        PluginHealth::Broken { message } | PluginHealth::NeedsConsent { message } => message,
         health => panic!("{name} is {health:?}"),
     }
 }

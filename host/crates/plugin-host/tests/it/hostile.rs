@@ -106,7 +106,7 @@ fn flipped_bytes_never_break_the_host() {
 #[test]
 fn a_component_without_the_contract_is_refused() {
     let component = wat::parse_str("(component)").unwrap();
-    assert!(refusal(&component).contains("does not export `codetune:plugin/tool@0.1.1`"));
+    assert!(refusal(&component).contains("does not export `codetune:plugin/tool@0.1.2`"));
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! Everything that a plugin may do to the host, and what the host does then.
 
 mod built;
+mod canary;
 mod capabilities;
+mod connected;
+mod consent;
 mod curators;
+mod endpoints;
 mod folder;
 mod hostile;
 mod packs;
 mod reload;
+mod server;
 mod shipped;
 mod wat;

@@ -299,8 +299,13 @@ fn a_host_that_does_not_wait_for_the_compiler_gets_the_plugins_when_they_are_rea
 #[test]
 fn a_patch_release_of_the_contract_changes_no_interface_that_was_there() {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../wit");
+    let read =
+        |version: &str, file: &str| std::fs::read_to_string(wit.join(version).join(file)).unwrap();
     for file in ["tool.wit", "analyzer.wit", "host.wit"] {
-        let read = |version: &str| std::fs::read_to_string(wit.join(version).join(file)).unwrap();
-        assert_eq!(read("0.1.0"), read("0.1.1"), "{file}");
+        assert_eq!(read("0.1.0", file), read("0.1.1", file), "{file}");
+        assert_eq!(read("0.1.1", file), read("0.1.2", file), "{file}");
+    }
+    for file in ["curator.wit", "scorer.wit"] {
+        assert_eq!(read("0.1.1", file), read("0.1.2", file), "{file}");
     }
 }

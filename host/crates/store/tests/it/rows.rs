@@ -1,7 +1,7 @@
-use domain::{Capability, Execution, ExecutionOutcome, RunStatus};
+use domain::{Capability, CapabilityUse, Execution, ExecutionOutcome, Grants, RunStatus};
 use serde_json::json;
 use store::testing::TestDatabase;
-use store::{AdapterKind, Error, ExecutionFilter, NewAdapter, NewDataset};
+use store::{AdapterKind, Error, ExecutionFilter, NewAdapter, NewDataset, SuggestionVerdict};
 use uuid::Uuid;
 
 use crate::harness::{claimed, on_both_databases, open};
@@ -11,6 +11,9 @@ on_both_databases!(
     a_dataset_keeps_its_id_when_it_is_noted_again,
     a_plugin_that_was_switched_off_stays_off,
     grants_are_for_one_component,
+    settings_of_a_plugin_stay_beside_its_grants,
+    what_a_plugin_used_is_kept_in_order,
+    a_suggestion_has_the_last_verdict_and_goes_with_its_call,
     calls_of_plugins_are_kept_as_they_were,
     a_log_with_a_nul_is_kept,
 );
@@ -83,7 +86,7 @@ fn a_plugin_that_was_switched_off_stays_off(database: &TestDatabase) {
             .enabled
     );
     store
-        .set_plugin_grants("code-analyzer", "abc", &[Capability::Log])
+        .set_plugin_grants("code-analyzer", "abc", &Grants::from(&[Capability::Log]))
         .unwrap();
     let settings = store.list_plugin_settings().unwrap();
     assert_eq!(settings.len(), 1);
@@ -98,15 +101,90 @@ fn a_plugin_that_was_switched_off_stays_off(database: &TestDatabase) {
 
 fn grants_are_for_one_component(database: &TestDatabase) {
     let store = open(database);
-    let granted = [Capability::Log, Capability::Config];
+    let granted = Grants {
+        hosts: vec!["https://example.com".to_owned()],
+        addresses: vec!["10.0.0.1".parse().unwrap()],
+        folders: [("corpus".to_owned(), "/data".into())].into(),
+        tokens: 100,
+        ..Grants::from(&[Capability::Log, Capability::Http])
+    };
     store.set_plugin_grants("stats", "abc", &granted).unwrap();
     let settings = store.find_plugin_settings("stats").unwrap().unwrap();
     assert!(settings.enabled);
     assert_eq!(settings.granted_digest.as_deref(), Some("abc"));
     assert_eq!(settings.grants, granted);
-    let changed = store.set_plugin_grants("stats", "def", &[]).unwrap();
+    let none = Grants::default();
+    let changed = store.set_plugin_grants("stats", "def", &none).unwrap();
     assert_eq!(changed.granted_digest.as_deref(), Some("def"));
-    assert!(changed.grants.is_empty());
+    assert_eq!(changed.grants, none);
+}
+
+fn settings_of_a_plugin_stay_beside_its_grants(database: &TestDatabase) {
+    let store = open(database);
+    let config = [("max_complexity".to_owned(), json!(7))].into();
+    store.set_plugin_config("stats", &config).unwrap();
+    let grants = Grants::from(&[Capability::Config]);
+    store.set_plugin_grants("stats", "abc", &grants).unwrap();
+    let settings = store.find_plugin_settings("stats").unwrap().unwrap();
+    assert_eq!((settings.config, settings.grants), (config, grants));
+}
+
+fn what_a_plugin_used_is_kept_in_order(database: &TestDatabase) {
+    let store = open(database);
+    let used = |capability, target: &str, tokens| CapabilityUse {
+        capability,
+        target: target.to_owned(),
+        times: 2,
+        refused: 1,
+        bytes: 30,
+        tokens,
+    };
+    let first = [
+        used(Capability::Http, "https://example.com", 0),
+        used(Capability::Secrets, "KEY", 0),
+    ];
+    store.record_uses("review", "abc", &first).unwrap();
+    let second = used(Capability::Generate, "model", 7);
+    store
+        .record_uses("review", "def", std::slice::from_ref(&second))
+        .unwrap();
+    store.record_uses("other", "ghi", &first).unwrap();
+    let found = store.list_uses("review", 10).unwrap();
+    assert_eq!(found.len(), 3);
+    assert_eq!((found[0].digest.as_str(), &found[0].used), ("def", &second));
+    assert_eq!(store.list_uses("review", 1).unwrap().len(), 1);
+}
+
+fn a_suggestion_has_the_last_verdict_and_goes_with_its_call(database: &TestDatabase) {
+    let store = open(database);
+    let call = execution("style", ExecutionOutcome::Ok { output: json!([]) });
+    let id = store.record_execution(&call, None).unwrap();
+    for verdict in [SuggestionVerdict::Accepted, SuggestionVerdict::Rejected] {
+        store
+            .judge_suggestion(id, "/diagnostics/0", verdict)
+            .unwrap();
+    }
+    store
+        .judge_suggestion(id, "/diagnostics/1", SuggestionVerdict::Accepted)
+        .unwrap();
+    let found = store.list_suggestions(id).unwrap();
+    let verdicts: Vec<_> = found
+        .iter()
+        .map(|found| (found.pointer.as_str(), found.verdict))
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            ("/diagnostics/0", SuggestionVerdict::Rejected),
+            ("/diagnostics/1", SuggestionVerdict::Accepted),
+        ]
+    );
+    assert_eq!(store.find_execution(id).unwrap().unwrap().id, id);
+    let unknown = store.judge_suggestion(Uuid::now_v7(), "", SuggestionVerdict::Accepted);
+    assert!(
+        matches!(unknown, Err(Error::NotFound { .. })),
+        "{unknown:?}"
+    );
 }
 
 fn execution(plugin: &str, outcome: ExecutionOutcome) -> Execution {

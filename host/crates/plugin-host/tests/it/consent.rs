@@ -1,0 +1,116 @@
+//! What becomes of grants and of the version that answers when a component changes.
+
+use domain::{Capability, Grants};
+use serde_json::json;
+
+use crate::capabilities::logger;
+use crate::folder::{Folder, answer, run};
+use crate::wat::Component;
+
+#[test]
+fn a_version_that_asks_for_more_waits_and_the_one_before_answers_until_the_user_agrees() {
+    let folder = Folder::new();
+    folder.install(&logger(1), "capabilities = [\"log\"]");
+    let host = folder.open();
+    let first = host.get("logger").unwrap().digest;
+    host.set_grants("logger", &first, &[Capability::Log]);
+    folder.install(&logger(3), "capabilities = [\"log\", \"config\"]");
+    host.reload().unwrap();
+    assert_eq!(run(&host, "logger").log, "warn: hi\n");
+    let shown = host.get("logger").unwrap();
+    let pending = shown.pending.expect("it waits");
+    assert_eq!(
+        (shown.digest.as_str(), shown.granted.as_slice()),
+        (first.as_str(), &[Capability::Log][..])
+    );
+    assert_eq!(pending.more, ["config"]);
+    let generation = host.generation();
+    let grants = Grants::from(&[Capability::Log, Capability::Config]);
+    let grants = host
+        .check_grants("logger", &pending.digest, grants)
+        .unwrap();
+    assert_eq!(grants.imports, ["codetune:plugin/log"]);
+    host.set_grants("logger", &pending.digest, grants);
+    assert!(host.generation() > generation);
+    assert_eq!(run(&host, "logger").log, "warn: hi\n".repeat(3));
+    assert_eq!(host.get("logger").unwrap().pending, None);
+}
+
+#[test]
+fn a_version_that_imports_more_than_was_consented_to_waits_though_it_asks_for_the_same() {
+    let folder = Folder::new();
+    let mut silent = Component::new("logger");
+    silent.version = "0.9.0".to_owned();
+    folder.install(&silent, "capabilities = [\"log\"]");
+    let host = folder.open();
+    let digest = host.get("logger").unwrap().digest;
+    host.set_grants("logger", &digest, &[Capability::Log]);
+    folder.install(&logger(1), "capabilities = [\"log\"]");
+    host.reload().unwrap();
+    let pending = host.get("logger").unwrap().pending.expect("it waits");
+    assert_eq!(pending.more, ["import codetune:plugin/log"]);
+    assert_eq!(run(&host, "logger").log, "");
+}
+
+#[test]
+fn what_is_lent_goes_on_to_the_next_version_only_when_the_user_said_so() {
+    for updates in [false, true] {
+        let folder = Folder::new();
+        let manifest = "capabilities = [\"generate\"]\nasks.tokens = 5";
+        folder.install(&Component::new("writer"), manifest);
+        let host = folder.open();
+        let digest = host.get("writer").unwrap().digest;
+        let grants = Grants {
+            tokens: 5,
+            updates,
+            ..Grants::from(&[Capability::Generate])
+        };
+        host.set_grants("writer", &digest, grants);
+        let mut next = Component::new("writer");
+        next.version = "2.0.0".to_owned();
+        folder.install(&next, manifest);
+        host.reload().unwrap();
+        let shown = host.get("writer").unwrap();
+        assert_eq!(shown.pending.is_none(), updates);
+        assert_eq!(shown.digest != digest, updates);
+        assert_eq!(answer(&host, "writer"), json!({"ok": true}));
+        let canary = shown.canary.and_then(|canary| canary.skipped);
+        assert_eq!(canary.is_some(), updates, "{canary:?}");
+    }
+}
+
+#[test]
+fn grants_for_a_version_that_is_gone_are_refused() {
+    let folder = Folder::new();
+    folder.install(&logger(1), "capabilities = [\"log\"]");
+    let host = folder.open();
+    let refused = host.check_grants("logger", "another", Grants::default());
+    assert_eq!(refused.unwrap_err().0, "digest");
+}
+
+#[test]
+fn settings_of_the_user_lie_over_those_of_the_manifest() {
+    let folder = Folder::new();
+    let mut component = Component::new("strict");
+    component.config_schema =
+        r#"{"type":"object","properties":{"n":{"type":"integer"}},"additionalProperties":false}"#
+            .to_owned();
+    folder.install(
+        &component,
+        "capabilities = [\"config\"]\nconfig = { n = 1 }",
+    );
+    let host = folder.open();
+    let digest = host.get("strict").unwrap().digest;
+    host.set_grants("strict", &digest, &[Capability::Config]);
+    let config = |n: serde_json::Value| [("n".to_owned(), n)].into();
+    assert!(host.check_config("strict", &config(json!("many"))).is_err());
+    host.check_config("strict", &config(json!(2))).unwrap();
+    host.set_config("strict", config(json!(2)));
+    assert_eq!(answer(&host, "strict"), json!({"ok": true}));
+    // One that a later version does not take is named at the call.
+    host.set_config("strict", config(json!("many")));
+    let refused = host.run("strict", &json!({})).unwrap_err();
+    assert_eq!(refused.code(), "plugin_config");
+    host.set_config("strict", Default::default());
+    assert_eq!(answer(&host, "strict"), json!({"ok": true}));
+}

@@ -1,0 +1,287 @@
+//! The forms of a plugin's page: what it may use, its settings, what the user says of its suggestions.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use actix_web::Responder;
+use actix_web::web::Path;
+use domain::{Capability, FieldErrors, PluginInfo};
+use serde::Serialize;
+use store::SuggestionVerdict;
+
+use super::schema_form;
+use crate::api::models::{self, Models};
+use crate::api::plugin_consent::{self, SetGrants};
+use crate::api::suggestions::{self, JudgeSuggestion};
+use crate::api::{plugins, secrets};
+use crate::error::{AppError, HtmlResult, see_other};
+use crate::safety::csrf::CheckedForm;
+use crate::state::AppState;
+use crate::templates::{Page, View};
+
+/// What is asked for, what of it is granted, and the fields to say so.
+#[derive(Debug, Serialize)]
+pub struct Consent {
+    digest: String,
+    capabilities: Vec<Choice>,
+    hosts: Vec<Choice>,
+    takes_any_host: bool,
+    /// Hosts that the user named, a line each.
+    other_hosts: String,
+    addresses: String,
+    folders: Vec<(String, String)>,
+    secrets: Vec<Secret>,
+    asked_tokens: u32,
+    tokens: u32,
+    models: Vec<Choice>,
+    adapters: Vec<Choice>,
+    updates: bool,
+    reaches_out: bool,
+}
+
+/// One box or option.
+#[derive(Debug, Serialize)]
+struct Choice {
+    value: String,
+    label: String,
+    is_chosen: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Secret {
+    name: String,
+    is_granted: bool,
+    is_set: bool,
+}
+
+impl Consent {
+    /// For the version that waits, else the one that answers; none when it asks for nothing. A version that nobody said
+    /// anything of has every box ticked that needs nothing more.
+    ///
+    /// # Errors
+    /// When the database or the folder of secrets fails.
+    pub async fn of(state: &AppState, plugin: &PluginInfo) -> Result<Option<Self>, AppError> {
+        let (digest, asked, asks) = match &plugin.pending {
+            Some(pending) => (&pending.digest, &pending.capabilities, &pending.asks),
+            None => (&plugin.digest, &plugin.capabilities, &plugin.asks),
+        };
+        if asked.is_empty() {
+            return Ok(None);
+        }
+        let is_new = plugin.pending.is_some() || plugin.grants.capabilities.is_empty();
+        let grants = &plugin.grants;
+        let reaches_out = asked.iter().any(|capability| capability.is_lent());
+        let known = match asked.contains(&Capability::Generate) {
+            true => models::known(state).await?,
+            false => Models::default(),
+        };
+        let set = secrets::names(state).await?;
+        let box_of = |text: &str, is_granted: bool| Choice {
+            value: text.to_owned(),
+            label: text.to_owned(),
+            is_chosen: is_new || is_granted,
+        };
+        let listed: Vec<&String> = asks.hosts.iter().filter(|host| *host != "*").collect();
+        let others = grants.hosts.iter().filter(|host| !listed.contains(host));
+        Ok(Some(Self {
+            digest: digest.clone(),
+            capabilities: asked
+                .iter()
+                .map(|capability| {
+                    box_of(capability.word(), grants.capabilities.contains(capability))
+                })
+                .collect(),
+            hosts: listed
+                .iter()
+                .map(|host| box_of(host, grants.hosts.contains(host)))
+                .collect(),
+            takes_any_host: asks.hosts.iter().any(|host| host == "*"),
+            other_hosts: others.cloned().collect::<Vec<_>>().join("\n"),
+            addresses: grants
+                .addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" "),
+            folders: asks
+                .folders
+                .iter()
+                .map(|name| {
+                    let path = grants.folders.get(name);
+                    let path = path.map(|path| path.display().to_string());
+                    (name.clone(), path.unwrap_or_default())
+                })
+                .collect(),
+            secrets: asks
+                .secrets
+                .iter()
+                .map(|name| Secret {
+                    is_granted: is_new || grants.secrets.contains(name),
+                    is_set: set.contains(name),
+                    name: name.clone(),
+                })
+                .collect(),
+            asked_tokens: asks.tokens,
+            tokens: if is_new { asks.tokens } else { grants.tokens },
+            models: known
+                .models
+                .iter()
+                .map(|model| Choice {
+                    value: model.id.clone(),
+                    label: model.name.clone(),
+                    is_chosen: is_same(&grants.model, &model.path),
+                })
+                .collect(),
+            adapters: known
+                .adapters
+                .iter()
+                .map(|adapter| Choice {
+                    value: adapter.id.clone(),
+                    label: adapter.name.clone(),
+                    is_chosen: is_same(&grants.adapter, &adapter.path),
+                })
+                .collect(),
+            updates: grants.updates,
+            reaches_out,
+        }))
+    }
+}
+
+fn is_same(granted: &Option<PathBuf>, path: &std::path::Path) -> bool {
+    let path = std::path::absolute(path).ok();
+    granted.is_some() && *granted == path
+}
+
+/// `POST /plugins/{name}/grant`: what was ticked, for the version that was shown.
+pub async fn grant(
+    view: View,
+    name: Path<String>,
+    form: CheckedForm,
+) -> Result<impl Responder, AppError> {
+    let grants = read(&form)?;
+    for (field, value) in &form.0 {
+        if let Some(secret) = field.strip_prefix("value.")
+            && !value.is_empty()
+        {
+            secrets::keep(&view.state, secret, value.clone()).await?;
+        }
+    }
+    plugin_consent::consent(&view.state, &name, grants).await?;
+    Ok(see_other(format!("/plugins/{name}")))
+}
+
+/// The form's fields.
+fn read(form: &CheckedForm) -> Result<SetGrants, AppError> {
+    let all = |name: &'static str| {
+        form.0
+            .iter()
+            .filter(move |(field, _)| field == name)
+            .map(|(_, value)| value.clone())
+    };
+    let words = |name: &str| -> Vec<String> {
+        let text = form.get(name).unwrap_or_default();
+        text.split_whitespace().map(str::to_owned).collect()
+    };
+    let capabilities = all("capability")
+        .map(|word| {
+            Capability::ALL
+                .into_iter()
+                .find(|capability| capability.word() == word)
+                .ok_or_else(|| FieldErrors::one("capability", format!("cannot be {word:?}")).into())
+        })
+        .collect::<Result<Vec<_>, AppError>>()?;
+    let addresses = words("addresses")
+        .iter()
+        .map(|text| {
+            text.parse::<IpAddr>().map_err(|_| {
+                FieldErrors::one("addresses", format!("must be IP addresses, not {text:?}")).into()
+            })
+        })
+        .collect::<Result<Vec<_>, AppError>>()?;
+    let tokens = match form.get("tokens").unwrap_or_default().trim() {
+        "" => 0,
+        text => text.parse().map_err(|_| {
+            AppError::from(FieldErrors::one(
+                "tokens",
+                format!("must be a whole number, not {text:?}"),
+            ))
+        })?,
+    };
+    let folders: BTreeMap<String, PathBuf> = form
+        .0
+        .iter()
+        .filter(|(_, value)| !value.trim().is_empty())
+        .filter_map(|(field, value)| {
+            let name = field.strip_prefix("folder.")?;
+            Some((name.to_owned(), PathBuf::from(value.trim())))
+        })
+        .collect();
+    Ok(SetGrants {
+        digest: form.get("digest").unwrap_or_default().to_owned(),
+        capabilities,
+        hosts: all("host").chain(words("hosts")).collect(),
+        addresses,
+        folders,
+        secrets: all("secret").collect(),
+        tokens,
+        model: form.get("model").map(str::to_owned),
+        adapter: form.get("adapter").map(str::to_owned),
+        updates: form.get("updates").is_some(),
+    })
+}
+
+/// `POST /plugins/{name}/config`: the settings, or none of the user's any more.
+pub async fn configure(
+    view: View,
+    name: Path<String>,
+    form: CheckedForm,
+) -> Result<impl Responder, AppError> {
+    let plugin = plugins::find(&view.state, &name).await?;
+    let schema = plugin
+        .metadata
+        .map(|metadata| metadata.config_schema)
+        .unwrap_or_default();
+    let config = match form.get("reset") {
+        Some(_) => BTreeMap::new(),
+        None => match schema_form::read(&schema, &form)? {
+            serde_json::Value::Object(values) => values.into_iter().collect(),
+            _ => {
+                let message = "must be a JSON object".to_owned();
+                return Err(FieldErrors::one("config", message).into());
+            }
+        },
+    };
+    plugin_consent::configure(&view.state, &name, config).await?;
+    Ok(see_other(format!("/plugins/{name}")))
+}
+
+#[derive(Serialize)]
+struct Judged {
+    verdict: SuggestionVerdict,
+}
+
+impl Page for Judged {
+    const TEMPLATE: &'static str = "fragments/judged.html";
+}
+
+/// `POST /plugins/{name}/suggestions`: a word in place of the buttons.
+pub async fn judge(view: View, name: Path<String>, form: CheckedForm) -> HtmlResult {
+    let field = |name: &'static str| form.get(name).unwrap_or_default();
+    let wrong =
+        |name: &str| AppError::from(FieldErrors::one(name, "is missing or wrong".to_owned()));
+    let execution = field("execution").parse().map_err(|_| wrong("execution"))?;
+    let verdict = match field("verdict") {
+        "accepted" => SuggestionVerdict::Accepted,
+        "rejected" => SuggestionVerdict::Rejected,
+        _ => return Err(wrong("verdict").into()),
+    };
+    let judged = JudgeSuggestion {
+        pointer: field("pointer").to_owned(),
+        verdict,
+    };
+    let kept = suggestions::judge(&view.state, &name, execution, judged).await?;
+    view.page(&Judged {
+        verdict: kept.verdict,
+    })
+}

@@ -1,0 +1,3 @@
+DROP TABLE plugin_suggestions;
+DROP TABLE plugin_uses;
+ALTER TABLE plugins DROP COLUMN config;

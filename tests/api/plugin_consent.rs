@@ -1,0 +1,309 @@
+//! Consent, settings, secrets, audit and verdicts, from API and pages, with a plugin that uses all that it is lent.
+
+use actix_web::http::Method;
+use codetune::plugin_settings::Settings;
+use serde_json::{Value, json};
+
+use crate::harness::{TestApp, root};
+
+const SECRET: &str = "sk-a-value-that-nobody-may-see";
+
+/// A studio with the plugin `connected`, which nobody has said anything about.
+fn studio() -> TestApp {
+    let app = TestApp::new();
+    let place = app.state.config.paths.plugins.join("connected");
+    std::fs::create_dir_all(&place).unwrap();
+    let source = root().join("tests/plugins/connected");
+    for file in ["connected.wasm", "plugin.toml"] {
+        std::fs::copy(source.join(file), place.join(file)).unwrap();
+    }
+    app.state.plugin_host.reload().unwrap();
+    app
+}
+
+async fn digest(app: &TestApp) -> String {
+    let plugin = app.get("/api/v1/plugins/connected").await.json();
+    plugin["digest"].as_str().unwrap().to_owned()
+}
+
+async fn grant(app: &TestApp, mut grants: Value) -> crate::harness::Answer {
+    grants["digest"] = json!(digest(app).await);
+    app.json(Method::PUT, "/api/v1/plugins/connected/grants", grants)
+        .await
+}
+
+async fn run(app: &TestApp, task: Value) -> Value {
+    let answer = app
+        .json(
+            Method::POST,
+            "/api/v1/plugins/connected/run",
+            json!({ "input": task }),
+        )
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+fn generate() -> Value {
+    json!({ "do": "generate", "prompt": "def add(a, b):", "tokens": 8, "times": 3, "chat": false })
+}
+
+#[actix_web::test]
+async fn a_plugin_writes_with_the_granted_model_and_no_longer_than_its_budget() {
+    let app = studio();
+    let refused = app
+        .json(
+            Method::POST,
+            "/api/v1/plugins/connected/run",
+            json!({ "input": generate() }),
+        )
+        .await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    let too_much = grant(
+        &app,
+        json!({ "capabilities": ["log", "generate"], "tokens": 1000 }),
+    )
+    .await;
+    assert_eq!(too_much.status, 422, "{}", too_much.body);
+    assert_eq!(too_much.json()["error"]["field"], "tokens");
+    let granted = json!({ "capabilities": ["log", "generate"], "tokens": 12, "model": "sample" });
+    let answer = grant(&app, granted).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.json()["health"]["state"], "ready");
+    let answers = run(&app, generate()).await["output"]["answers"].clone();
+    let new_tokens = |index: usize| answers[index]["new_tokens"].as_u64().unwrap_or_default();
+    assert!(answers[0]["text"].is_string(), "{answers}");
+    assert!(
+        new_tokens(0) > 0 && new_tokens(0) + new_tokens(1) + new_tokens(2) <= 12,
+        "{answers}"
+    );
+    let uses = app.get("/api/v1/plugins/connected/uses").await.json();
+    let used = uses
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|used| used["times"].as_u64() > Some(0));
+    let used = used.unwrap_or_else(|| panic!("{uses}"));
+    assert_eq!(used["capability"], "generate");
+    assert!(used["tokens"].as_u64().unwrap() > 0, "{used}");
+    let page = app.get("/plugins/connected").await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert!(page.body.contains("What it used"), "{}", page.body);
+}
+
+#[actix_web::test]
+async fn without_a_model_a_plugin_is_told_what_to_do() {
+    let app = studio();
+    grant(
+        &app,
+        json!({ "capabilities": ["log", "generate"], "tokens": 12 }),
+    )
+    .await;
+    let answers = run(&app, generate()).await["output"]["answers"].clone();
+    let message = answers[0]["failed"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{answers}"));
+    assert!(message.contains("no model is loaded"), "{message}");
+}
+
+#[actix_web::test]
+async fn a_secret_goes_in_and_never_comes_out() {
+    let app = studio();
+    let set = app
+        .json(
+            Method::PUT,
+            "/api/v1/secrets/KEY",
+            json!({ "value": SECRET }),
+        )
+        .await;
+    assert_eq!(
+        (set.status.as_u16(), set.json()),
+        (200, json!({ "names": ["KEY"] }))
+    );
+    let wrong = app
+        .json(
+            Method::PUT,
+            "/api/v1/secrets/a%20b",
+            json!({ "value": SECRET }),
+        )
+        .await;
+    assert_eq!(wrong.status, 422, "{}", wrong.body);
+    grant(
+        &app,
+        json!({ "capabilities": ["log", "secrets"], "secrets": ["KEY"] }),
+    )
+    .await;
+    for say_in in ["log", "error", "panic", "answer"] {
+        let execution = run(
+            &app,
+            json!({ "do": "secret", "name": "KEY", "say_in": say_in }),
+        )
+        .await;
+        assert!(
+            execution.to_string().contains("[secret KEY]"),
+            "{execution}"
+        );
+        assert!(!execution.to_string().contains(SECRET), "{execution}");
+    }
+    for path in [
+        "/plugins/connected",
+        "/api/v1/plugins/connected",
+        "/api/v1/plugins/connected/uses",
+        "/api/v1/plugins/connected/executions",
+        "/api/v1/secrets",
+    ] {
+        let answer = app.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        assert!(!answer.body.contains(SECRET), "{path}");
+    }
+    let gone = app
+        .json(Method::DELETE, "/api/v1/secrets/KEY", json!({}))
+        .await;
+    assert_eq!(gone.json(), json!({ "names": [] }));
+}
+
+#[actix_web::test]
+async fn consent_is_given_on_the_page_for_what_is_ticked() {
+    let app = studio();
+    let visitor = app.visitor().await;
+    let page = app.get("/plugins/connected").await.body;
+    for text in [
+        "What it may use",
+        "name=\"value.KEY\"",
+        "name=\"folder.corpus\"",
+        "name=\"hosts\"",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    let digest = digest(&app).await;
+    let folder = tempfile::tempdir().unwrap();
+    let corpus = folder.path().display().to_string();
+    let fields = [
+        ("digest", digest.as_str()),
+        ("capability", "log"),
+        ("capability", "http"),
+        ("capability", "folders"),
+        ("capability", "secrets"),
+        ("hosts", "https://api.example.com\r\nhttp://127.0.0.1:9\r\n"),
+        ("addresses", "10.0.0.7"),
+        ("folder.corpus", corpus.as_str()),
+        ("secret", "KEY"),
+        ("value.KEY", SECRET),
+    ];
+    let answer = app
+        .post_form(&visitor, "/plugins/connected/grant", &fields)
+        .await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let plugin = app.get("/api/v1/plugins/connected").await.json();
+    assert_eq!(
+        plugin["granted"],
+        json!(["log", "http", "folders", "secrets"])
+    );
+    let grants = &plugin["grants"];
+    assert_eq!(
+        grants["hosts"],
+        json!(["https://api.example.com", "http://127.0.0.1:9"])
+    );
+    assert_eq!(
+        (&grants["addresses"], &grants["folders"]["corpus"]),
+        (&json!(["10.0.0.7"]), &json!(corpus))
+    );
+    assert_eq!(app.state.secrets.value("KEY").as_deref(), Some(SECRET));
+    let page = app.get("/plugins/connected").await.body;
+    assert!(
+        page.contains("https://api.example.com") && !page.contains(SECRET),
+        "{page}"
+    );
+    let mut stale = fields;
+    stale[0].1 = "another";
+    let answer = app
+        .post_form(&visitor, "/plugins/connected/grant", &stale)
+        .await;
+    assert_eq!(answer.status, 409);
+}
+
+#[actix_web::test]
+async fn what_another_process_decides_reaches_the_server() {
+    let app = studio();
+    let mut settings = Settings::default();
+    settings
+        .apply(&app.state.store, &app.state.plugin_host)
+        .unwrap();
+    let grants = domain::Grants::from(&[domain::Capability::Log]);
+    let digest = digest(&app).await;
+    let store = &app.state.store;
+    store
+        .set_plugin_grants("connected", &digest, &grants)
+        .unwrap();
+    settings.apply(store, &app.state.plugin_host).unwrap();
+    let state = async || {
+        let plugin = app.get("/api/v1/plugins/connected").await.json();
+        plugin["health"]["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state().await, "ready");
+    store.set_plugin_enabled("connected", false).unwrap();
+    settings.apply(store, &app.state.plugin_host).unwrap();
+    assert_eq!(state().await, "disabled");
+}
+
+#[actix_web::test]
+async fn a_suggestion_is_accepted_or_rejected_and_the_word_is_kept_beside_the_call() {
+    let app = studio();
+    grant(&app, json!({ "capabilities": ["log"] })).await;
+    let secret = json!({ "do": "secret", "name": "KEY", "say_in": "" });
+    let id = run(&app, secret).await["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/plugins/connected/executions/{id}/suggestions");
+    let say = async |pointer: &str, verdict: &str| {
+        let body = json!({ "pointer": pointer, "verdict": verdict });
+        app.json(Method::PUT, &path, body).await
+    };
+    assert_eq!(say("/has", "accepted").await.status, 200);
+    assert_eq!(say("/has", "rejected").await.json()["verdict"], "rejected");
+    assert_eq!(say("/nowhere", "accepted").await.status, 422);
+    let other = format!("/api/v1/plugins/other/executions/{id}/suggestions");
+    assert_eq!(app.get(&other).await.status, 404);
+    let kept = app.get(&path).await.json();
+    assert_eq!(kept.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&kept[0]["pointer"], &kept[0]["verdict"]),
+        (&json!("/has"), &json!("rejected"))
+    );
+    let visitor = app.visitor().await;
+    let fields = [
+        ("execution", id.as_str()),
+        ("pointer", "/length"),
+        ("verdict", "accepted"),
+    ];
+    let judged = app
+        .post_form(&visitor, "/plugins/connected/suggestions", &fields)
+        .await;
+    assert_eq!(judged.status, 200, "{}", judged.body);
+    assert!(judged.body.contains("accepted"), "{}", judged.body);
+}
+
+#[actix_web::test]
+async fn settings_are_set_on_the_page_and_taken_back() {
+    let app = TestApp::with_shipped_plugins();
+    let visitor = app.visitor().await;
+    let path = "/plugins/code-analyzer/config";
+    let answer = app
+        .post_form(&visitor, path, &[("in.max_complexity", "3")])
+        .await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let config = app.get("/api/v1/plugins/code-analyzer/config").await.json();
+    assert_eq!(config["max_complexity"], 3);
+    let wrong = app
+        .json(
+            Method::PUT,
+            "/api/v1/plugins/code-analyzer/config",
+            json!({ "config": { "max_complexity": "many" } }),
+        )
+        .await;
+    assert_eq!(wrong.status, 422, "{}", wrong.body);
+    let answer = app.post_form(&visitor, path, &[("reset", "true")]).await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    assert_eq!(
+        app.get("/api/v1/plugins/code-analyzer/config").await.json(),
+        json!({})
+    );
+}
