@@ -154,13 +154,14 @@ pub fn warm_call(
     input: &Value,
     calls: usize,
 ) -> Result<WarmCall, Error> {
-    let version = host.admitted(plugin)?;
+    let admitted = host.admitted(plugin)?;
+    let (version, terms) = (&admitted.version, &admitted.terms);
     let runtime = host.runtime();
     let text = input.to_string();
     let (mut times, mut last) = (Vec::with_capacity(calls), 0);
     let warm_up = calls / 10;
     let called = runtime.on_guest_thread(|| {
-        version.guest_again(runtime, &text, calls.max(1) + warm_up, |time, fuel| {
+        version.guest_again(runtime, terms, &text, calls.max(1) + warm_up, |time, fuel| {
             times.push(time);
             last = fuel;
         })

@@ -222,12 +222,13 @@ impl Version {
     pub(crate) fn guest_again(
         &self,
         runtime: &Runtime,
+        terms: &Terms,
         text: &str,
         calls: usize,
         mut each: impl FnMut(Duration, u64),
     ) -> Result<(), Failure> {
-        let limits = &self.terms.limits;
-        let called = call(runtime, &self.terms, |store| {
+        let limits = &terms.limits;
+        let called = call(runtime, terms, |store| {
             let instance = self.tool.start(store)?;
             for _ in 0..calls {
                 rearm(store, limits);
