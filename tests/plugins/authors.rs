@@ -77,7 +77,10 @@ fn blessed_answers_pass_and_a_changed_one_is_shown_where_it_differs() {
     let (report, code) = author.json(&["plugin", "test", "stats", "--json"]);
     assert_eq!((code, &report["failed"]), (1, &json!(1)), "{report}");
     let differences = report["cases"][0]["differences"].as_array().unwrap();
-    assert!(differences.contains(&json!("/lines: expected 7, found 1")), "{report}");
+    assert!(
+        differences.contains(&json!("/lines: expected 7, found 1")),
+        "{report}"
+    );
     let output = author.codetune(&["plugin", "test", "stats"]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stdout);
@@ -85,7 +88,11 @@ fn blessed_answers_pass_and_a_changed_one_is_shown_where_it_differs() {
     // The studio holds to them too, so it is not installed.
     let output = author.codetune(&["plugin", "install", "stats"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert!(stderr(&output).contains("1 of its own examples"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("1 of its own examples"),
+        "{}",
+        stderr(&output)
+    );
     assert!(!author.0.path().join("plugins/source-stats").exists());
 }
 
@@ -95,7 +102,11 @@ fn an_input_that_the_plugin_refuses_fails_the_test_and_is_not_blessed() {
     author.write(&json!([{ "input": { "code": 1 } }]));
     let output = author.codetune(&["plugin", "test", "stats", "--bless"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("invalid_input"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("invalid_input"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(author.read(), json!([{ "input": { "code": 1 } }]));
 }
 
@@ -166,7 +177,11 @@ fn a_build_that_fails_names_its_command_and_leaves_the_component_alone() {
     std::fs::write(author.place().join("build.toml"), recipe).unwrap();
     let output = author.codetune(&["plugin", "build", "stats"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("no-such-compiler"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("no-such-compiler"),
+        "{}",
+        stderr(&output)
+    );
     let after = std::fs::read(author.place().join("source-stats.wasm")).unwrap();
     assert!(before == after);
 }

@@ -66,7 +66,11 @@ impl Bench {
 /// The versions of this repository's guests, and one target folder for all, so that dependencies are built once.
 fn share_target(project: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    std::fs::copy(root.join("plugins-src/Cargo.lock"), project.join("Cargo.lock")).unwrap();
+    std::fs::copy(
+        root.join("plugins-src/Cargo.lock"),
+        project.join("Cargo.lock"),
+    )
+    .unwrap();
     // Where the guests of this repository are built, most is there already.
     let target = std::env::var_os("GUEST_TARGET_DIR").map_or_else(
         || Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests"),
@@ -124,7 +128,11 @@ fn an_analyzer_gives_the_same_answer_in_every_language() {
         let project = bench.project(&name, lang, "analyzer");
         let report = bench.succeed(&["plugin", "test", &name, "--no-build", "--json"]);
         let report: Value = serde_json::from_str(&report).unwrap();
-        assert_eq!((&report["passed"], &report["failed"]), (&json!(3), &json!(0)), "{report}");
+        assert_eq!(
+            (&report["passed"], &report["failed"]),
+            (&json!(3), &json!(0)),
+            "{report}"
+        );
         let check = bench.succeed(&["plugin", "check", &name, "--json"]);
         let check: Value = serde_json::from_str(&check).unwrap();
         assert_eq!(check["worlds"], json!(["analyzer-plugin"]), "{check}");
@@ -133,13 +141,25 @@ fn an_analyzer_gives_the_same_answer_in_every_language() {
     }
     let (_, rust) = &answers[0];
     // Not the same nothing from all: the answer itself is known.
-    let todos: Vec<usize> = rust.iter().map(|analysis| analysis.diagnostics.len()).collect();
+    let todos: Vec<usize> = rust
+        .iter()
+        .map(|analysis| analysis.diagnostics.len())
+        .collect();
     assert_eq!(todos, [0, 0, 1, 1, 5, 0]);
     let last = &rust[4].diagnostics[4].span;
-    assert_eq!((last.start, last.end, last.line, last.column), (36, 40, 4, 7));
+    assert_eq!(
+        (last.start, last.end, last.line, last.column),
+        (36, 40, 4, 7)
+    );
     for (lang, answer) in &answers {
-        let (rust, answer) = (serde_json::to_value(rust).unwrap(), serde_json::to_value(answer).unwrap());
-        assert!(is_same_json(&rust, &answer), "{lang}:\n{answer}\nrust:\n{rust}");
+        let (rust, answer) = (
+            serde_json::to_value(rust).unwrap(),
+            serde_json::to_value(answer).unwrap(),
+        );
+        assert!(
+            is_same_json(&rust, &answer),
+            "{lang}:\n{answer}\nrust:\n{rust}"
+        );
     }
 }
 
@@ -165,13 +185,24 @@ fn a_rust_project_builds_by_cargo_component_too() {
     let bench = Bench::new();
     let project = bench.project("both-ways", "rust", "curator");
     let built = Command::new(env!("CARGO"))
-        .args(["component", "build", "--release", "--offline", "--target-dir", "target"])
+        .args([
+            "component",
+            "build",
+            "--release",
+            "--offline",
+            "--target-dir",
+            "target",
+        ])
         .current_dir(&project)
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .output()
         .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
     std::fs::copy(
         project.join("target/wasm32-wasip1/release/both_ways.wasm"),
         project.join("both-ways.wasm"),

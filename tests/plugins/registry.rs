@@ -13,7 +13,10 @@ use sha2::{Digest, Sha256};
 const TOKEN: &str = "a-token-for-everyone";
 
 fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("sha256:{hex}")
 }
 
@@ -60,7 +63,12 @@ impl Registry {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let digest = digest(&manifest);
-        let content = web::Data::new(Content { manifest, component, blob, port });
+        let content = web::Data::new(Content {
+            manifest,
+            component,
+            blob,
+            port,
+        });
         let (sender, started) = channel();
         std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
@@ -70,7 +78,11 @@ impl Registry {
                         .route("/v2/me/source-stats/{kind}/{what}", web::get().to(give))
                         .route("/token", web::get().to(token))
                 };
-                let server = HttpServer::new(app).workers(1).listen(listener).unwrap().run();
+                let server = HttpServer::new(app)
+                    .workers(1)
+                    .listen(listener)
+                    .unwrap()
+                    .run();
                 sender.send(server.handle()).unwrap();
                 server.await.unwrap();
             });
@@ -95,7 +107,10 @@ impl Registry {
     }
 
     fn installed(&self) -> bool {
-        self.folder.path().join("plugins/source-stats/plugin.toml").exists()
+        self.folder
+            .path()
+            .join("plugins/source-stats/plugin.toml")
+            .exists()
     }
 }
 
@@ -162,7 +177,11 @@ fn another_manifest_than_the_pinned_one_is_not_installed() {
     let registry = Registry::new(|_| ());
     let output = registry.install(&format!("me/source-stats:1.0@sha256:{}", "0".repeat(64)));
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("nothing is installed"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("nothing is installed"),
+        "{}",
+        stderr(&output)
+    );
     assert!(!registry.installed());
 }
 
@@ -172,7 +191,11 @@ fn a_component_that_is_not_the_manifests_is_not_installed() {
     let registry = Registry::new(|component| *component.last_mut().unwrap() ^= 1);
     let output = registry.install("me/source-stats:1.0");
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("nothing is installed"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("nothing is installed"),
+        "{}",
+        stderr(&output)
+    );
     assert!(!registry.installed());
 }
 
@@ -181,5 +204,9 @@ fn what_a_registry_does_not_have_is_said_in_its_words() {
     let registry = Registry::new(|_| ());
     let output = registry.install("me/source-stats:2.0");
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("manifest unknown"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("manifest unknown"),
+        "{}",
+        stderr(&output)
+    );
 }

@@ -88,8 +88,9 @@ impl Anatomy {
                     for memory in section {
                         let memory = memory?;
                         let page = 1_u64 << memory.page_size_log2.unwrap_or(16);
-                        self.memory_bytes =
-                            self.memory_bytes.saturating_add(memory.initial.saturating_mul(page));
+                        self.memory_bytes = self
+                            .memory_bytes
+                            .saturating_add(memory.initial.saturating_mul(page));
                     }
                 }
                 Payload::CustomSection(section) => {
@@ -125,12 +126,20 @@ mod tests {
         assert!(found.modules >= 1 && found.functions > 10 && found.memory_bytes >= 1 << 16);
         assert!(found.code_bytes > 0 && found.code_bytes + found.data_bytes < found.size_bytes);
         let has_analyzer = |name: &String| name.starts_with("codetune:plugin/analyzer@0.1.");
-        assert!(found.exports.iter().any(has_analyzer), "{:?}", found.exports);
+        assert!(
+            found.exports.iter().any(has_analyzer),
+            "{:?}",
+            found.exports
+        );
     }
 
     #[test]
     fn what_is_no_component_is_refused() {
-        assert!(anatomy(b"\0asm\x01\0\0\0").unwrap_err().contains("no WebAssembly component"));
+        assert!(
+            anatomy(b"\0asm\x01\0\0\0")
+                .unwrap_err()
+                .contains("no WebAssembly component")
+        );
         let half = &include_bytes!("../../../../plugins/source-stats/source-stats.wasm")[..5000];
         assert!(anatomy(half).unwrap_err().contains("at byte"));
     }

@@ -16,10 +16,8 @@ use crate::config::Config;
 
 /// Arguments of `codetune plugin bench`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  codetune plugin bench my-plugin\n  \
-    codetune plugin bench my-plugin.wasm --input '{\"code\": \"x = 1\"}' --calls 10000 --json"
-)]
+#[command(after_help = "Examples:\n  codetune plugin bench my-plugin\n  \
+    codetune plugin bench my-plugin.wasm --input '{\"code\": \"x = 1\"}' --calls 10000 --json")]
 pub(crate) struct BenchArgs {
     /// The project, another folder with plugin.toml, or a component
     file: PathBuf,
@@ -88,7 +86,9 @@ fn input(args: &BenchArgs) -> anyhow::Result<Value> {
     }
     let shown = args.file.display();
     if !args.file.is_dir() {
-        return Err(usage_error(format!("{shown} has no examples; give --input")));
+        return Err(usage_error(format!(
+            "{shown} has no examples; give --input"
+        )));
     }
     test::fixtures(&args.file)?
         .into_iter()

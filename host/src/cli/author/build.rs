@@ -51,8 +51,8 @@ pub(super) fn is_project(folder: &Path) -> bool {
 pub(super) fn read(folder: &Path) -> anyhow::Result<Recipe> {
     let path = folder.join("build.toml");
     let shown = path.display();
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| usage_error(format!("{shown}: {error}")))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| usage_error(format!("{shown}: {error}")))?;
     recipe(&text).map_err(|error| usage_error(format!("{shown}: {error}")))
 }
 
@@ -72,7 +72,10 @@ pub(super) fn recipe(text: &str) -> Result<Recipe, String> {
     };
     for path in recipe.sources.iter().chain([&recipe.output]) {
         if !is_inside(path) {
-            return Err(format!("{} must lie in the project's folder", path.display()));
+            return Err(format!(
+                "{} must lie in the project's folder",
+                path.display()
+            ));
         }
     }
     Ok(recipe)
@@ -90,7 +93,8 @@ pub(super) fn build(folder: &Path) -> anyhow::Result<()> {
     let output = folder.join(&recipe.output);
     // Not every tool makes the folder that it writes into.
     if let Some(parent) = output.parent() {
-        std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make {}", parent.display()))?;
     }
     for step in &recipe.steps {
         let command = step.join(" ");
@@ -101,9 +105,17 @@ pub(super) fn build(folder: &Path) -> anyhow::Result<()> {
             .stdout(std::io::stderr())
             .status()
             .with_context(|| {
-                format!("{} cannot be started; README.md of {} says what it needs", step[0], folder.display())
+                format!(
+                    "{} cannot be started; README.md of {} says what it needs",
+                    step[0],
+                    folder.display()
+                )
             })?;
-        anyhow::ensure!(status.success(), "`{command}` failed in {}: {status}", folder.display());
+        anyhow::ensure!(
+            status.success(),
+            "`{command}` failed in {}: {status}",
+            folder.display()
+        );
     }
     let bytes = std::fs::read(&output)
         .with_context(|| format!("build.toml: the commands did not make {}", output.display()))?;
@@ -128,7 +140,9 @@ mod tests {
         assert!(fault("steps = [[]]\noutput = \"a\"\nsources = []").contains("steps"));
         assert!(fault("steps = [[\"a\"]]\noutput = \"../a\"\nsources = []").contains("../a"));
         assert!(fault("steps = [[\"a\"]]\noutput = \"a\"\nsources = [\"/etc\"]").contains("/etc"));
-        assert!(fault("steps = [[\"a\"]]\noutput = \"a\"\nsources = []\nshell = 1").contains("shell"));
+        assert!(
+            fault("steps = [[\"a\"]]\noutput = \"a\"\nsources = []\nshell = 1").contains("shell")
+        );
         assert!(recipe("steps = [[\"a\"]]\noutput = \"b/a\"\nsources = [\"c\"]").is_ok());
     }
 }

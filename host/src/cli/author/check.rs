@@ -14,10 +14,8 @@ use crate::config::Config;
 
 /// Arguments of `codetune plugin check`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  codetune plugin check my-plugin\n  \
-    codetune plugin check my-plugin/target/wasm32-wasip2/release/my_plugin.wasm --json"
-)]
+#[command(after_help = "Examples:\n  codetune plugin check my-plugin\n  \
+    codetune plugin check my-plugin/target/wasm32-wasip2/release/my_plugin.wasm --json")]
 pub(crate) struct CheckArgs {
     /// A component, or a folder with plugin.toml and the component that it names
     file: PathBuf,
@@ -97,7 +95,10 @@ fn print(report: &Report<'_>) {
         );
         println!(
             "  size         {} bytes: {} of code, {} of data, {} of names and other sections",
-            component.size_bytes, component.code_bytes, component.data_bytes, component.custom_bytes
+            component.size_bytes,
+            component.code_bytes,
+            component.data_bytes,
+            component.custom_bytes
         );
         println!(
             "  modules      {}, with {} functions; {} bytes of memory to begin with",
@@ -160,7 +161,10 @@ mod tests {
     #[test]
     fn a_plugin_fits_the_world_of_its_ability() {
         assert_eq!(worlds(&[PluginKind::Tool]), ["tool-plugin"]);
-        assert_eq!(worlds(&[PluginKind::Tool, PluginKind::Scorer]), ["scorer-plugin"]);
+        assert_eq!(
+            worlds(&[PluginKind::Tool, PluginKind::Scorer]),
+            ["scorer-plugin"]
+        );
     }
 
     #[test]

@@ -14,12 +14,10 @@ use crate::config::Config;
 
 /// Arguments of `codetune plugin install`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  codetune plugin install my-plugin\n  \
+#[command(after_help = "Examples:\n  codetune plugin install my-plugin\n  \
     codetune plugin install my_plugin.wasm --signature my_plugin.wasm.minisig --public-key minisign.pub\n  \
     codetune plugin install oci://registry.example/me/my-plugin:1.0@sha256:…\n\n\
-    What a plugin asks for is granted by its user, on its page or with `codetune plugin grant`."
-)]
+    What a plugin asks for is granted by its user, on its page or with `codetune plugin grant`.")]
 pub(crate) struct InstallArgs {
     /// A folder with plugin.toml and component, a component by itself, or oci://REGISTRY/REPOSITORY[:TAG][@sha256:DIGEST]
     #[arg(value_name = "FOLDER|FILE|oci://…")]
@@ -98,7 +96,9 @@ pub(super) fn from_folder(folder: &Path, config: &Config) -> anyhow::Result<Path
         // Those of the version before would hold this one to its answers.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             match std::fs::remove_file(place.join("fixtures.json")) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error.into());
+                }
                 _ => {}
             }
         }
@@ -126,16 +126,25 @@ fn from_component(
     let manifest = PluginManifest {
         name: name.to_owned(),
         component: format!("{name}.wasm"),
-        capabilities: anatomy.imports.iter().filter_map(|import| capability(import)).collect(),
+        capabilities: anatomy
+            .imports
+            .iter()
+            .filter_map(|import| capability(import))
+            .collect(),
         limits: PluginLimits::default(),
         config: Default::default(),
     };
     let folder = tempfile::tempdir().context("no temporary folder")?;
     std::fs::write(folder.path().join(&manifest.component), component)?;
-    std::fs::write(folder.path().join("plugin.toml"), toml::to_string(&manifest)?)?;
-    from_folder(folder.path(), config).map_err(|error| match name == args.name.as_deref().unwrap_or("") {
-        true => error,
-        false => error.context(format!("{} as {name}, which --name changes", args.plugin)),
+    std::fs::write(
+        folder.path().join("plugin.toml"),
+        toml::to_string(&manifest)?,
+    )?;
+    from_folder(folder.path(), config).map_err(|error| {
+        match name == args.name.as_deref().unwrap_or("") {
+            true => error,
+            false => error.context(format!("{} as {name}, which --name changes", args.plugin)),
+        }
     })
 }
 

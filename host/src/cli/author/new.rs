@@ -122,7 +122,9 @@ fn project(name: &str, language: Language, kind: Kind) -> anyhow::Result<Vec<Fil
     if !Templates::iter().any(|path| path.starts_with(&own)) {
         let kinds: Vec<String> = Kind::value_variants()
             .iter()
-            .filter(|kind| Templates::iter().any(|path| path.starts_with(&format!("{language}/{kind}/"))))
+            .filter(|kind| {
+                Templates::iter().any(|path| path.starts_with(&format!("{language}/{kind}/")))
+            })
             .map(ToString::to_string)
             .collect();
         return Err(usage_error(format!(
@@ -137,13 +139,17 @@ fn project(name: &str, language: Language, kind: Kind) -> anyhow::Result<Vec<Fil
     )];
     for source in Templates::iter() {
         let all = format!("{language}/all/");
-        let Some(path) = source.strip_prefix(&own).or_else(|| source.strip_prefix(&all)) else {
+        let Some(path) = source
+            .strip_prefix(&own)
+            .or_else(|| source.strip_prefix(&all))
+        else {
             continue;
         };
         let bytes = embedded::<Templates>(&source)?;
         files.push(match path.strip_suffix(".tera") {
             Some(path) => {
-                let text = String::from_utf8(bytes).with_context(|| format!("{source} is not UTF-8"))?;
+                let text =
+                    String::from_utf8(bytes).with_context(|| format!("{source} is not UTF-8"))?;
                 (place(path), fill(&source, text, &context)?.into_bytes())
             }
             None => (place(path), bytes),
@@ -154,7 +160,10 @@ fn project(name: &str, language: Language, kind: Kind) -> anyhow::Result<Vec<Fil
     }
     if language == Language::Rust {
         for path in Crate::iter() {
-            files.push((format!("codetune-plugin/src/{path}"), embedded::<Crate>(&path)?));
+            files.push((
+                format!("codetune-plugin/src/{path}"),
+                embedded::<Crate>(&path)?,
+            ));
         }
     }
     Ok(files)
@@ -232,7 +241,9 @@ fn create(folder: &Path, files: &[File]) -> anyhow::Result<()> {
             _ => Path::new("."),
         };
         std::fs::create_dir_all(parent)?;
-        let beside = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
+        let beside = tempfile::Builder::new()
+            .prefix(".new-")
+            .tempdir_in(parent)?;
         for (path, bytes) in files {
             let path = beside.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap_or(beside.path()))?;
@@ -296,7 +307,11 @@ mod tests {
             assert_eq!(manifest["package"]["name"].as_str(), Some("a"));
             let vendored: toml::Table =
                 toml::from_str(&text(&files, "codetune-plugin/Cargo.toml")).unwrap();
-            assert!(vendored["dependencies"]["wit-bindgen"].get("version").is_some());
+            assert!(
+                vendored["dependencies"]["wit-bindgen"]
+                    .get("version")
+                    .is_some()
+            );
         }
         let refusal = project("a", Language::C, Kind::Scorer).unwrap_err();
         assert!(refusal.to_string().contains("only for"), "{refusal}");
@@ -313,7 +328,17 @@ mod tests {
             let (_, rest) = rest.split_once('\n').unwrap();
             let (code, _) = rest.split_once("\n```\n").unwrap();
             let words: Vec<&str> = command.split(' ').collect();
-            let ["codetune", "plugin", "new", name, "--lang", lang, "--kind", kind] = words[..] else {
+            let [
+                "codetune",
+                "plugin",
+                "new",
+                name,
+                "--lang",
+                lang,
+                "--kind",
+                kind,
+            ] = words[..]
+            else {
                 panic!("{command}");
             };
             let language = Language::from_str(lang, false).unwrap();

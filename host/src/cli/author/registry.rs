@@ -73,18 +73,27 @@ impl Reference {
         if let Some(digest) = digest
             && !is_digest(digest)
         {
-            return Err(wrong("the digest is not sha256: and 64 of 0 to 9 and a to f"));
+            return Err(wrong(
+                "the digest is not sha256: and 64 of 0 to 9 and a to f",
+            ));
         }
-        let (registry, path) = name.split_once('/').ok_or_else(|| wrong("it names no repository"))?;
+        let (registry, path) = name
+            .split_once('/')
+            .ok_or_else(|| wrong("it names no repository"))?;
         let (repository, tag) = path.split_once(':').unwrap_or((path, "latest"));
         let is_plain = |text: &str, more: &str| {
-            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+            !text.is_empty()
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
         };
         let is_path = repository
             .split('/')
             .all(|part| is_plain(part, "._-") && !part.starts_with('.'));
         if !is_plain(registry, ".:-[]") || !is_path || !is_plain(tag, "._-") {
-            return Err(wrong("it has characters that no registry, repository or tag has"));
+            return Err(wrong(
+                "it has characters that no registry, repository or tag has",
+            ));
         }
         Ok(Self {
             registry: registry.to_owned(),
@@ -96,17 +105,26 @@ impl Reference {
 
     /// What the repository calls the plugin: the last part of its path.
     pub(super) fn name(&self) -> &str {
-        self.repository.rsplit('/').next().unwrap_or(&self.repository)
+        self.repository
+            .rsplit('/')
+            .next()
+            .unwrap_or(&self.repository)
     }
 
     /// The same reference with the digest of what was fetched, to have the same again.
     pub(super) fn pinned(&self, digest: &str) -> String {
-        format!("{}/{}:{}@{digest}", self.registry, self.repository, self.tag)
+        format!(
+            "{}/{}:{}@{digest}",
+            self.registry, self.repository, self.tag
+        )
     }
 
     /// Without encryption only where nobody is between.
     fn address(&self) -> String {
-        let host = self.registry.rsplit_once(':').map_or(self.registry.as_str(), |(host, _)| host);
+        let host = self
+            .registry
+            .rsplit_once(':')
+            .map_or(self.registry.as_str(), |(host, _)| host);
         let scheme = match host {
             "localhost" | "127.0.0.1" | "[::1]" => "http",
             _ => "https",
@@ -145,9 +163,16 @@ pub(super) fn fetch(reference: &Reference) -> anyhow::Result<Artifact> {
             reference.registry
         );
     }
-    let manifest: Manifest = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{}: the manifest is none of an artifact", reference.registry))?;
-    let mut components = manifest.layers.iter().filter(|layer| layer.media_type == COMPONENT);
+    let manifest: Manifest = serde_json::from_slice(&bytes).with_context(|| {
+        format!(
+            "{}: the manifest is none of an artifact",
+            reference.registry
+        )
+    })?;
+    let mut components = manifest
+        .layers
+        .iter()
+        .filter(|layer| layer.media_type == COMPONENT);
     let (Some(layer), None) = (components.next(), components.next()) else {
         bail!(
             "{}: the manifest of {} has no single layer of type {COMPONENT}; `wkg oci push` makes one",
@@ -155,7 +180,11 @@ pub(super) fn fetch(reference: &Reference) -> anyhow::Result<Artifact> {
             reference.repository
         );
     };
-    ensure!(is_digest(&layer.digest), "the layer's digest {:?} is none of SHA-256", layer.digest);
+    ensure!(
+        is_digest(&layer.digest),
+        "the layer's digest {:?} is none of SHA-256",
+        layer.digest
+    );
     ensure!(
         layer.size <= MOST_COMPONENT,
         "the component has {} bytes; at most {MOST_COMPONENT} are taken",
@@ -229,7 +258,10 @@ impl Session {
         let realm = part("realm")
             .filter(|_| challenge.to_ascii_lowercase().starts_with("bearer "))
             .with_context(|| {
-                format!("{} wants a password; only public repositories can be read", self.address)
+                format!(
+                    "{} wants a password; only public repositories can be read",
+                    self.address
+                )
             })?;
         // The registry says where; it must not be less safe than the registry itself.
         ensure!(
@@ -255,7 +287,11 @@ impl Session {
 }
 
 fn read(response: &mut Response<Body>, most: u64) -> anyhow::Result<Vec<u8>> {
-    Ok(response.body_mut().with_config().limit(most).read_to_vec()?)
+    Ok(response
+        .body_mut()
+        .with_config()
+        .limit(most)
+        .read_to_vec()?)
 }
 
 /// The status, and the registry's own words.
@@ -265,8 +301,15 @@ fn said(response: &mut Response<Body>) -> String {
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
-    let message = answer.pointer("/errors/0/message").and_then(Value::as_str).unwrap_or_default();
-    let message: String = message.chars().filter(|c| !c.is_control()).take(200).collect();
+    let message = answer
+        .pointer("/errors/0/message")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let message: String = message
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect();
     format!("{status} {message}").trim_end().to_owned()
 }
 
@@ -279,11 +322,23 @@ mod tests {
         let digest = format!("sha256:{}", "0a".repeat(32));
         let reference = Reference::parse(&format!("localhost:5000/me/todo:1.2@{digest}")).unwrap();
         assert_eq!(reference.address(), "http://localhost:5000/v2/me/todo");
-        assert_eq!((reference.tag.as_str(), reference.digest.as_deref()), ("1.2", Some(digest.as_str())));
+        assert_eq!(
+            (reference.tag.as_str(), reference.digest.as_deref()),
+            ("1.2", Some(digest.as_str()))
+        );
         let reference = Reference::parse("registry.example/todo").unwrap();
         assert_eq!(reference.address(), "https://registry.example/v2/todo");
         assert_eq!((reference.tag.as_str(), reference.digest), ("latest", None));
-        for wrong in ["todo", "a/b@sha256:12", "a/b@md5:1", "a/../b", "a/b?c", "/b", "a/", "a/b:"] {
+        for wrong in [
+            "todo",
+            "a/b@sha256:12",
+            "a/b@md5:1",
+            "a/../b",
+            "a/b?c",
+            "/b",
+            "a/",
+            "a/b:",
+        ] {
             assert!(Reference::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -23,8 +23,9 @@ pub(super) fn verify(bytes: &[u8], signature: &Path, key: &str) -> anyhow::Resul
         .map_err(|error| usage_error(format!("--signature {shown}: {error}")))?;
     let signature = Signature::decode(&text)
         .map_err(|error| usage_error(format!("--signature {shown}: none of minisign: {error}")))?;
-    key.verify(bytes, &signature, false)
-        .with_context(|| format!("{shown} does not fit the component and the key; nothing is installed"))?;
+    key.verify(bytes, &signature, false).with_context(|| {
+        format!("{shown} does not fit the component and the key; nothing is installed")
+    })?;
     Ok(signature.trusted_comment().to_owned())
 }
 

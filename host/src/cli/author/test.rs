@@ -196,7 +196,8 @@ fn case(trial: &Trial, index: usize, fixture: &Fixture) -> anyhow::Result<Case> 
 /// An analyzer answers twice: to its tool, and to `analyze`, whose `details` must be the tool's answer.
 fn alone(trial: &Trial, input: &Value, output: &Value) -> anyhow::Result<Vec<String>> {
     let text = |key: &str| input.get(key).and_then(Value::as_str).map(str::to_owned);
-    let Some(code) = text("code").filter(|_| trial.plugin.kinds.contains(&PluginKind::Analyzer)) else {
+    let Some(code) = text("code").filter(|_| trial.plugin.kinds.contains(&PluginKind::Analyzer))
+    else {
         return Ok(Vec::new());
     };
     let file = SourceFile {

@@ -46,7 +46,10 @@ impl Trial {
         } else {
             let name = path
                 .file_name()
-                .filter(|_| path.extension().is_some_and(|extension| extension == "wasm"))
+                .filter(|_| {
+                    path.extension()
+                        .is_some_and(|extension| extension == "wasm")
+                })
                 .ok_or_else(|| {
                     usage_error(format!(
                         "{shown}: neither a .wasm file nor a folder with a plugin.toml"

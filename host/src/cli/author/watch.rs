@@ -71,7 +71,10 @@ pub(crate) fn run(args: &WatchArgs, config: &Config) -> anyhow::Result<ExitCode>
             Ok(false) => println!("kept away from the studio: an example fails"),
             Err(error) => println!("error: {error:#}"),
         }
-        println!("waiting for the next save in {} (Ctrl-C ends)", folder.display());
+        println!(
+            "waiting for the next save in {} (Ctrl-C ends)",
+            folder.display()
+        );
         if !wait(&changes) {
             return Ok(ExitCode::SUCCESS);
         }
@@ -82,7 +85,9 @@ pub(crate) fn run(args: &WatchArgs, config: &Config) -> anyhow::Result<ExitCode>
 fn is_source(path: &Path, watched: &[PathBuf]) -> bool {
     let resolve = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let path = resolve(path);
-    watched.iter().any(|source| path.starts_with(resolve(source)))
+    watched
+        .iter()
+        .any(|source| path.starts_with(resolve(source)))
 }
 
 /// One build, check and test; whether all passed.
@@ -96,7 +101,10 @@ fn turn(args: &WatchArgs, config: &Config) -> anyhow::Result<bool> {
     }
     if args.install {
         let place = install::from_folder(folder, config)?;
-        println!("{}: a running studio takes it up by itself", place.display());
+        println!(
+            "{}: a running studio takes it up by itself",
+            place.display()
+        );
     } else {
         println!(
             "a running studio has it after `codetune plugin install {}`, or always with --install",
@@ -133,7 +141,10 @@ mod tests {
     fn what_a_build_writes_is_no_source() {
         let watched = [PathBuf::from("p/src"), PathBuf::from("p/Cargo.toml")];
         assert!(is_source(Path::new("p/src/lib.rs"), &watched));
-        assert!(is_source(&std::path::absolute("p/Cargo.toml").unwrap(), &watched));
+        assert!(is_source(
+            &std::path::absolute("p/Cargo.toml").unwrap(),
+            &watched
+        ));
         assert!(!is_source(Path::new("p/target/a.wasm"), &watched));
         assert!(!is_source(Path::new("p/p.wasm"), &watched));
     }
