@@ -155,8 +155,13 @@ fn project(name: &str, language: Language, kind: Kind) -> anyhow::Result<Vec<Fil
             None => (place(path), bytes),
         });
     }
+    // Not as `wit` in Rust, where cargo-component takes that folder for its own to write bindings from.
+    let contract = match language {
+        Language::Rust => "codetune-plugin/contract",
+        _ => "wit",
+    };
     for path in Contract::iter() {
-        files.push((format!("wit/{path}"), embedded::<Contract>(&path)?));
+        files.push((format!("{contract}/{path}"), embedded::<Contract>(&path)?));
     }
     if language == Language::Rust {
         for path in Crate::iter() {
@@ -284,7 +289,11 @@ mod tests {
                 toml::from_str(&text(&files, "plugin.toml")).unwrap();
             assert_eq!(manifest.name, "my-plugin");
             assert_eq!(manifest.component, "my-plugin.wasm");
-            assert!(text(&files, "wit/worlds.wit").contains("codetune:plugin@0.1.1"));
+            let has_contract = |(path, bytes): &super::File| {
+                let text = String::from_utf8_lossy(bytes);
+                path.ends_with("/worlds.wit") && text.contains("codetune:plugin@0.1.1")
+            };
+            assert!(files.iter().any(has_contract));
             assert_eq!(
                 text(&files, "fixtures.json"),
                 include_str!("../../../templates/plugin/fixtures/analyzer.json")
