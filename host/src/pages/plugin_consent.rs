@@ -274,7 +274,7 @@ pub async fn judge(view: View, name: Path<String>, form: CheckedForm) -> HtmlRes
     let verdict = match field("verdict") {
         "accepted" => SuggestionVerdict::Accepted,
         "rejected" => SuggestionVerdict::Rejected,
-        _ => return Err(wrong("verdict").into()),
+        _ => return Err(wrong("verdict")),
     };
     let judged = JudgeSuggestion {
         pointer: field("pointer").to_owned(),

@@ -491,13 +491,16 @@ impl PluginHost {
             message,
         })?;
         if let Some(grants) = grants.filter(|_| asks_for_lent(version)) {
+            let mut grants = Grants::clone(&grants);
+            let asked = &version.manifest.capabilities;
+            grants.capabilities.retain(|word| asked.contains(word));
             terms.lending = Some(Arc::new(Lending {
                 plugin: entry.name.clone(),
                 digest: version.digest.clone(),
                 origins: consent::origins(&grants.hosts),
                 rate: Arc::clone(&version.rate),
                 requests_per_minute: terms.limits.requests_per_minute,
-                grants: Grants::clone(&grants),
+                grants,
                 services: settings.services.clone(),
             }));
         }
