@@ -205,8 +205,17 @@ fn a_worker_curates_a_run_keeps_what_came_of_it_and_draws_its_scores() {
     let run = store.find_run(id).unwrap().unwrap();
     assert_eq!(run.status, domain::RunStatus::Completed, "{:?}", run.error);
     let curation = run.curation.unwrap();
-    assert_eq!((curation.rows, curation.kept, curation.rewritten), (10, 9, 1));
+    assert_eq!(
+        (curation.rows, curation.kept, curation.rewritten),
+        (10, 9, 1)
+    );
     let scores = store.metrics(id, "parses/parses", 10).unwrap();
     assert_eq!(scores.len(), 1);
-    assert!(config.paths.run(id).join("curated/provenance.jsonl").is_file());
+    assert!(
+        config
+            .paths
+            .run(id)
+            .join("curated/provenance.jsonl")
+            .is_file()
+    );
 }
