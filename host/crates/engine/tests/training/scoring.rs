@@ -66,7 +66,13 @@ fn the_same_prompts_are_answered_at_each_evaluation_and_their_scores_are_told() 
         RunEvent::Log { message } if message == "kept" => notes += 1,
         _ => {}
     };
-    engine::train(&scored(folder.path()), &options, &StopFlag::new(), &mut hear).unwrap();
+    engine::train(
+        &scored(folder.path()),
+        &options,
+        &StopFlag::new(),
+        &mut hear,
+    )
+    .unwrap();
     assert_eq!(scores, [Some(1.0), Some(2.0), Some(3.0)]);
     assert_eq!(notes, 3);
     let shown = keeper.0.lock().unwrap();
