@@ -340,7 +340,7 @@ fn a_folder_tells_whether_it_holds_this_curation_or_another() {
     let (one, other) = (Fake::new("one"), Fake::new("other"));
     let stands = |curator: &Fake, rows: Vec<InputRow>| {
         let rows = rows.into_iter().map(Ok);
-        let pipeline = pipeline(&[&curator.name().to_owned()]);
+        let pipeline = pipeline(&[curator.name()]);
         standing(&out, &pipeline, &[curator], rows, "test").unwrap()
     };
     assert_eq!(stands(&one, mixed(50)), Standing::Open);

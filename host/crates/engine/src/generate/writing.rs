@@ -146,8 +146,9 @@ pub(crate) fn greedy(
         .collect())
 }
 
-/// Texts that are written together by [`complete`]: their keys and values are in memory at a time.
+/// Texts that are written together by [`complete`], and tokens of them all: their keys and values are in memory at a time.
 const TOGETHER: usize = 16;
+const TOKENS_TOGETHER: usize = 4096;
 
 /// Writes what follows each prompt, by one request's settings; `None` when `stopped` said so meanwhile.
 pub(crate) fn complete(
@@ -161,7 +162,16 @@ pub(crate) fn complete(
     let positions = decoder.description.max_positions;
     let limit = |prompt: usize| request.max_new_tokens.min(positions - prompt);
     let mut texts = Vec::with_capacity(prompts.len());
-    for prompts in prompts.chunks(TOGETHER) {
+    let mut rest = prompts;
+    while !rest.is_empty() {
+        let mut held = 0;
+        let fits = |prompt: &&Vec<u32>| {
+            held += prompt.len() + limit(prompt.len());
+            held <= TOKENS_TOGETHER
+        };
+        let count = rest.iter().take(TOGETHER).take_while(fits).count().max(1);
+        let (prompts, later) = rest.split_at(count);
+        rest = later;
         let mut writings: Vec<Writing<'_>> = prompts
             .iter()
             .enumerate()
