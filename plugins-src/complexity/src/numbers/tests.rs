@@ -113,6 +113,12 @@ fn else_and_elif_cost_one_and_never_for_their_nesting() {
 }
 
 #[test]
+fn each_arm_of_a_match_but_the_last_resort_is_a_decision() {
+    let code = "fn f(x: u8) -> u8 { match x { 0 => 1, 1 => 2, _ => 3 } }";
+    assert_eq!(numbers_of("rust", code), [("f".to_owned(), 3, 1)]);
+}
+
+#[test]
 fn a_function_in_a_function_counts_apart_for_mccabe_and_nested_for_cognition() {
     let code = "def f(x):\n    def g(y):\n        if y:\n            pass\n    g(x)\n";
     let found = numbers_of("python", code);
