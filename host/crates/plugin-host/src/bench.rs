@@ -161,10 +161,16 @@ pub fn warm_call(
     let (mut times, mut last) = (Vec::with_capacity(calls), 0);
     let warm_up = calls / 10;
     let called = runtime.on_guest_thread(|| {
-        version.guest_again(runtime, terms, &text, calls.max(1) + warm_up, |time, fuel| {
-            times.push(time);
-            last = fuel;
-        })
+        version.guest_again(
+            runtime,
+            terms,
+            &text,
+            calls.max(1) + warm_up,
+            |time, fuel| {
+                times.push(time);
+                last = fuel;
+            },
+        )
     });
     called.map_err(|failure| Error::Broken {
         name: plugin.to_owned(),

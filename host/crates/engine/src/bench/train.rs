@@ -152,11 +152,11 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
 /// Whether a folder has a `config.json` and no weights: any weights will do then.
 fn is_shape(folder: &Path) -> bool {
     let mut names = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_weights = |entry: std::fs::DirEntry| {
+    let weights = |entry: std::fs::DirEntry| {
         let name = entry.file_name();
         name.to_string_lossy().contains(".safetensors")
     };
-    folder.join("config.json").is_file() && !names.any(is_weights)
+    folder.join("config.json").is_file() && !names.any(weights)
 }
 
 fn samples(bench: &BenchTrain, vocab: usize) -> Vec<Sample> {

@@ -119,6 +119,14 @@ impl Decoder {
     fn put(&self, batch: &Batch) -> Result<Placed> {
         let (d, device) = (&self.description, &self.device);
         let ids = |ids: &candle_core::Tensor| device.ids(&ids.to_vec1::<u32>()?);
+        // A kernel would read whatever lies behind the table.
+        for tokens in [&batch.ids, &batch.targets] {
+            let largest = tokens.to_vec1::<u32>()?.into_iter().max().unwrap_or(0);
+            if largest as usize >= d.vocab {
+                let message = format!("token {largest} in a vocabulary of {}", d.vocab);
+                return Err(Error::Compute(message));
+            }
+        }
         let table = |table: &candle_core::Tensor| {
             let (rows, width) = table.dims2()?;
             let on = device.unwritten(rows, width, Element::F32)?;

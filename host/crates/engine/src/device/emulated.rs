@@ -68,21 +68,34 @@ fn layout(bytes: usize) -> std::alloc::Layout {
 }
 
 impl View {
+    /// `rows` rows of `width` elements in f32, transposed where it says so.
+    ///
     /// # Safety
-    /// The element lies in live memory.
-    unsafe fn get(&self, row: usize, column: usize) -> f32 {
-        let at = row * self.stride + column;
-        // SAFETY: promised by the caller.
-        unsafe {
-            match self.element {
-                Element::F32 => *(self.address as *const f32).add(at),
-                Element::Bf16 => (*(self.address as *const bf16).add(at)).to_f32(),
+    /// They lie in live memory.
+    unsafe fn read(&self, rows: usize, width: usize) -> Vec<f32> {
+        let mut out = Vec::with_capacity(rows * width);
+        for row in 0..rows {
+            let at = row * self.stride;
+            // SAFETY: promised by the caller.
+            unsafe {
+                match self.element {
+                    Element::F32 => {
+                        let row = (self.address as *const f32).add(at);
+                        out.extend_from_slice(std::slice::from_raw_parts(row, width));
+                    }
+                    Element::Bf16 => {
+                        let row = (self.address as *const bf16).add(at);
+                        let row = std::slice::from_raw_parts(row, width);
+                        out.extend(row.iter().map(|x| x.to_f32()));
+                    }
+                }
             }
         }
+        out
     }
 
     /// # Safety
-    /// As [`Self::get`].
+    /// As [`Self::read`].
     unsafe fn set(&self, row: usize, column: usize, x: f32) {
         let at = row * self.stride + column;
         // SAFETY: promised by the caller.
@@ -172,36 +185,54 @@ impl Machine for Emulated {
     }
 
     unsafe fn product(&self, p: &Product) -> Result<()> {
-        for i in 0..p.m {
-            for j in 0..p.n {
-                let mut sum = 0f32;
-                for l in 0..p.k {
-                    // SAFETY: promised by the caller.
-                    let (a, b) = unsafe {
-                        (
-                            if p.a_transposed {
-                                p.a.get(l, i)
-                            } else {
-                                p.a.get(i, l)
-                            },
-                            if p.b_transposed {
-                                p.b.get(j, l)
-                            } else {
-                                p.b.get(l, j)
-                            },
-                        )
-                    };
-                    sum += a * b;
-                }
+        let stored = |rows, columns, transposed| match transposed {
+            true => (columns, rows),
+            false => (rows, columns),
+        };
+        // Rows and columns of a matrix as they are read, one step each.
+        let steps = |width: usize, transposed: bool| match transposed {
+            true => (1, width as isize),
+            false => (width as isize, 1),
+        };
+        let (a_rows, a_width) = stored(p.m, p.k, p.a_transposed);
+        let (b_rows, b_width) = stored(p.k, p.n, p.b_transposed);
+        // SAFETY: promised by the caller.
+        let (a, b) = unsafe { (p.a.read(a_rows, a_width), p.b.read(b_rows, b_width)) };
+        let (a_row, a_column) = steps(a_width, p.a_transposed);
+        let (b_row, b_column) = steps(b_width, p.b_transposed);
+        let mut c = match p.beta {
+            0.0 => vec![0f32; p.m * p.n],
+            // SAFETY: as above.
+            _ => unsafe { p.c.read(p.m, p.n) },
+        };
+        // SAFETY: all three are as large as their shapes say.
+        unsafe {
+            gemm::gemm(
+                p.m,
+                p.n,
+                p.k,
+                c.as_mut_ptr(),
+                1,
+                p.n as isize,
+                p.beta != 0.0,
+                a.as_ptr(),
+                a_column,
+                a_row,
+                b.as_ptr(),
+                b_column,
+                b_row,
+                p.beta,
+                p.alpha,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+        for (i, row) in c.chunks(p.n).enumerate() {
+            for (j, x) in row.iter().enumerate() {
                 // SAFETY: as above.
-                unsafe {
-                    let before = if p.beta == 0.0 {
-                        0.0
-                    } else {
-                        p.beta * p.c.get(i, j)
-                    };
-                    p.c.set(i, j, p.alpha * sum + before);
-                }
+                unsafe { p.c.set(i, j, *x) };
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use crate::Result;
 
 /// What the elements of activations and weights on a device are. Sums, statistics, adapters and their gradients are f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Element {
     F32,
     Bf16,

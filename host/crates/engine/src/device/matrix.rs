@@ -55,10 +55,6 @@ impl Matrix {
         self.outputs
     }
 
-    pub(crate) fn inputs(&self) -> usize {
-        self.inputs
-    }
-
     /// `y = alpha · x Wᵀ + beta · y` for `x` [T, in] and `y` [T, out].
     pub(crate) fn product(
         &self,

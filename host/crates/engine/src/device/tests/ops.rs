@@ -143,10 +143,19 @@ fn activations_and_their_gradients_are_those_of_the_cpu() {
     }
 }
 
+/// Heads, key/value heads, width, window, cap, lengths of the documents.
+type AttentionCase = (
+    usize,
+    usize,
+    usize,
+    Option<usize>,
+    Option<f32>,
+    &'static [usize],
+);
+
 #[test]
 fn attention_and_its_gradient_are_those_of_the_cpu() {
-    // Heads, key/value heads, width, window, cap, lengths of the documents.
-    let cases: [(usize, usize, usize, Option<usize>, Option<f32>, &[usize]); 7] = [
+    let cases: [AttentionCase; 7] = [
         (2, 2, 8, None, None, &[1]),
         (4, 2, 16, None, None, &[33, 5, 70]),
         (2, 1, 6, Some(3), None, &[20, 40]),
@@ -324,7 +333,7 @@ fn packed_weights_come_out_as_on_the_cpu() {
             assert_near(&what, tolerance, &got, &expected);
             let ids = [3u32, 7, 3, 0];
             let rows = placed.gather(&on, &on.ids(&ids).unwrap(), 4, 2.0).unwrap();
-            let inputs = placed.inputs();
+            let inputs = matrix.shape().1;
             let named = ids
                 .iter()
                 .flat_map(|&id| &expected[id as usize * inputs..][..inputs]);

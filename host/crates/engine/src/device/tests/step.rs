@@ -32,7 +32,7 @@ fn decoder(case: &str, quantize: Option<Quantize>, lora: domain::LoraConfig) -> 
 
 fn samples(lens: &[usize]) -> Vec<Sample> {
     let ids = |sample: usize, len: usize| {
-        (0..len).map(move |i| ((sample * 31 + i * i * 7) % 300 + 3) as u32)
+        (0..len).map(move |i| ((sample * 31 + i * i * 7) % 90 + 3) as u32)
     };
     lens.iter()
         .enumerate()
