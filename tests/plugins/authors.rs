@@ -225,7 +225,10 @@ fn watch_builds_tests_and_installs_what_is_saved_and_goes_on_after_a_broken_save
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    let installed = author.0.path().join("plugins/source-stats/source-stats.wasm");
+    let installed = author
+        .0
+        .path()
+        .join("plugins/source-stats/source-stats.wasm");
     let text = round(&mut lines);
     assert!(text.contains("2 passed, 0 failed"), "{text}");
     assert!(std::fs::read(&installed).unwrap() == shipped);
