@@ -291,7 +291,6 @@ impl Bare {
         linker
             .instance("codetune:plugin/log@0.1.0")?
             .func_new("write", |_, _, _, _| Ok(()))?;
-        linker.define_unknown_imports_as_traps(&component)?;
         let missing = || wasmtime::Error::msg("no export codetune:plugin/tool");
         let tool = component
             .get_export_index(None, "codetune:plugin/tool@0.1.0")
@@ -302,7 +301,11 @@ impl Bare {
                 .ok_or_else(missing)
         };
         let (validate, execute) = (index("validate-inputs")?, index("execute")?);
-        let pre = linker.instantiate_pre(&component)?;
+        let pre = linker.instantiate_pre(&component).or_else(|_| {
+            // Only then: a trap for `wasi:…@0.2.6` hides the function that stands there as `@0.2.12`.
+            linker.define_unknown_imports_as_traps(&component)?;
+            linker.instantiate_pre(&component)
+        })?;
         Ok(Self {
             engine,
             pre,
