@@ -137,6 +137,21 @@ fn an_analyzer_gives_the_same_answer_in_every_language() {
         let check: Value = serde_json::from_str(&check).unwrap();
         assert_eq!(check["worlds"], json!(["analyzer-plugin"]), "{check}");
         assert_eq!(check["component"]["contract"], "0.1.1", "{check}");
+        // Bare wasmtime must run it too: some runtimes ask WASI for a seed when they start.
+        let bench = bench.succeed(&[
+            "plugin",
+            "bench",
+            &name,
+            "--no-build",
+            "--calls",
+            "10",
+            "--json",
+        ]);
+        let bench: Value = serde_json::from_str(&bench).unwrap();
+        assert!(
+            bench["fresh_call"]["bare_us"].as_f64().unwrap() > 0.0,
+            "{bench}"
+        );
         answers.push((lang, analyses(&project, &name)));
     }
     let (_, rust) = &answers[0];

@@ -122,7 +122,8 @@ mod tests {
         let component = include_bytes!("../../../../plugins/source-stats/source-stats.wasm");
         let found = anatomy(component).unwrap();
         assert_eq!(found.size_bytes, component.len() as u64);
-        assert_eq!(found.contract.as_deref(), Some("0.1.1"));
+        let contract = found.contract.unwrap();
+        assert!(contract.starts_with("0.1."), "{contract}");
         assert!(found.modules >= 1 && found.functions > 10 && found.memory_bytes >= 1 << 16);
         assert!(found.code_bytes > 0 && found.code_bytes + found.data_bytes < found.size_bytes);
         let has_analyzer = |name: &String| name.starts_with("codetune:plugin/analyzer@0.1.");
