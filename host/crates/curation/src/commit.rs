@@ -56,7 +56,7 @@ impl<'a> Commit<'a> {
     pub(crate) fn admit(&mut self, rows: &mut [Row]) -> Result<()> {
         for row in rows {
             self.state.report.read(row.size);
-            self.state.chain = chain(&self.state.chain, row);
+            self.state.chain = chain(&self.state.chain, &row.digest);
             if !self.pipeline.exact_duplicates {
                 continue;
             }
@@ -276,8 +276,8 @@ fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
 }
 
 /// A digest over all rows so far.
-pub(crate) fn chain(before: &str, row: &Row) -> String {
-    let hasher = Sha256::new().chain_update(before).chain_update(row.digest);
+pub(crate) fn chain(before: &str, row: &[u8; 32]) -> String {
+    let hasher = Sha256::new().chain_update(before).chain_update(row);
     hex(&hasher.finalize())
 }
 

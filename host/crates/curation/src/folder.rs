@@ -174,7 +174,8 @@ impl Folder {
     }
 }
 
-fn digest(path: &Path) -> Result<String> {
+/// Lower-case hex SHA-256 of a file.
+pub(crate) fn digest(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut file = File::open(path).map_err(Error::io(path))?;
     let mut buffer = vec![0; 1 << 18];

@@ -3,7 +3,7 @@
 //! It knows no plugin and no file format: [`Curator`] and [`InputRow`] come in from outside. Start reading at [`curate`],
 //! which goes through the rows wave by wave; `chunk` judges rows in parallel, `commit` decides in the order of rows what
 //! only the whole set can (exact and near duplicates) and writes it down, `memo` remembers verdicts, `folder` makes a run
-//! resumable, `report` counts.
+//! resumable, `report` counts, [`standing()`] tells whether a folder holds a curation already.
 //!
 //! The output is a function of rows, pipeline and plugins: chunks are cut by the order of rows, never by the number of
 //! threads.
@@ -17,6 +17,7 @@ mod pipeline;
 mod report;
 mod run;
 mod sample;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,9 @@ use domain::{Judged, Sample, Verdict};
 use serde_json::{Map, Value};
 
 pub use pipeline::{NearDuplicates, OnError, Pipeline, Step};
-pub use report::{Bin, Example, Histogram, ReasonReport, Report, StepReport};
+pub use report::{BeforeAfter, Bin, Example, Histogram, ReasonReport, Report, StepReport};
 pub use run::{Options, Outcome, Progress, curate};
+pub use standing::{Standing, standing, summary};
 
 /// One version of a plugin, with its settings.
 pub trait Curator: Sync {

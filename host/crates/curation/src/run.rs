@@ -87,8 +87,7 @@ pub fn curate(
         return Err(Error::Invalid("one curator a step".to_owned()));
     }
     let about = about(pipeline, curators, options.input);
-    let fingerprint = hex(&Sha256::digest(about.to_string()));
-    let (folder, mut state) = Folder::open(options.out, &fingerprint)?;
+    let (folder, mut state) = Folder::open(options.out, &fingerprint(&about))?;
     let done = state.report.rows;
     let expected = state.chain.clone();
     if done == 0 {
@@ -135,7 +134,9 @@ pub fn curate(
             let wave_bytes: u64 = rows.iter().map(|row| text_bytes(row) as u64).sum();
             bytes += wave_bytes;
             if number <= done {
-                seen = rows.iter().fold(seen, |seen, row| chain(&seen, row));
+                seen = rows
+                    .iter()
+                    .fold(seen, |seen, row| chain(&seen, &row.digest));
                 if number == done && seen != expected {
                     return Err(Error::Invalid(format!(
                         "the input has changed since the stop after {done} rows: name another folder"
@@ -315,7 +316,11 @@ fn step_report(curator: &dyn Curator) -> StepReport {
 }
 
 /// What `curation.json` says before there is an output.
-fn about(pipeline: &Pipeline, curators: &[&dyn Curator], input: &str) -> serde_json::Value {
+pub(crate) fn about(
+    pipeline: &Pipeline,
+    curators: &[&dyn Curator],
+    input: &str,
+) -> serde_json::Value {
     let plugins: Vec<serde_json::Value> = curators
         .iter()
         .map(|curator| {
@@ -328,5 +333,17 @@ fn about(pipeline: &Pipeline, curators: &[&dyn Curator], input: &str) -> serde_j
             })
         })
         .collect();
-    json!({ "format": 1, "input": input, "pipeline": pipeline, "plugins": plugins })
+    let made_by = json!({ "pipeline": pipeline, "plugins": plugins });
+    json!({
+        "format": 1,
+        "input": input,
+        "pipeline": pipeline,
+        "pipeline_sha256": hex(&Sha256::digest(made_by.to_string())),
+        "plugins": plugins,
+    })
+}
+
+/// Of pipeline, plugins and the input's name: what is written into a folder is of one.
+pub(crate) fn fingerprint(about: &serde_json::Value) -> String {
+    hex(&Sha256::digest(about.to_string()))
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One text of a sample.
@@ -117,4 +119,48 @@ pub struct Judged<T> {
     pub result: Result<T, String>,
     /// Fuel that the answer took.
     pub fuel: u64,
+}
+
+/// What a pipeline of curators made of a run's data: enough to say what was learned from, and to make it again.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct CurationSummary {
+    /// Lower-case hex SHA-256 of the pipeline: its settings, and each plugin with its digest and settings.
+    pub pipeline: String,
+    /// Lower-case hex SHA-256 over all rows that were read.
+    pub input_sha256: String,
+    /// Rows that were read.
+    pub rows: u64,
+    /// Rows that are trained on.
+    pub kept: u64,
+    /// Of these, rows that were changed.
+    pub rewritten: u64,
+    /// Rows that went.
+    pub dropped: u64,
+    /// Of these, rows whose texts are an earlier row's.
+    pub exact_duplicates: u64,
+    /// Of these, rows that are like an earlier row that was kept.
+    pub near_duplicates: u64,
+    /// One for each plugin, in the order of the pipeline.
+    pub steps: Vec<CurationStep>,
+}
+
+/// What one plugin did in a curation.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct CurationStep {
+    /// Its name.
+    pub plugin: String,
+    /// What it calls its version.
+    pub version: String,
+    /// Lower-case hex SHA-256 of the component.
+    pub digest: String,
+    /// The settings that it ran with.
+    pub config: BTreeMap<String, serde_json::Value>,
+    /// Rows that it let through as they are.
+    pub kept: u64,
+    /// Rows that it dropped.
+    pub dropped: u64,
+    /// Rows that it changed.
+    pub rewritten: u64,
+    /// Rows on which it failed.
+    pub failed: u64,
 }

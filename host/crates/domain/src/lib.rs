@@ -13,7 +13,8 @@ mod run_config;
 
 pub use analysis::{Diagnostic, FileAnalysis, Metric, Severity, SourceFile, Span, SuggestedEdit};
 pub use curation::{
-    Completion, Decision, Judged, Reason, Sample, SampleEdit, SamplePart, Score, Signature, Verdict,
+    Completion, CurationStep, CurationSummary, Decision, Judged, Reason, Sample, SampleEdit,
+    SamplePart, Score, Signature, Verdict,
 };
 pub use event::{FinishReason, RunEvent};
 pub use field_error::{FieldError, FieldErrors};

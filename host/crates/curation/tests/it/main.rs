@@ -8,7 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use curation::{Curator, Error, InputRow, Options, Outcome, Pipeline, Report, curate};
+use curation::{
+    Curator, Error, InputRow, Options, Outcome, Pipeline, Report, Standing, curate, standing,
+    summary,
+};
 use serde_json::{Value, json};
 
 use fake::Fake;
@@ -328,4 +331,64 @@ fn progress_says_how_far_it_is_and_how_long_it_takes() {
         seen.iter()
             .all(|progress| progress.left.unwrap() > progress.elapsed)
     );
+}
+
+#[test]
+fn a_folder_tells_whether_it_holds_this_curation_or_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let (one, other) = (Fake::new("one"), Fake::new("other"));
+    let stands = |curator: &Fake, rows: Vec<InputRow>| {
+        let rows = rows.into_iter().map(Ok);
+        let pipeline = pipeline(&[curator.name()]);
+        standing(&out, &pipeline, &[curator], rows, "test").unwrap()
+    };
+    assert_eq!(stands(&one, mixed(50)), Standing::Open);
+    let report = run(&[&one], mixed(50), &options(&out)).unwrap();
+    assert_eq!(stands(&one, mixed(50)), Standing::Done);
+    // Other rows, fewer rows, another plugin, changed data.
+    assert_eq!(
+        stands(&one, rows((0..50).map(|n| n.to_string()))),
+        Standing::Other
+    );
+    assert_eq!(stands(&one, mixed(49)), Standing::Other);
+    assert_eq!(stands(&other, mixed(50)), Standing::Other);
+    let found = summary(&out).unwrap();
+    assert_eq!((found.rows, found.kept), (50, report.kept));
+    assert_eq!(found.steps[0].dropped, report.steps[0].dropped);
+    assert_eq!(found.pipeline.len(), 64);
+    fs::write(out.join("data.jsonl"), "{}\n").unwrap();
+    assert_eq!(stands(&one, mixed(50)), Standing::Other);
+}
+
+#[test]
+fn the_half_of_a_curation_is_open_to_itself_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let one = Fake::new("one");
+    let all = mixed(20_000);
+    let stop = AtomicBool::new(false);
+    let stopped = curate(
+        &pipeline(&["one"]),
+        &[&one],
+        all.clone().into_iter().map(Ok),
+        &options(&out),
+        &stop,
+        |_| stop.store(true, Ordering::Relaxed),
+    );
+    assert!(matches!(stopped, Ok(Outcome::Stopped { rows: 1.. })));
+    let stands = |rows: Vec<InputRow>| {
+        standing(
+            &out,
+            &pipeline(&["one"]),
+            &[&one],
+            rows.into_iter().map(Ok),
+            "test",
+        )
+        .unwrap()
+    };
+    let mut changed = all.clone();
+    changed[3] = row(3, "another");
+    assert_eq!(stands(all), Standing::Open);
+    assert_eq!(stands(changed), Standing::Other);
 }

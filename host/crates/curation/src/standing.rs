@@ -1,0 +1,129 @@
+//! What an output folder holds before anything is curated into it, for callers that use one again.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use domain::{CurationStep, CurationSummary};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::commit::chain;
+use crate::folder::{State, digest};
+use crate::report::Report;
+use crate::run::{about, fingerprint};
+use crate::{Curator, Error, InputRow, Pipeline, Result, sample};
+
+/// What an output folder holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Standing {
+    /// Nothing, or the half of this curation: [`crate::curate`] may write there.
+    Open,
+    /// All of this curation.
+    Done,
+    /// Another curation, or the half of one; or its data was changed since.
+    Other,
+}
+
+/// Compares what `out` holds with a curation of `rows`, which are read for it, and judged by nobody.
+///
+/// # Errors
+/// A row or a file that cannot be read.
+pub fn standing(
+    out: &Path,
+    pipeline: &Pipeline,
+    curators: &[&dyn Curator],
+    rows: impl Iterator<Item = std::result::Result<InputRow, String>>,
+    input: &str,
+) -> Result<Standing> {
+    let about = about(pipeline, curators, input);
+    if let Some(found) = read::<Value>(&out.join("curation.json"))? {
+        let is_same = ["pipeline", "plugins"]
+            .iter()
+            .all(|key| found[key] == about[key])
+            && found["output_sha256"].as_str() == Some(&digest(&out.join("data.jsonl"))?)
+            && found["input_sha256"].as_str() == Some(&chain_of(pipeline, rows, u64::MAX)?);
+        return Ok(if is_same {
+            Standing::Done
+        } else {
+            Standing::Other
+        });
+    }
+    let Some(state) = read::<State>(&out.join(".curation/state.json"))? else {
+        return Ok(Standing::Open);
+    };
+    let is_same = state.fingerprint == fingerprint(&about)
+        && state.chain == chain_of(pipeline, rows, state.report.rows)?;
+    Ok(if is_same {
+        Standing::Open
+    } else {
+        Standing::Other
+    })
+}
+
+/// A digest over the first rows.
+fn chain_of(
+    pipeline: &Pipeline,
+    rows: impl Iterator<Item = std::result::Result<InputRow, String>>,
+    most: u64,
+) -> Result<String> {
+    let mut seen = String::new();
+    for (row, _) in rows.zip(0..most) {
+        let row = row.map_err(Error::Invalid)?;
+        // A row without a text is an error of the curation, which names it.
+        let read = sample::read(&row.fields, &pipeline.columns);
+        let digest = read.map_or([0; 32], |read| sample::digest(&read.sample));
+        seen = chain(&seen, &digest);
+    }
+    Ok(seen)
+}
+
+/// What a finished curation came to.
+///
+/// # Errors
+/// A folder without one, or a file that cannot be read.
+pub fn summary(out: &Path) -> Result<CurationSummary> {
+    let missing = |name: &str| {
+        Error::Invalid(format!(
+            "{} is not there: the folder holds no finished curation",
+            out.join(name).display()
+        ))
+    };
+    let about: Value = read(&out.join("curation.json"))?.ok_or_else(|| missing("curation.json"))?;
+    let report: Report = read(&out.join("report.json"))?.ok_or_else(|| missing("report.json"))?;
+    let text = |key: &str| about[key].as_str().unwrap_or_default().to_owned();
+    let config = |index: usize| about["plugins"][index]["config"].as_object().cloned();
+    let steps = report.steps.iter().enumerate();
+    Ok(CurationSummary {
+        pipeline: text("pipeline_sha256"),
+        input_sha256: text("input_sha256"),
+        rows: report.rows,
+        kept: report.kept,
+        rewritten: report.rewritten,
+        dropped: report.dropped,
+        exact_duplicates: report.exact_duplicates,
+        near_duplicates: report.near_duplicates,
+        steps: steps
+            .map(|(index, step)| CurationStep {
+                plugin: step.plugin.clone(),
+                version: step.version.clone(),
+                digest: step.digest.clone(),
+                config: config(index).unwrap_or_default().into_iter().collect(),
+                kept: step.kept,
+                dropped: step.dropped,
+                rewritten: step.rewritten,
+                failed: step.failed,
+            })
+            .collect(),
+    })
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| Error::Invalid(format!("{}: {error}; remove it", path.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
