@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use curation::{Curator, InputRow, Options, Outcome, Pipeline, Progress};
+use curation::{Curator, InputRow, Options, Outcome, Pipeline, Progress, Standing};
 use domain::{DataConfig, Judged, PluginKind, Sample, Verdict};
 use plugin_host::{PluginHost, PluginJob};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::config::Config;
 
@@ -65,6 +65,36 @@ impl Curator for Plugin {
     }
 }
 
+fn plugins(host: &PluginHost, pipeline: &Pipeline) -> Result<Vec<Plugin>, plugin_host::Error> {
+    let steps = pipeline.steps.iter();
+    steps
+        .map(|step| {
+            let job = host.job(&step.name, PluginKind::Curator, &step.config)?;
+            Ok(Plugin(job))
+        })
+        .collect()
+}
+
+fn input(row: engine::Result<(Map<String, Value>, String)>) -> Result<InputRow, String> {
+    match row {
+        Ok((fields, origin)) => Ok(InputRow { fields, origin }),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What the output folder holds of this curation already; the dataset is read for it.
+///
+/// # Errors
+/// A plugin, row or file that cannot be used.
+pub fn standing(host: &PluginHost, request: &Request<'_>) -> Result<Standing, Error> {
+    let plugins = plugins(host, request.pipeline)?;
+    let curators: Vec<&dyn Curator> = plugins.iter().map(|plugin| plugin as _).collect();
+    let rows = engine::data::rows(request.data)?.map(input);
+    let name = request.data.path.as_deref().unwrap_or_default();
+    let found = curation::standing(request.out, request.pipeline, &curators, rows, name)?;
+    Ok(found)
+}
+
 /// Curates, on this thread and `threads` others, until the end or until `stop` is set.
 ///
 /// # Errors
@@ -76,15 +106,7 @@ pub fn curate(
     stop: &AtomicBool,
     on_progress: impl FnMut(&Progress),
 ) -> Result<Outcome, Error> {
-    let plugins = request
-        .pipeline
-        .steps
-        .iter()
-        .map(|step| {
-            let job = host.job(&step.name, PluginKind::Curator, &step.config)?;
-            Ok(Plugin(job))
-        })
-        .collect::<Result<Vec<_>, plugin_host::Error>>()?;
+    let plugins = plugins(host, request.pipeline)?;
     let curators: Vec<&dyn Curator> = plugins.iter().map(|plugin| plugin as _).collect();
     let rows = engine::data::rows(request.data)?;
     for note in &rows.notes {
@@ -98,14 +120,10 @@ pub fn curate(
         input: request.data.path.as_deref().unwrap_or_default(),
         total_bytes: rows.bytes,
     };
-    let rows = rows.map(|row| match row {
-        Ok((fields, origin)) => Ok(InputRow { fields, origin }),
-        Err(error) => Err(error.to_string()),
-    });
     let outcome = curation::curate(
         request.pipeline,
         &curators,
-        rows,
+        rows.map(input),
         &options,
         stop,
         on_progress,

@@ -1,6 +1,7 @@
 //! Training as users do it: the program itself, its lines and its exit codes.
 
 mod curate;
+mod curated_runs;
 mod generate;
 mod queue_commands;
 mod worker;

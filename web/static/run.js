@@ -23,8 +23,42 @@
     return { names, primary: "primary" in box.dataset, chart: new Charts.Chart(box, { legend: "primary" in box.dataset }) };
   });
 
+  // Scores of plugins bear names that are known once they come: "plugin/score".
+  const scoreBox = document.querySelector("[data-scores]");
+  const scorers = scoreBox ? scoreBox.dataset.scores.split(",") : [];
+  const isScore = (name) => scorers.some((plugin) => name.startsWith(`${plugin}/`));
+  const scoreChart = scoreBox && new Charts.Chart(scoreBox, { legend: false });
+
+  const drawScores = () => {
+    if (!scoreBox) return;
+    const shown = Object.keys(curves).filter(isScore).sort().map((name, index) => (
+      { label: name, stroke: `--s${index % 8}`, sparse: true, ...curves[name] }));
+    if (!shown.length) return;
+    scoreChart.set(shown);
+    $("scores-key").replaceChildren(...shown.flatMap(({ label }, index) => {
+      const swatch = document.createElement("span");
+      swatch.className = `swatch s${index % 8}`;
+      const one = document.createElement("span");
+      one.className = "nowrap";
+      one.append(swatch, ` ${label}`);
+      return [one, " "];
+    }));
+    const table = $("scores-table");
+    if (!table.closest("details").open) return;
+    const head = document.createElement("tr");
+    for (const text of ["Step", ...shown.map(({ label }) => label)]) {
+      const cell = document.createElement("th");
+      cell.className = "num";
+      cell.textContent = text;
+      head.append(cell);
+    }
+    table.tHead.replaceChildren(head);
+    Charts.table(table.tBodies[0], shown);
+  };
+
   const draw = () => {
     dirty = false;
+    drawScores();
     for (const { names, chart } of charts) {
       chart.set(names.map((name, index) => ({
         label: LABELS[name],
@@ -42,6 +76,7 @@
 
   // A step that is told again, after a resume or a reconnect, replaces what was there.
   const put = (name, step, value) => {
+    curves[name] ??= { steps: [], values: [] };
     const curve = curves[name];
     while (curve.steps.length && curve.steps[curve.steps.length - 1] >= step) {
       curve.steps.pop();
@@ -55,7 +90,7 @@
     const answer = await fetch(`/api/v1/runs/${id}/metrics?max_points=2000`);
     if (!answer.ok) throw new Error(`the curves cannot be read: ${answer.status}`);
     const body = await answer.json();
-    for (const name of NAMES) {
+    for (const name of [...NAMES, ...Object.keys(body.series).filter(isScore)]) {
       const curve = body.series[name];
       curves[name] = { steps: curve?.steps ?? [], values: curve?.values ?? [] };
     }
@@ -107,6 +142,17 @@
 
   let announced = 0;
   const on = {
+    curating(event, at) {
+      const left = event.seconds_left === undefined ? "" : `, ${seconds(event.seconds_left)} left`;
+      const text = `Curating: ${count(event.rows)} rows, ${count(event.kept)} kept${left}`;
+      log("log", at, text);
+      if ($("curating")) $("curating").textContent = text;
+    },
+    curated(event, at) {
+      const text = `Curated: ${count(event.kept)} of ${count(event.rows)} rows kept, ${count(event.rewritten)} of them rewritten`;
+      log("log", at, text);
+      if ($("curating")) $("curating").textContent = `${text}; a reload shows all of it.`;
+    },
     started(event, at) {
       setTotal(event.total_steps);
       log("started", at, `Started: ${event.trainable_parameters} trainable parameters, ${event.supervised_tokens_per_epoch} supervised tokens an epoch, ${event.total_steps} steps`);
@@ -132,8 +178,9 @@
     },
     eval(event, at) {
       put("eval_loss", event.step, event.eval_loss);
+      for (const [name, value] of Object.entries(event.scores)) if (isScore(name)) put(name, event.step, value);
       $("eval-loss").textContent = Charts.figure(event.eval_loss);
-      log("eval", at, `Evaluation after step ${event.step}: held-out loss ${event.eval_loss.toFixed(4)}`);
+      log("eval", at, `Evaluation after step ${event.step}: held-out loss ${event.eval_loss.toFixed(4)}${Object.entries(event.scores).filter(([name]) => isScore(name)).map(([name, value]) => `, ${name} ${value.toFixed(4)}`).join("")}`);
       redraw();
     },
     checkpoint(event, at) {

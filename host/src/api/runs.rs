@@ -37,6 +37,8 @@ pub struct RunBody {
     pub eval_loss: Option<f64>,
     /// Speed of the last step.
     pub tokens_per_second: Option<f64>,
+    /// What the run's curators made of its data, as in the `curated` event; null where it has none.
+    pub curation: Option<Value>,
     /// Number of its newest event.
     pub last_event: i64,
     /// When it was made.
@@ -62,6 +64,9 @@ impl From<Run> for RunBody {
             last_loss: run.last_loss,
             eval_loss: run.eval_loss,
             tokens_per_second: run.tokens_per_second,
+            curation: run
+                .curation
+                .map(|summary| serde_json::to_value(summary).expect("plain data serializes")),
             last_event: run.event_seq,
             created_at: run.created_at,
             started_at: run.started_at,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use store::{NewRun, Run};
 
 use crate::config::PathsConfig;
+use crate::curated;
 use crate::error::AppError;
 use crate::state::{AppState, blocking};
 
@@ -40,6 +41,7 @@ pub fn check(mut value: Value, id: RunId, paths: &PathsConfig) -> Result<RunConf
     must_exist("model.path", &config.model.path);
     must_exist("data.path", &config.data.path);
     must_exist("data.eval_path", &config.data.eval_path);
+    must_exist("data.curate", &config.data.curate);
     must_exist("lora.init_adapter", &config.lora.init_adapter);
     errors.into_result()?;
     Ok(config)
@@ -78,6 +80,10 @@ pub async fn submit(
     let id = RunId::new();
     let paths = state.config.paths.clone();
     let config = blocking(move || check(config, id, &paths)).await??;
+    let named = config.clone();
+    state
+        .plugins(move |host| curated::check(host, &named))
+        .await??;
     let name = match given_name.map(str::trim).filter(|text| !text.is_empty()) {
         Some(text) => name(text)?,
         None => default_name(&config),

@@ -25,9 +25,11 @@ pub(crate) struct EstimateArgs {
 }
 
 /// Prints the estimated peak and what it is made of.
-pub(crate) fn run(args: &EstimateArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &EstimateArgs, settings: &Config) -> anyhow::Result<ExitCode> {
     let config =
         run_file::read(&args.run, &args.set).map_err(|error| usage_error(error.to_string()))?;
+    let config = run_file::curated(&config, settings, &engine::StopFlag::new())
+        .map_err(|error| usage_error(error.to_string()))?;
     let estimate = engine::estimate(&config).map_err(|error| usage_error(error.to_string()))?;
     if args.json {
         println!("{}", serde_json::to_string(&estimate)?);

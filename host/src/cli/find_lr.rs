@@ -14,7 +14,7 @@ use crate::jobs::shutdown;
 #[command(after_help = "Example:\n  \
     codetune find-lr host/sample/RUN.toml --json\n\n\
     The rate rises exponentially over some steps of the run's data; the suggestion is where the smoothed loss falls\n\
-    steepest. Nothing is written, and Ctrl-C ends the search with what it has seen.")]
+    steepest. Nothing is written but what the run's curators leave in train.output, and Ctrl-C ends the search with what it has seen.")]
 pub(crate) struct FindLrArgs {
     /// The run
     #[arg(value_name = "RUN.toml")]
@@ -37,7 +37,7 @@ pub(crate) struct FindLrArgs {
 }
 
 /// Searches and prints what was found.
-pub(crate) fn run(args: &FindLrArgs, _config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &FindLrArgs, settings: &Config) -> anyhow::Result<ExitCode> {
     let range = args.start > 0.0 && args.end > args.start && args.end.is_finite();
     if !range || args.steps < 2 {
         return Err(usage_error(format!(
@@ -58,16 +58,14 @@ pub(crate) fn run(args: &FindLrArgs, _config: &Config) -> anyhow::Result<ExitCod
         let stop = stop.clone();
         move || stop.stop()
     })?;
+    let config = run_file::curated(&config, settings, &stop).map_err(told)?;
     let found = find_lr(&config, search, &stop, &mut |point| {
         eprintln!(
             "step {:>4}  rate {:.2e}  loss {:.4}  smoothed {:.4}",
             point.step, point.learning_rate, point.loss, point.smoothed_loss
         );
     })
-    .map_err(|error| match exit_code(&error) {
-        2 => usage_error(error.to_string()),
-        _ => error.into(),
-    })?;
+    .map_err(told)?;
     if args.json {
         println!("{}", serde_json::to_string(&found)?);
         return Ok(ExitCode::SUCCESS);
@@ -80,4 +78,11 @@ pub(crate) fn run(args: &FindLrArgs, _config: &Config) -> anyhow::Result<ExitCod
         println!("the loss was lowest at {rate:.2e}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn told(error: engine::Error) -> anyhow::Error {
+    match exit_code(&error) {
+        2 => usage_error(error.to_string()),
+        _ => error.into(),
+    }
 }

@@ -36,6 +36,7 @@ pub(crate) fn run(args: &MaskArgs, settings: &Config) -> anyhow::Result<ExitCode
     let config =
         run_file::read(&args.run, &args.set).map_err(|error| usage_error(error.to_string()))?;
     let config = run_file::local(&config, &settings.hub, &engine::StopFlag::new())
+        .and_then(|config| run_file::curated(&config, settings, &engine::StopFlag::new()))
         .map_err(|error| usage_error(error.to_string()))?;
     let model = config.model.path.as_deref().unwrap_or_default();
     let seed = config.train.seed;

@@ -98,18 +98,7 @@ pub(super) fn open(config: &Config) -> anyhow::Result<(PluginHost, Store)> {
     // One command makes a few queries; the pool of the server would cost it ten connections.
     store_config.pool.min_idle = 1;
     let store = Store::open(&store_config).context("cannot open the database")?;
-    let host = PluginHost::open(HostConfig {
-        plugins_dir: config.paths.plugins.clone(),
-        cache_dir: config.paths.plugin_cache(),
-    })
-    .context("cannot start the plugin host")?;
-    for settings in store.list_plugin_settings()? {
-        host.set_enabled(&settings.name, settings.enabled);
-        if let Some(digest) = &settings.granted_digest {
-            host.set_grants(&settings.name, digest, &settings.grants);
-        }
-    }
-    Ok((host, store))
+    Ok((crate::plugins::open(config, &store)?, store))
 }
 
 /// The host's refusal: a wrong name or ability is wrong input, anything else a failure.

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use domain::{FieldErrors, RunConfig};
+use domain::{FieldErrors, RunConfig, RunEvent};
 use engine::StopFlag;
 
 use super::fetching::Fetching;
-use crate::config::HubConfig;
+use crate::config::{Config, HubConfig};
 
 /// What is wrong with a RUN.toml, named with its file.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,26 @@ pub(crate) fn local(
     engine::hub::local(config, &hub.settings(), stop, &mut |event| {
         shown.hear(event)
     })
+}
+
+/// The config with the data that its curators leave, for commands that look at a run's data: they are done in
+/// `train.output`, where `train` finds them.
+pub(crate) fn curated(
+    run: &RunConfig,
+    config: &Config,
+    stop: &StopFlag,
+) -> engine::Result<RunConfig> {
+    if !run.is_curated() {
+        return Ok(run.clone());
+    }
+    let (host, _) = super::plugin::open(config)
+        .map_err(|error| engine::Error::Input(format!("plugins: {error:#}")))?;
+    let done = crate::curated::curated(config, &host, run, stop, &mut |event| match event {
+        RunEvent::Curating { rows, kept, .. } => eprintln!("curating: {rows} rows, {kept} kept"),
+        RunEvent::Log { message } => eprintln!("{message}"),
+        _ => {}
+    })?;
+    Ok(done.run)
 }
 
 /// Reads and validates a RUN.toml with its overrides, also against what the engine can do.

@@ -50,6 +50,11 @@ pub(crate) fn run(args: &SubmitArgs, config: &Config) -> anyhow::Result<ExitCode
         return Err(usage_error("--name: must not be empty"));
     }
     let store = Store::open(&config.store_config())?;
+    if run_config.is_curated() || run_config.is_scored() {
+        let host = crate::plugins::open(config, &store)?;
+        crate::curated::check(&host, &run_config)
+            .map_err(|error| usage_error(format!("{}: {error}", args.run.display())))?;
+    }
     let run = store.create_run(&NewRun {
         id,
         name,
@@ -72,6 +77,7 @@ fn make_absolute(config: &mut RunConfig) -> anyhow::Result<()> {
         &mut config.model.path,
         &mut config.data.path,
         &mut config.data.eval_path,
+        &mut config.data.curate,
         &mut config.lora.init_adapter,
     ];
     for path in paths.into_iter().flatten() {

@@ -18,6 +18,7 @@ use super::recorder::Recorder;
 use super::replay::replay;
 use super::worker::WorkerOptions;
 use crate::config::Config;
+use crate::plugins;
 
 /// How a worker's turn at a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,18 +98,25 @@ pub(super) fn train(
                     events.send(RunEvent::Log { message });
                 }
             });
-            let options = TrainOptions {
-                run: id.to_string(),
-                resume,
-                ..TrainOptions::default()
+            let mut hear = |event| match event {
+                RunEvent::Finished { .. } => {
+                    *finished.lock().expect("no holder panics") = Some(event);
+                }
+                event => events.send(event),
             };
-            let result = fetched.and_then(|run_config| {
-                engine::train(&run_config, &options, stop, &mut |event| match event {
-                    RunEvent::Finished { .. } => {
-                        *finished.lock().expect("no holder panics") = Some(event);
-                    }
-                    event => events.send(event),
-                })
+            let open = || plugins::open(config, store);
+            let prepared = fetched.and_then(|run_config| {
+                plugins::prepare(config, open, &run_config, stop, &mut hear)
+            });
+            let result = prepared.and_then(|prepared| {
+                let options = TrainOptions {
+                    run: id.to_string(),
+                    resume,
+                    curation: prepared.curation,
+                    scorer: prepared.scorer,
+                    ..TrainOptions::default()
+                };
+                engine::train(&prepared.run, &options, stop, &mut hear)
             });
             // The watcher wakes up when this end of the channel is gone, also after a panic.
             drop(done);
@@ -156,7 +164,7 @@ struct Ending {
 
 fn ending(trained: &Trained, going_away: bool) -> Ending {
     match (&trained.result, &trained.finished) {
-        // While its files were fetched: there is nothing to save, and what has come stays in the cache.
+        // While its files were fetched or its data was curated: what has come of that stays.
         (Err(fault), _) if fault.code == STOPPED => Ending {
             event: Some(RunEvent::Log {
                 message: fault.message.clone(),

@@ -4,7 +4,7 @@ use actix_web::http::header;
 use actix_web::web::Path;
 use actix_web::{HttpResponse, Responder};
 use chrono::{DateTime, Utc};
-use domain::{Method, RunEvent, RunId};
+use domain::{CurationSummary, Method, PluginStage, RunEvent, RunId};
 use serde::Serialize;
 
 use super::run_view::RunView;
@@ -28,6 +28,11 @@ struct RunPage {
     adapter: Option<String>,
     /// Pairs are trained on: there are rewards to draw.
     preference: bool,
+    /// Plugins that score what the model writes, comma between them; their scores are drawn.
+    scorers: Option<String>,
+    /// Its data goes through curators.
+    is_curated: bool,
+    curation: Option<CurationSummary>,
 }
 
 impl Page for RunPage {
@@ -54,6 +59,12 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
     let run = runs::find(state, id).await?;
     let toml = run.config.to_toml();
     let preference = matches!(run.config.train.method, Method::Dpo | Method::Orpo);
+    let scorers: Vec<String> = run
+        .config
+        .plugins_of(PluginStage::Score)
+        .map(|plugin| plugin.name.clone())
+        .collect();
+    let (is_curated, curation) = (run.config.is_curated(), run.curation.clone());
     let last_event = run.event_seq;
     let (notes, checkpoints, adapters) = state
         .store(move |store| {
@@ -80,13 +91,16 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
         run: run.into(),
         toml,
         preference,
+        scorers: (!scorers.is_empty()).then(|| scorers.join(",")),
+        is_curated,
+        curation,
         log: notes
             .iter()
             .skip(skip)
             .map(|event| LogLine {
                 at: event.created_at,
                 kind: event.event.name(),
-                text: sentence(&event.event),
+                text: sentence(&event.event, &scorers),
             })
             .collect(),
         checkpoints: checkpoints
@@ -105,9 +119,28 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
     })
 }
 
+/// Whether a score bears a plugin's name: `parses/parses`.
+fn is_of(score: &str, plugin: &str) -> bool {
+    let rest = score.strip_prefix(plugin);
+    rest.is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// An event as a line of the log; the live page writes the same (run.js).
-fn sentence(event: &RunEvent) -> String {
+fn sentence(event: &RunEvent, scorers: &[String]) -> String {
     match event {
+        RunEvent::Curating {
+            rows,
+            kept,
+            seconds_left,
+            ..
+        } => {
+            let left = seconds_left.map_or_else(String::new, |left| format!(", {left:.0} s left"));
+            format!("Curating: {rows} rows, {kept} kept{left}")
+        }
+        RunEvent::Curated { summary, .. } => format!(
+            "Curated: {} of {} rows kept, {} of them rewritten",
+            summary.kept, summary.rows, summary.rewritten
+        ),
         RunEvent::Started {
             trainable_parameters,
             supervised_tokens_per_epoch,
@@ -119,9 +152,18 @@ fn sentence(event: &RunEvent) -> String {
         ),
         RunEvent::Step { step, loss, .. } => format!("Step {step}: loss {loss:.4}"),
         RunEvent::Eval {
-            step, eval_loss, ..
+            step,
+            eval_loss,
+            scores,
         } => {
-            format!("Evaluation after step {step}: held-out loss {eval_loss:.4}")
+            // What plugins said; the other figures are curves.
+            let scores = scores
+                .iter()
+                .filter(|(name, _)| scorers.iter().any(|plugin| is_of(name, plugin)));
+            let scores: String = scores
+                .map(|(name, score)| format!(", {name} {:.4}", score.as_f64().unwrap_or_default()))
+                .collect();
+            format!("Evaluation after step {step}: held-out loss {eval_loss:.4}{scores}")
         }
         RunEvent::Checkpoint { step, .. } => format!("Checkpoint of step {step} saved"),
         RunEvent::Log { message } => message.clone(),

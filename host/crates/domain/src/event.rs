@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::CurationSummary;
+
 /// What a run says while it works: one JSON object a line on `train --json`, one row in the store, one message
 /// of the live page.
 ///
@@ -10,6 +12,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
+    /// The data goes through the run's curators; told every so often.
+    Curating {
+        /// Rows behind us.
+        rows: u64,
+        /// Of these, rows that are kept.
+        kept: u64,
+        /// Since the curation began, or was taken up again.
+        seconds: f64,
+        /// Until its end, where the size of the data is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds_left: Option<f64>,
+    },
+    /// The data is curated, or was so already.
+    Curated {
+        /// The folder with the data, its report and its provenance.
+        path: PathBuf,
+        /// What the curation came to.
+        #[serde(flatten)]
+        summary: CurationSummary,
+    },
     /// The model and the data are loaded and the first step is about to begin.
     Started {
         /// Id of the run.
@@ -91,6 +113,8 @@ impl RunEvent {
     /// The value of the `event` key.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Curating { .. } => "curating",
+            Self::Curated { .. } => "curated",
             Self::Started { .. } => "started",
             Self::Step { .. } => "step",
             Self::Eval { .. } => "eval",

@@ -83,6 +83,25 @@ fn an_init_adapter_refuses_settings_beside_it() {
 }
 
 #[test]
+fn scorers_need_held_out_prompts_and_a_name_of_their_own() {
+    let scorer = "[[plugins]]\nname = \"parses\"\nstage = \"score\"\n";
+    let once = format!("{MINIMAL}\n{scorer}");
+    assert!(refusal(&once, &[]).contains("data.eval_split"));
+    let held_out = ["data.eval_split=0.1"];
+    let config = RunConfig::from_toml(&once, &held_out.map(str::to_owned)).unwrap();
+    assert!(config.is_scored() && !config.is_curated());
+    assert_eq!(
+        (
+            config.train.score_prompts,
+            config.train.score_max_new_tokens
+        ),
+        (16, 128)
+    );
+    let message = refusal(&format!("{once}\n{scorer}"), &held_out);
+    assert!(message.contains("plugins.1.name"), "{message}");
+}
+
+#[test]
 fn a_missing_model_and_output_are_both_named() {
     let message = refusal("[data]\npath = \"d\"", &[]);
     assert!(message.contains("model.path: is required"), "{message}");

@@ -136,21 +136,9 @@ impl Matches {
             let (own, later) = rest.split_at(sample.supervised_tokens());
             rest = later;
             let labels = &sample.labels;
-            let place = |token: u32| sample.input_ids.iter().position(|id| *id == token);
-            let middle = self.sentinels.and_then(|[_, middle]| place(middle));
-            let start = if labels.first() == Some(&IGNORED) {
-                let end = labels.iter().rposition(|label| *label != IGNORED);
-                let before =
-                    end.and_then(|end| labels[..end].iter().rposition(|label| *label == IGNORED));
-                before.map(|before| before + 1)
-            } else {
-                // Learned whole: where the suffix comes first (SPM), nothing tells where the middle begins.
-                let suffix = self.sentinels.and_then(|[suffix, _]| place(suffix));
-                middle
-                    .filter(|_| suffix.is_some_and(|at| at > 2))
-                    .map(|at| at + 1)
+            let Some(start) = self.answer(sample) else {
+                continue;
             };
-            let Some(start) = start else { continue };
             let count = labels[start..]
                 .iter()
                 .filter(|label| **label != IGNORED)
@@ -159,7 +147,7 @@ impl Matches {
                 continue;
             }
             let exact = own[own.len() - count..].iter().all(|token| token.likeliest);
-            let counts = match middle {
+            let counts = match self.place_of_middle(sample) {
                 Some(_) => &mut self.middles,
                 None => &mut self.completions,
             };
@@ -170,6 +158,29 @@ impl Matches {
 }
 
 impl Matches {
+    /// Where a sample's last answer begins; `None` where it is learned from its first token on and no middle token
+    /// stands in it.
+    pub(crate) fn answer(&self, sample: &Sample) -> Option<usize> {
+        let labels = &sample.labels;
+        if labels.first() == Some(&IGNORED) {
+            let end = labels.iter().rposition(|label| *label != IGNORED)?;
+            let before = labels[..end].iter().rposition(|label| *label == IGNORED)?;
+            return Some(before + 1);
+        }
+        // Learned whole: where the suffix comes first (SPM), nothing tells where the middle begins.
+        let [suffix, _] = self.sentinels?;
+        let suffix = sample.input_ids.iter().position(|id| *id == suffix)?;
+        (suffix > 2)
+            .then(|| self.place_of_middle(sample))
+            .flatten()
+            .map(|at| at + 1)
+    }
+
+    fn place_of_middle(&self, sample: &Sample) -> Option<usize> {
+        let [_, middle] = self.sentinels?;
+        sample.input_ids.iter().position(|id| *id == middle)
+    }
+
     /// Share of exact completions; `None` where there was none to count.
     pub(crate) fn exact_match(&self) -> Option<f64> {
         share(self.completions)

@@ -32,6 +32,6 @@ pub use error::{Error, Result};
 pub use estimate::{Estimate, estimate};
 pub use evaluate::{Evaluation, evaluate};
 pub use train::{
-    LrFound, LrPoint, LrSearch, LrSearchEnd, Report, StopFlag, TrainOptions, check_config, find_lr,
-    train,
+    LrFound, LrPoint, LrSearch, LrSearchEnd, MeanScores, Report, ScoreTexts, StopFlag,
+    TrainOptions, check_config, find_lr, train,
 };

@@ -220,6 +220,7 @@ struct Progress {
     last_loss: Option<f64>,
     eval_loss: Option<f64>,
     tokens_per_second: Option<f64>,
+    curation: Option<String>,
 }
 
 impl Progress {
@@ -276,7 +277,11 @@ impl Progress {
                 }
             }
             RunEvent::Finished { steps, .. } => self.step = Some(to_i64(*steps)),
-            RunEvent::Checkpoint { .. } | RunEvent::Log { .. } | RunEvent::Error { .. } => {}
+            RunEvent::Curated { summary, .. } => self.curation = Some(to_json(summary)),
+            RunEvent::Curating { .. }
+            | RunEvent::Checkpoint { .. }
+            | RunEvent::Log { .. }
+            | RunEvent::Error { .. } => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use diesel::prelude::*;
-use domain::{RunConfig, RunId, RunStatus};
+use domain::{CurationSummary, RunConfig, RunId, RunStatus};
 use serde::Serialize;
 
 use crate::connection::AnyConnection;
@@ -49,6 +49,8 @@ pub struct Run {
     pub eval_loss: Option<f64>,
     /// Speed of the last step.
     pub tokens_per_second: Option<f64>,
+    /// What its curators made of its data; none where it has none, or has not come so far.
+    pub curation: Option<CurationSummary>,
     /// Seq of its newest event; 0 while there is none.
     pub event_seq: i64,
     /// When it was made.
@@ -271,6 +273,7 @@ pub(crate) struct Row {
     last_loss: Option<f64>,
     eval_loss: Option<f64>,
     tokens_per_second: Option<f64>,
+    curation: Option<String>,
     created_at: NaiveDateTime,
     started_at: Option<NaiveDateTime>,
     finished_at: Option<NaiveDateTime>,
@@ -299,6 +302,12 @@ impl Row {
             last_loss: self.last_loss,
             eval_loss: self.eval_loss,
             tokens_per_second: self.tokens_per_second,
+            curation: self
+                .curation
+                .as_deref()
+                .map(serde_json::from_str)
+                .transpose()
+                .map_err(|error| corrupt(format!("its curation: {error}")))?,
             event_seq: self.event_seq,
             created_at: self.created_at.and_utc(),
             started_at: self.started_at.map(|time| time.and_utc()),

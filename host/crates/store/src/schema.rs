@@ -19,6 +19,7 @@ diesel::table! {
         last_loss -> Nullable<Double>,
         eval_loss -> Nullable<Double>,
         tokens_per_second -> Nullable<Double>,
+        curation -> Nullable<Text>,
         created_at -> Timestamp,
         queued_at -> Timestamp,
         started_at -> Nullable<Timestamp>,

@@ -14,6 +14,7 @@ use self::progress::Progress;
 use super::run_file;
 use crate::config::Config;
 use crate::jobs::shutdown;
+use crate::plugins;
 
 /// Arguments of `codetune train`.
 #[derive(Debug, Args)]
@@ -57,16 +58,23 @@ pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode>
             return Ok(output.fail(exit_code(&error), error.code(), &error.to_string()));
         }
     };
-    let options = TrainOptions {
-        run: RunId::new().to_string(),
-        resume: args.resume,
-        ..TrainOptions::default()
-    };
-    let result = engine::train(&run_config, &options, &stop, &mut |event| {
+    let mut hear = |event| {
         if output.hear(&event).is_err() {
             // Nobody reads any more (a closed pipe): save and end.
             stop.stop();
         }
+    };
+    let open = || Ok(super::plugin::open(config)?.0);
+    let prepared = plugins::prepare(config, open, &run_config, &stop, &mut hear);
+    let result = prepared.and_then(|prepared| {
+        let options = TrainOptions {
+            run: RunId::new().to_string(),
+            resume: args.resume,
+            curation: prepared.curation,
+            scorer: prepared.scorer,
+            ..TrainOptions::default()
+        };
+        engine::train(&prepared.run, &options, &stop, &mut hear)
     });
     Ok(match result {
         Ok(_) => ExitCode::SUCCESS,

@@ -52,6 +52,26 @@ impl Progress {
 impl Listener for Progress {
     fn hear(&mut self, event: &RunEvent) -> io::Result<()> {
         match event {
+            RunEvent::Curating {
+                rows,
+                kept,
+                seconds,
+                seconds_left,
+            } => {
+                let left =
+                    seconds_left.map_or_else(String::new, |left| format!(", {left:.0} s left"));
+                self.line(&format!(
+                    "curating: {rows} rows, {kept} kept, {seconds:.0} s{left}"
+                ))
+            }
+            RunEvent::Curated { path, summary } => self.line(&format!(
+                "curated: {} of {} rows kept, {} of them rewritten, {} dropped; {}",
+                summary.kept,
+                summary.rows,
+                summary.rewritten,
+                summary.dropped,
+                path.display()
+            )),
             RunEvent::Started {
                 trainable_parameters,
                 all_parameters,

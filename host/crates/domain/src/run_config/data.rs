@@ -18,6 +18,9 @@ pub struct DataConfig {
     /// Which dataset of a LLaMA-Factory `dataset_info.json` in `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
+    /// A pipeline file that the data goes through first. What is held out by `eval_path` does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curate: Option<String>,
     /// Shape of a row.
     pub format: DataFormat,
     /// Our column name to the file's: `{ prompt = "question" }`.
@@ -72,6 +75,7 @@ impl Default for DataConfig {
             repo: None,
             revision: None,
             dataset: None,
+            curate: None,
             format: DataFormat::Auto,
             columns: BTreeMap::new(),
             chat_template: None,

@@ -72,6 +72,7 @@ pub const FIELDS: &[Field] = &[
     field("data.repo", "Hub dataset", Text, "A dataset repository on the hub instead of a path."),
     field("data.revision", "Dataset revision", Text, "Branch, tag or commit of the hub dataset."),
     field("data.dataset", "Dataset", Text, "Which dataset of a LLaMA-Factory dataset_info.json in the data folder."),
+    field("data.curate", "Curation", Text, "A pipeline file (curate.toml) whose plugins the data goes through before it is trained on."),
     field("data.format", "Format", Choice(&["auto", "text", "completion", "alpaca", "sharegpt", "messages", "segments", "preference", "fim", "tokenized", "source-tree"]), "Shape of a row; auto looks at the columns."),
     field("data.chat_template", "Chat template", Text, "A Jinja template in place of the tokenizer's."),
     field("data.max_seq_length", "Maximum sequence length", Integer { min: 8, max: 131_072 }, "Tokens after which a sequence is cut."),
@@ -122,6 +123,8 @@ pub const FIELDS: &[Field] = &[
     field("train.early_stopping_patience", "Early stopping", Integer { min: 0, max: 1000 }, "Evaluations without a better loss after which the run ends; 0 switches it off."),
     field("train.early_stopping_threshold", "Early stopping threshold", Number { min: 0.0, max: 1000.0 }, "What the held-out loss must fall by to count as better for that."),
     field("train.load_best_model_at_end", "Keep the best", Flag, "Save at the evaluation with the lowest loss, and take the result from there."),
+    field("train.score_prompts", "Scored prompts", Integer { min: 1, max: 10_000 }, "Held-out prompts that the model answers at each evaluation, for the run's scorers."),
+    field("train.score_max_new_tokens", "Tokens of an answer", Integer { min: 1, max: 32_768 }, "Most tokens of each such answer."),
     field("train.neftune_noise_alpha", "NEFTune noise", Number { min: 0.0, max: 100.0 }, "Noise on the embeddings; 5 is usual, 0 switches it off."),
     field("train.beta", "Preference strength", Number { min: 0.0001, max: 100.0 }, "Strength of the preference losses."),
 ];

@@ -48,6 +48,25 @@ pub struct PluginUse {
     pub config: serde_json::Map<String, serde_json::Value>,
 }
 
+impl RunConfig {
+    /// The plugins of one stage, in their order.
+    pub fn plugins_of(&self, stage: PluginStage) -> impl Iterator<Item = &PluginUse> {
+        self.plugins
+            .iter()
+            .filter(move |plugin| plugin.stage == stage)
+    }
+
+    /// The data goes through curators before it is trained on.
+    pub fn is_curated(&self) -> bool {
+        self.data.curate.is_some() || self.plugins_of(PluginStage::Curate).next().is_some()
+    }
+
+    /// What the model writes is scored at evaluations.
+    pub fn is_scored(&self) -> bool {
+        self.plugins_of(PluginStage::Score).next().is_some()
+    }
+}
+
 /// What a run uses a plugin for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -55,6 +55,10 @@ pub struct TrainConfig {
     pub early_stopping_threshold: f64,
     /// Save at the evaluation with the lowest loss, and take the result from there.
     pub load_best_model_at_end: bool,
+    /// Held-out prompts that are answered at each evaluation, where the run has scorers.
+    pub score_prompts: u32,
+    /// Most tokens of such an answer.
+    pub score_max_new_tokens: u32,
     /// Noise on the embeddings (NEFTune, arXiv 2310.05914); 0 switches it off.
     pub neftune_noise_alpha: f64,
     /// Strength of the preference losses.
@@ -89,6 +93,8 @@ impl Default for TrainConfig {
             early_stopping_patience: 0,
             early_stopping_threshold: 0.0,
             load_best_model_at_end: false,
+            score_prompts: 16,
+            score_max_new_tokens: 128,
             neftune_noise_alpha: 0.0,
             beta: 0.1,
         }

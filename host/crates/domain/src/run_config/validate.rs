@@ -1,7 +1,9 @@
 use super::parse_size;
 use serde_json::Value;
 
-use super::{FIELDS, FieldKind, InitLoraWeights, Method, RunConfig, TargetModules};
+use super::{
+    FIELDS, FieldKind, InitLoraWeights, Method, PluginStage, PluginUse, RunConfig, TargetModules,
+};
 use crate::FieldErrors;
 
 impl RunConfig {
@@ -42,6 +44,7 @@ impl RunConfig {
                 "needs held-out data: set data.eval_path or data.eval_split",
             );
         }
+        self.check_plugins(&mut errors);
         errors.into_result()
     }
 
@@ -109,6 +112,26 @@ impl RunConfig {
             errors.push(
                 "model.quantize",
                 "packs a frozen base; train.method = \"full\" has none",
+            );
+        }
+    }
+
+    fn check_plugins(&self, errors: &mut FieldErrors) {
+        for (index, plugin) in self.plugins.iter().enumerate() {
+            let again =
+                |other: &PluginUse| other.stage == plugin.stage && other.name == plugin.name;
+            // Their scores bear their names: two of one name could not be told apart.
+            if plugin.stage == PluginStage::Score && self.plugins[..index].iter().any(again) {
+                errors.push(
+                    format!("plugins.{index}.name"),
+                    format!("{:?} scores already; name it once", plugin.name),
+                );
+            }
+        }
+        if self.is_scored() && !self.has_eval_data() {
+            errors.push(
+                "plugins",
+                "of the stage score need held-out prompts: set data.eval_path or data.eval_split",
             );
         }
     }

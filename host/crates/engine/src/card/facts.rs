@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use domain::RunConfig;
+use domain::{CurationSummary, RunConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -32,6 +32,9 @@ pub(crate) struct Facts {
     /// The RUN.toml as it was run, without paths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) settings: Option<RunConfig>,
+    /// What the run's curators made of the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) curation: Option<CurationSummary>,
     /// Where there are no settings: the highest rate of the events.
     #[serde(skip)]
     pub(crate) highest_rate: Option<f64>,
@@ -46,6 +49,7 @@ pub(crate) fn without_paths(config: &RunConfig) -> RunConfig {
     config.model.path = None;
     config.data.path = None;
     config.data.eval_path = None;
+    config.data.curate = None;
     config.lora.init_adapter = None;
     config.train.output = "output".into();
     config

@@ -3,6 +3,8 @@
 
 mod facts;
 
+use domain::CurationSummary;
+
 use crate::export::Verification;
 use crate::lora::Settings;
 
@@ -111,6 +113,11 @@ impl Card<'_> {
             .map(|(name, value)| format!("| {name} | {value} |\n"))
             .collect();
         let mut text = format!("\n## Training\n\n| | |\n|---|---|\n{rows}");
+        text += &self
+            .facts
+            .curation
+            .as_ref()
+            .map_or_else(String::new, curation);
         if let Some(settings) = &self.facts.settings {
             text += &format!(
                 "\nThe run's settings, without the paths of its machine (`RUN.toml` of CodeTune Studio {}):\n\n```toml\n{}\n```\n",
@@ -139,4 +146,33 @@ impl Card<'_> {
             }
         }
     }
+}
+
+/// What was learned from, and what made it so.
+fn curation(found: &CurationSummary) -> String {
+    let mut text = format!(
+        "\nThe data was curated: {} of {} rows kept, {} of them rewritten; {} dropped, of these {} as exact and {} as near \
+         duplicates. Pipeline `{}`.\n\n| plugin | version | kept | dropped | rewritten | failed | SHA-256 |\n\
+         |---|---|---|---|---|---|---|\n",
+        found.kept,
+        found.rows,
+        found.rewritten,
+        found.dropped,
+        found.exact_duplicates,
+        found.near_duplicates,
+        found.pipeline,
+    );
+    for step in &found.steps {
+        text += &format!(
+            "| {} | {} | {} | {} | {} | {} | `{}` |\n",
+            step.plugin,
+            step.version,
+            step.kept,
+            step.dropped,
+            step.rewritten,
+            step.failed,
+            step.digest,
+        );
+    }
+    text
 }

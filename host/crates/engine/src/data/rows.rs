@@ -48,6 +48,18 @@ pub fn rows(config: &DataConfig) -> Result<DatasetRows> {
     })
 }
 
+/// The settings that read what was curated out of a dataset into `file`: its rows have the columns that they had.
+///
+/// # Errors
+/// As [`rows`].
+pub fn curated(config: &DataConfig, file: &Path) -> Result<DataConfig> {
+    Ok(DataConfig {
+        path: Some(file.display().to_string()),
+        dataset: None,
+        ..read::resolved(config)?
+    })
+}
+
 /// A row's columns, and where it came from; ends after the first error.
 impl Iterator for DatasetRows {
     type Item = Result<(Map<String, Value>, String)>;

@@ -24,8 +24,8 @@ use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 use beams::Search;
 use text::TextStream;
-pub(crate) use writing::greedy;
 use writing::{Writing, write_all};
+pub(crate) use writing::{complete, greedy};
 
 pub use request::{EarlyStopping, GenerateRequest, Generation, GenerationEnd};
 

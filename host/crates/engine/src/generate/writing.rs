@@ -10,6 +10,7 @@ use super::text::TextStream;
 use super::{GenerateRequest, Generation, GenerationEnd};
 use crate::Result;
 use crate::model::Decoder;
+use crate::tokenizer::Tokenizer;
 
 /// One text on its way.
 pub(super) struct Writing<'a> {
@@ -143,6 +144,54 @@ pub(crate) fn greedy(
         .iter()
         .map(|writing| writing.new_ids().to_vec())
         .collect())
+}
+
+/// Texts that are written together by [`complete`], and tokens of them all: their keys and values are in memory at a time.
+const TOGETHER: usize = 16;
+const TOKENS_TOGETHER: usize = 4096;
+
+/// Writes what follows each prompt, by one request's settings; `None` when `stopped` said so meanwhile.
+pub(crate) fn complete(
+    decoder: &Decoder,
+    tokenizer: &Tokenizer,
+    ends: &[u32],
+    prompts: &[Vec<u32>],
+    request: &GenerateRequest,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Option<Vec<String>>> {
+    let positions = decoder.description.max_positions;
+    let limit = |prompt: usize| request.max_new_tokens.min(positions - prompt);
+    let mut texts = Vec::with_capacity(prompts.len());
+    let mut rest = prompts;
+    while !rest.is_empty() {
+        let mut held = 0;
+        let fits = |prompt: &&Vec<u32>| {
+            held += prompt.len() + limit(prompt.len());
+            held <= TOKENS_TOGETHER
+        };
+        let count = rest.iter().take(TOGETHER).take_while(fits).count().max(1);
+        let (prompts, later) = rest.split_at(count);
+        rest = later;
+        let mut writings: Vec<Writing<'_>> = prompts
+            .iter()
+            .enumerate()
+            .map(|(index, prompt)| {
+                let stream = TextStream::new(tokenizer, &request.stop);
+                Writing::new(index, request, prompt.clone(), limit, Some(stream))
+            })
+            .collect();
+        write_all(decoder, ends, &mut writings, &mut |_, _| match stopped() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })?;
+        if stopped() {
+            return Ok(None);
+        }
+        for writing in writings {
+            texts.push(writing.into_generation()?.text);
+        }
+    }
+    Ok(Some(texts))
 }
 
 /// Writes all texts to their ends. Each prompt is read on its own; then every step computes one token of each text that

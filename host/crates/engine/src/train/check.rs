@@ -52,10 +52,5 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "lora",
         "has no meaning with train.method = \"full\"; remove the section",
     );
-    refuse(
-        !config.plugins.is_empty(),
-        "plugins",
-        "are not supported in runs yet; remove the section",
-    );
     errors.into_result()
 }

@@ -1,6 +1,7 @@
 use domain::RunEvent;
 use serde_json::{Map, Value};
 
+use super::StopFlag;
 use super::preference::{Tally, Totals};
 use super::trainer::Trainer;
 use crate::data::{Pair, Sample};
@@ -9,9 +10,14 @@ use crate::model::Batch;
 use crate::{Error, Result};
 
 impl Trainer<'_> {
-    /// Measures the held-out data, where there is any: its loss, and as scores what the method has beside that.
-    pub(super) fn evaluate(&mut self, emit: &mut dyn FnMut(RunEvent)) -> Result<()> {
-        let (eval_loss, scores) = match &self.setup.preference {
+    /// Measures the held-out data, where there is any: its loss, and as scores what the method has beside that and what
+    /// the run's scorers say of the answers to held-out prompts.
+    pub(super) fn evaluate(
+        &mut self,
+        stop: &StopFlag,
+        emit: &mut dyn FnMut(RunEvent),
+    ) -> Result<()> {
+        let (eval_loss, mut scores) = match &self.setup.preference {
             Some(_) if self.setup.eval_pairs.is_empty() => return Ok(()),
             Some(_) => self.evaluate_pairs()?,
             None if self.setup.eval.is_empty() => return Ok(()),
@@ -43,8 +49,11 @@ impl Trainer<'_> {
                 state.best_step = Some(state.step);
             }
         }
+        if let (Some(questions), Some(scorer)) = (&self.questions, &self.scorer) {
+            questions.score(&self.setup, &**scorer, stop, &mut scores, emit)?;
+        }
         emit(RunEvent::Eval {
-            step: state.step,
+            step: self.state.step,
             eval_loss,
             scores,
         });

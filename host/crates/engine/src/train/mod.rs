@@ -1,7 +1,7 @@
 //! A run from its config to its adapter or model: [`train()`].
 //!
 //! `check` refuses what cannot be done before anything is read, `setup` loads model and data, `order` decides which
-//! samples make which step, `trainer` is the loop, `checkpoint` makes a run survive, `output` writes what stays.
+//! samples make which step, `trainer` is the loop, `scoring` has held-out prompts answered, `checkpoint` makes a run survive, `output` writes what stays.
 
 mod check;
 mod checkpoint;
@@ -12,20 +12,23 @@ mod order;
 mod output;
 mod preference;
 mod saving;
+mod scoring;
 mod setup;
 mod stop;
 mod trainer;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use domain::{FinishReason, RunConfig, RunEvent};
+use domain::{CurationSummary, FinishReason, RunConfig, RunEvent};
 
 use crate::{Error, Result};
 
 pub use check::check_config;
 pub use find_lr::{LrFound, LrPoint, LrSearch, LrSearchEnd, find_lr};
+pub use scoring::{MeanScores, ScoreTexts};
 pub use stop::StopFlag;
 
 pub(crate) use order::Order;
@@ -39,6 +42,10 @@ pub struct TrainOptions {
     pub run: String,
     /// Go on from the last good checkpoint in `train.output`, where there is one.
     pub resume: bool,
+    /// What the run's curators made of the data at `data.path`, where it names some.
+    pub curation: Option<CurationSummary>,
+    /// Scores what the model writes at evaluations, where the run names scorers.
+    pub scorer: Option<Arc<dyn ScoreTexts>>,
     /// Pause before a write that failed at the end of the run is tried again.
     pub save_pause: Duration,
 }
@@ -48,6 +55,8 @@ impl Default for TrainOptions {
         Self {
             run: String::new(),
             resume: false,
+            curation: None,
+            scorer: None,
             save_pause: Duration::from_secs(5),
         }
     }

@@ -193,6 +193,7 @@ impl Trainer<'_> {
             eval_loss: state.eval_loss,
             best_eval_loss: state.best_eval_loss,
             settings: Some(settings),
+            curation: self.curation.clone(),
             highest_rate: None,
             base_sha256: Some(self.setup.base.digest.clone()),
         }

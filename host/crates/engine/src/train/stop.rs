@@ -16,6 +16,11 @@ impl StopFlag {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// The flag itself, for code that knows no engine.
+    pub fn as_atomic(&self) -> &AtomicBool {
+        &self.0
+    }
+
     /// Whether somebody raised it.
     pub fn is_stopped(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use domain::{FinishReason, Method, Optim, RunConfig, RunEvent};
+use domain::{CurationSummary, FieldErrors, FinishReason, Method, Optim, RunConfig, RunEvent};
 
 use super::checkpoint::{self, Cursor, State};
 use super::feed::Feed;
 use super::preference::{Tally, Totals};
+use super::scoring::{Questions, ScoreTexts};
 use super::setup::{Setup, log, set_up};
 use super::{Report, StopFlag, TrainOptions, check_config};
 use crate::data::{Pair, Sample};
@@ -26,6 +28,10 @@ pub(super) struct Trainer<'a> {
     /// Step of the newest checkpoint.
     pub(super) saved: Option<u64>,
     pub(super) save_pause: std::time::Duration,
+    pub(super) curation: Option<CurationSummary>,
+    pub(super) scorer: Option<Arc<dyn ScoreTexts>>,
+    /// What the scorer is shown answers to.
+    pub(super) questions: Option<Questions>,
 }
 
 /// What one optimizer step found.
@@ -45,6 +51,15 @@ pub(super) fn run(
 ) -> Result<Report> {
     config.validate()?;
     check_config(config)?;
+    // Options are done or refused: a caller that knows no plugins must not train as if there were none.
+    if config.is_curated() && options.curation.is_none() {
+        let message = "name curators, but the data has not been through them";
+        return Err(FieldErrors::one("plugins", message).into());
+    }
+    if config.is_scored() && options.scorer.is_none() {
+        let message = "name scorers, but nobody has brought them";
+        return Err(FieldErrors::one("plugins", message).into());
+    }
     let output = PathBuf::from(&config.train.output);
     std::fs::create_dir_all(&output).map_err(Error::io("create", &output))?;
     let plan = arrange(config)?;
@@ -197,6 +212,10 @@ impl<'a> Trainer<'a> {
             supervised_tokens_per_epoch: setup.supervised_tokens(),
             total_steps,
         });
+        let questions = match options.scorer {
+            Some(_) => Some(Questions::of(config, &setup)?),
+            None => None,
+        };
         Ok(Self {
             schedule: Schedule::new(&config.train, total_steps),
             saved: found.map(|checkpoint| checkpoint.state.step),
@@ -207,6 +226,9 @@ impl<'a> Trainer<'a> {
             optimizer,
             state,
             save_pause: options.save_pause,
+            curation: options.curation.clone(),
+            scorer: options.scorer.clone(),
+            questions,
         })
     }
 
@@ -214,7 +236,7 @@ impl<'a> Trainer<'a> {
     fn steps(&mut self, stop: &StopFlag, emit: &mut dyn FnMut(RunEvent)) -> Result<FinishReason> {
         let train = &self.config.train;
         if train.eval_steps > 0 && self.state.step == 0 {
-            self.evaluate(emit)?;
+            self.evaluate(stop, emit)?;
         }
         let patience = train.early_stopping_patience;
         while self.state.step < self.state.total_steps {
@@ -229,7 +251,7 @@ impl<'a> Trainer<'a> {
             let last = step == self.state.total_steps;
             let evaluated = train.eval_steps > 0 && step.is_multiple_of(train.eval_steps);
             if evaluated || last {
-                self.evaluate(emit)?;
+                self.evaluate(stop, emit)?;
             }
             let best = train.load_best_model_at_end && self.state.best_step == Some(step);
             let due = train.save_steps > 0 && step.is_multiple_of(train.save_steps);

@@ -12,5 +12,6 @@ mod packing;
 mod pissa;
 mod preference;
 mod resume;
+mod scoring;
 mod streaming;
 mod survive;

@@ -29,6 +29,7 @@ fn child() {
         run: "child".into(),
         resume: true,
         save_pause: Duration::ZERO,
+        ..TrainOptions::default()
     };
     let result = engine::train(&config, &options, &StopFlag::new(), &mut |event| {
         let step = match &event {

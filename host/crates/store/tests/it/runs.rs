@@ -1,11 +1,12 @@
-use domain::{RunId, RunStatus};
+use domain::{CurationStep, CurationSummary, RunEvent, RunId, RunStatus};
 use store::testing::TestDatabase;
 use store::{Error, NewRun, RunFilter};
 
-use crate::harness::{claim, config, log, on_both_databases, open, queue, step};
+use crate::harness::{claim, claimed, config, log, on_both_databases, open, queue, step};
 
 on_both_databases!(
     a_run_comes_back_as_it_was_made,
+    a_run_keeps_what_its_curators_made_of_its_data,
     an_id_is_taken_once,
     runs_are_listed_newest_first_and_by_page,
     runs_are_found_by_status_and_name,
@@ -32,6 +33,41 @@ fn a_run_comes_back_as_it_was_made(database: &TestDatabase) {
     assert_eq!(found.eval_loss, None);
     assert!(found.started_at.is_none() && found.finished_at.is_none());
     assert_eq!(store.find_run(RunId::new()).unwrap(), None);
+}
+
+fn a_run_keeps_what_its_curators_made_of_its_data(database: &TestDatabase) {
+    let store = open(database);
+    let claim = claimed(&store);
+    assert_eq!(claim.run.curation, None);
+    let summary = CurationSummary {
+        pipeline: "ab".repeat(32),
+        rows: 10,
+        kept: 7,
+        dropped: 3,
+        steps: vec![CurationStep {
+            plugin: "secrets".into(),
+            rewritten: 2,
+            ..CurationStep::default()
+        }],
+        ..CurationSummary::default()
+    };
+    let events = [
+        RunEvent::Curating {
+            rows: 5,
+            kept: 3,
+            seconds: 1.5,
+            seconds_left: None,
+        },
+        RunEvent::Curated {
+            path: "out/curated".into(),
+            summary: summary.clone(),
+        },
+    ];
+    store.append_events(&claim, &events).unwrap();
+    let found = store.find_run(claim.run.id).unwrap().unwrap();
+    assert_eq!(found.curation, Some(summary));
+    let told = store.events_after(claim.run.id, 0, 10).unwrap();
+    assert!(told.into_iter().map(|stored| stored.event).eq(events));
 }
 
 fn an_id_is_taken_once(database: &TestDatabase) {

@@ -118,7 +118,9 @@ impl Source {
             tree: None,
             notes: Vec::new(),
         };
-        let is_tree = config.format == DataFormat::SourceTree
+        // Rows that were curated out of a tree are as the tree gave them, in one file.
+        let is_rows = path.is_file() && files::kind(path) != files::Kind::Text;
+        let is_tree = config.format == DataFormat::SourceTree && !is_rows
             || config.format == DataFormat::Fim && path.is_dir() && !files::holds_rows(path)?;
         if is_tree {
             let walk = tree::walk(path, config)?;

@@ -1,0 +1,207 @@
+//! A run's data through the run's curators, before anything is trained on it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use curation::{Pipeline, Standing, Step};
+use domain::{
+    CurationSummary, DataConfig, FieldErrors, PluginKind, PluginStage, RunConfig, RunEvent,
+};
+use engine::StopFlag;
+use plugin_host::PluginHost;
+
+use crate::config::Config;
+use crate::curate::{Error, Request, curate, standing};
+
+/// Where in `train.output` the curated data lies.
+const FOLDER: &str = "curated";
+/// Progress is told no more often; the store keeps it.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// A run whose data lies where it is trained on.
+#[derive(Debug, Clone)]
+pub struct Curated {
+    /// With the curated data in place of the dataset.
+    pub run: RunConfig,
+    /// What the curators made of it.
+    pub summary: CurationSummary,
+}
+
+/// The pipeline that a run names: that of `data.curate`, then its `[[plugins]]` of the stage curate.
+///
+/// # Errors
+/// Under `data.curate`, a file that cannot be read or is no pipeline.
+pub fn pipeline(run: &RunConfig) -> Result<Pipeline, FieldErrors> {
+    let wrong =
+        |path: &str, error: String| FieldErrors::one("data.curate", format!("{path}: {error}"));
+    let mut pipeline = match &run.data.curate {
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).map_err(|error| wrong(path, error.to_string()))?;
+            Pipeline::parse(&text).map_err(|error| wrong(path, error.to_string()))?
+        }
+        None => Pipeline::parse("").map_err(|error| wrong("", error.to_string()))?,
+    };
+    let own = run.plugins_of(PluginStage::Curate).map(|plugin| Step {
+        name: plugin.name.clone(),
+        stage: "curate".to_owned(),
+        on_error: Default::default(),
+        config: plugin.config.clone().into_iter().collect(),
+    });
+    pipeline.steps.extend(own);
+    Ok(pipeline)
+}
+
+/// Checks that every plugin of a run can be used as the run wants it, so that it is known before the run's turn comes.
+///
+/// # Errors
+/// Every plugin that cannot, under the place that names it.
+pub fn check(host: &PluginHost, run: &RunConfig) -> Result<(), FieldErrors> {
+    let mut errors = FieldErrors::default();
+    if let Some(path) = &run.data.curate {
+        let of_file = RunConfig {
+            plugins: Vec::new(),
+            ..run.clone()
+        };
+        for step in pipeline(&of_file)?.steps {
+            if let Err(error) = host.job(&step.name, PluginKind::Curator, &step.config) {
+                errors.push("data.curate", format!("{path}: {error}"));
+            }
+        }
+    }
+    for (index, plugin) in run.plugins.iter().enumerate() {
+        let kind = match plugin.stage {
+            PluginStage::Curate => PluginKind::Curator,
+            PluginStage::Score => PluginKind::Scorer,
+        };
+        let config = plugin.config.clone().into_iter().collect();
+        if let Err(error) = host.job(&plugin.name, kind, &config) {
+            errors.push(format!("plugins.{index}"), error.to_string());
+        }
+    }
+    errors.into_result()
+}
+
+/// Curates the data of a run into `train.output/curated`; what is there already of the same rows, pipeline and plugins is
+/// used as it is, and the half of it is gone on from. Another curation's folder is moved aside.
+///
+/// # Errors
+/// A pipeline, plugin, row or folder that cannot be used; [`engine::Error::Stopped`] when the flag was raised, and the next
+/// call goes on from there.
+pub fn curated(
+    config: &Config,
+    host: &PluginHost,
+    run: &RunConfig,
+    stop: &StopFlag,
+    on_event: &mut dyn FnMut(RunEvent),
+) -> engine::Result<Curated> {
+    let mut pipeline = pipeline(run)?;
+    let out = Path::new(&run.train.output).join(FOLDER);
+    let data = engine::data::curated(&run.data, &out.join("data.jsonl"))?;
+    // What the run calls its columns holds for its curators too, unless the pipeline says otherwise.
+    for (ours, theirs) in &data.columns {
+        let entry = pipeline.columns.entry(ours.clone());
+        entry.or_insert_with(|| theirs.clone());
+    }
+    let request = Request {
+        data: &run.data,
+        pipeline: &pipeline,
+        out: &out,
+        threads: 0,
+        forget: false,
+    };
+    let standing = match out.exists() {
+        true => standing(host, &request).map_err(fault)?,
+        false => Standing::Open,
+    };
+    match standing {
+        Standing::Done => say(on_event, "the data is curated already".to_owned()),
+        Standing::Open => make(config, host, &request, stop, on_event)?,
+        Standing::Other => {
+            let aside = move_aside(&out)?;
+            say(
+                on_event,
+                format!(
+                    "the rows, the pipeline or a plugin has changed: moved the earlier curation to {}",
+                    aside.display()
+                ),
+            );
+            make(config, host, &request, stop, on_event)?;
+        }
+    }
+    let summary = curation::summary(&out).map_err(|error| fault(error.into()))?;
+    if summary.kept == 0 {
+        return Err(engine::Error::NoSupervisedToken(format!(
+            "none of the {} rows is left behind the run's curators; {} says why",
+            summary.rows,
+            out.join("report.json").display()
+        )));
+    }
+    on_event(RunEvent::Curated {
+        path: out,
+        summary: summary.clone(),
+    });
+    Ok(Curated {
+        run: RunConfig {
+            data: DataConfig {
+                curate: run.data.curate.clone(),
+                ..data
+            },
+            ..run.clone()
+        },
+        summary,
+    })
+}
+
+fn make(
+    config: &Config,
+    host: &PluginHost,
+    request: &Request<'_>,
+    stop: &StopFlag,
+    on_event: &mut dyn FnMut(RunEvent),
+) -> engine::Result<()> {
+    let mut told: Option<Instant> = None;
+    let outcome = curate(config, host, request, stop.as_atomic(), |progress| {
+        if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+            return;
+        }
+        told = Some(Instant::now());
+        on_event(RunEvent::Curating {
+            rows: progress.rows,
+            kept: progress.kept,
+            seconds: progress.elapsed.as_secs_f64(),
+            seconds_left: progress.left.map(|left| left.as_secs_f64()),
+        });
+    });
+    match outcome.map_err(fault)? {
+        curation::Outcome::Finished(_) => Ok(()),
+        curation::Outcome::Stopped { rows } => Err(engine::Error::Stopped(format!(
+            "stopped while the data was curated, after {rows} rows; a resume goes on from there"
+        ))),
+    }
+}
+
+fn say(on_event: &mut dyn FnMut(RunEvent), message: String) {
+    on_event(RunEvent::Log { message });
+}
+
+/// Nothing is removed that a run may have been trained on.
+fn move_aside(out: &Path) -> engine::Result<PathBuf> {
+    let name = |n: u32| out.with_file_name(format!("{FOLDER}-earlier-{n}"));
+    let aside = (1..).map(name).find(|path| !path.exists());
+    let aside = aside.unwrap_or_else(|| out.with_file_name(format!("{FOLDER}-earlier")));
+    std::fs::rename(out, &aside).map_err(engine::Error::io("move", out))?;
+    Ok(aside)
+}
+
+fn fault(error: Error) -> engine::Error {
+    match error {
+        Error::Data(error) => error,
+        Error::Curation(curation::Error::Io { path, source }) => engine::Error::Io {
+            action: "read or write",
+            path,
+            source,
+        },
+        error => engine::Error::Input(error.to_string()),
+    }
+}

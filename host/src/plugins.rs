@@ -1,0 +1,76 @@
+//! The plugin host as the user has set it, and what runs use plugins for.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use domain::{CurationSummary, RunConfig, RunEvent};
+use engine::{ScoreTexts, StopFlag};
+use plugin_host::{HostConfig, PluginHost};
+use store::Store;
+
+use crate::config::Config;
+use crate::curated::curated;
+use crate::scoring::Scorers;
+
+/// Opens the plugins, each enabled and granted what the database says.
+///
+/// # Errors
+/// A plugin host that cannot start, or a database that cannot be read.
+pub fn open(config: &Config, store: &Store) -> anyhow::Result<PluginHost> {
+    let host = PluginHost::open(HostConfig {
+        plugins_dir: config.paths.plugins.clone(),
+        cache_dir: config.paths.plugin_cache(),
+    })
+    .context("cannot start the plugin host")?;
+    for settings in store.list_plugin_settings()? {
+        host.set_enabled(&settings.name, settings.enabled);
+        if let Some(digest) = &settings.granted_digest {
+            host.set_grants(&settings.name, digest, &settings.grants);
+        }
+    }
+    Ok(host)
+}
+
+/// A run as the engine takes it.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// With curated data in place of the dataset, where the run names curators.
+    pub run: RunConfig,
+    /// What they made of it.
+    pub curation: Option<CurationSummary>,
+    /// The run's scorers.
+    pub scorer: Option<Arc<dyn ScoreTexts>>,
+}
+
+/// Does what a run wants of plugins before it trains: opens its scorers, then curates its data. The plugins are opened for
+/// runs only that name some.
+///
+/// # Errors
+/// A plugin that cannot be used, and what [`curated`] refuses.
+pub fn prepare(
+    config: &Config,
+    open: impl FnOnce() -> anyhow::Result<PluginHost>,
+    run: &RunConfig,
+    stop: &StopFlag,
+    on_event: &mut dyn FnMut(RunEvent),
+) -> engine::Result<Prepared> {
+    let mut prepared = Prepared {
+        run: run.clone(),
+        curation: None,
+        scorer: None,
+    };
+    if !run.is_curated() && !run.is_scored() {
+        return Ok(prepared);
+    }
+    let host = open().map_err(|error| engine::Error::Input(format!("plugins: {error:#}")))?;
+    if run.is_scored() {
+        let scorers = Scorers::of_run(&host, run);
+        let scorers = scorers.map_err(|error| engine::Error::Input(error.to_string()))?;
+        prepared.scorer = Some(Arc::new(scorers));
+    }
+    if run.is_curated() {
+        let done = curated(config, &host, run, stop, on_event)?;
+        (prepared.run, prepared.curation) = (done.run, Some(done.summary));
+    }
+    Ok(prepared)
+}
