@@ -5,6 +5,7 @@
 //! else. Start at [`cli`], then [`config`], then `server`.
 
 pub mod api;
+pub mod bootstrap;
 pub mod cli;
 pub mod config;
 pub mod curate;

@@ -16,14 +16,15 @@ use engine::{
 };
 use serde_json::json;
 
-use super::{model_folder, usage_error};
+use super::{comparison, model_folder, usage_error};
 use crate::config::Config;
 
 /// Arguments of `codetune eval`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     codetune eval --model host/sample/model --data host/sample/data/held-out.jsonl --json\n  \
-    codetune eval --model DIR --adapter DIR --data held-out.jsonl --completions 50 > completions.jsonl\n\n\
+    codetune eval --model DIR --adapter DIR --data held-out.jsonl --completions 50 > completions.jsonl\n  \
+    codetune eval --model DIR --adapter ONE --against TWO --scorers parses,similarity --data held-out.jsonl --json\n\n\
     Text is measured whole, in windows of --max-seq-length tokens; rows of other formats as they are trained on.")]
 pub(crate) struct EvalArgs {
     /// The model's folder, a GGUF file, or a repository of the hub (owner/name, owner/name@revision)
@@ -31,10 +32,10 @@ pub(crate) struct EvalArgs {
     model: PathBuf,
     /// A PEFT adapter's folder
     #[arg(long, value_name = "DIR")]
-    adapter: Option<PathBuf>,
+    pub(super) adapter: Option<PathBuf>,
     /// Held-out data: a file or folder in any format that a run takes
     #[arg(long, value_name = "PATH")]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// Format of the data, such as fim; found out where it is left out
     #[arg(long, value_parser = super::dataset::format)]
     format: Option<DataFormat>,
@@ -42,23 +43,46 @@ pub(crate) struct EvalArgs {
     #[arg(long, default_value_t = 512)]
     max_seq_length: u32,
     /// Write this many completions of the data's prompts instead, one JSON object a line
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", group = "writes")]
     completions: Option<usize>,
-    /// Most tokens of a completion
-    #[arg(long, default_value_t = 128, requires = "completions")]
-    max_new_tokens: usize,
+    /// Score answers to the data's prompts by these plugins instead, with bootstrap confidence intervals
+    #[arg(long, value_name = "NAME", value_delimiter = ',', group = "writes")]
+    pub(super) scorers: Vec<String>,
+    /// With --scorers: another adapter's folder, or base, to compare with on the same prompts
+    #[arg(long, value_name = "DIR", requires = "scorers")]
+    pub(super) against: Option<PathBuf>,
+    /// With --scorers: prompts to answer
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "scorers")]
+    prompts: usize,
+    /// With --scorers: the answers' language by name, such as python, where no plugin can tell it
+    #[arg(long, value_name = "NAME", requires = "scorers")]
+    pub(super) language: Option<String>,
+    /// With --scorers: samples that are drawn anew for an interval
+    #[arg(long, value_name = "N", default_value_t = 10_000, requires = "scorers")]
+    pub(super) resamples: usize,
+    /// With --scorers: share of them whose means lie in the interval
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.95,
+        requires = "scorers"
+    )]
+    pub(super) confidence: f64,
+    /// Most tokens of a completion or answer
+    #[arg(long, default_value_t = 128, requires = "writes")]
+    pub(super) max_new_tokens: usize,
     /// Randomness of the completions; 0 takes the likeliest token each time
-    #[arg(long, default_value_t = 0.0, requires = "completions")]
-    temperature: f64,
+    #[arg(long, default_value_t = 0.0, requires = "writes")]
+    pub(super) temperature: f64,
     /// Seed of the draws
-    #[arg(long, default_value_t = 0, requires = "completions")]
-    seed: u64,
+    #[arg(long, default_value_t = 0, requires = "writes")]
+    pub(super) seed: u64,
     /// Text that ends a completion; may be given several times
-    #[arg(long, value_name = "TEXT", requires = "completions")]
-    stop: Vec<String>,
+    #[arg(long, value_name = "TEXT", requires = "writes")]
+    pub(super) stop: Vec<String>,
     /// One JSON object on standard output
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Measures the model, or lets it write.
@@ -70,6 +94,10 @@ pub(crate) fn run(args: &EvalArgs, config: &Config) -> anyhow::Result<ExitCode> 
         format: args.format.unwrap_or(DataFormat::Auto),
         ..DataConfig::default()
     };
+    if !args.scorers.is_empty() {
+        let prompts = prompts(&data, &model, args.prompts).map_err(bad_input)?;
+        return comparison::run(args, config, &model, &prompts);
+    }
     match args.completions {
         Some(count) => complete(args, &model, &data, count),
         None => measure(args, &model, &data),
@@ -136,6 +164,6 @@ fn complete(
     Ok(ExitCode::SUCCESS)
 }
 
-fn bad_input(error: engine::Error) -> anyhow::Error {
+pub(super) fn bad_input(error: engine::Error) -> anyhow::Error {
     usage_error(error.to_string())
 }

@@ -2,6 +2,7 @@
 
 mod analyze;
 mod bench;
+mod comparison;
 mod curate;
 mod dataset;
 mod db;
