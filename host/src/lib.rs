@@ -4,6 +4,7 @@
 //! do the work (`store`, `plugin-host`, `curation`, `engine`). None of those knows the others; they meet here and nowhere
 //! else. Start at [`cli`], then [`config`], then `server`.
 
+pub mod answers;
 pub mod api;
 pub mod bootstrap;
 pub mod cli;

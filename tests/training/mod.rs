@@ -1,5 +1,6 @@
 //! Training as users do it: the program itself, its lines and its exit codes.
 
+mod answers;
 mod curate;
 mod curated_runs;
 mod generate;

@@ -11,6 +11,7 @@ use engine::StopFlag;
 use engine::data::{Inspection, LengthBin, import, inspect};
 use engine::hub::{RepoKind, fetch};
 
+use super::answers;
 use super::curate::{self, CurateArgs, ExplainArgs};
 use super::fetching::Fetching;
 use super::usage_error;
@@ -34,6 +35,8 @@ enum Command {
     Curate(CurateArgs),
     /// Say what became of one row of a curated dataset, and why
     Explain(ExplainArgs),
+    /// Have a model answer prompts, and make rows of the answers that plugins rank best
+    Generate(answers::GenerateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +113,7 @@ pub(crate) fn run(args: &DatasetArgs, config: &Config) -> anyhow::Result<ExitCod
         Command::Import(args) => import_rows(args, config),
         Command::Curate(args) => curate::run(args, config),
         Command::Explain(args) => curate::explain(args),
+        Command::Generate(args) => answers::run(args, config),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file per command, one arm per command.
 
 mod analyze;
+mod answers;
 mod bench;
 mod comparison;
 mod curate;

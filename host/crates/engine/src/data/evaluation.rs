@@ -5,7 +5,7 @@ use std::path::Path;
 use domain::{DataConfig, DataFormat, FieldErrors, FimLoss};
 use serde_json::Value;
 
-use super::{IGNORED, Sample, encode::Encoder, open, windows};
+use super::{IGNORED, Sample, encode::Encoder, open, read, windows};
 use crate::{Error, Result, tokenizer::Piece, tokenizer::Tokenizer};
 
 /// What a model is measured on.
@@ -22,7 +22,7 @@ pub struct Measured {
 pub struct Prompt {
     /// What the model is given.
     pub prompt: String,
-    /// What the data has next.
+    /// What the data has next; empty where it says nothing.
     pub reference: String,
 }
 
@@ -78,13 +78,20 @@ pub fn measured(config: &DataConfig, model_dir: &Path) -> Result<Measured> {
     Ok(Measured { samples, bytes })
 }
 
-/// The first `count` prompts of a dataset with prompts.
+/// The first `count` prompts of a dataset with prompts: of rows with a text `prompt` whatever else they hold, where the
+/// format is not set, and of the formats completion, alpaca and fim. What such rows say should follow (`completion`,
+/// `chosen`) is the reference.
 ///
 /// # Errors
 /// A format without prompts, and what [`super::load`] refuses.
 pub fn prompts(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Vec<Prompt>> {
     if config.format == DataFormat::Fim {
         return middles(config, model_dir, count);
+    }
+    if config.format == DataFormat::Auto
+        && let Some(found) = asked(config, count)?
+    {
+        return Ok(found);
     }
     let opened = open(config, model_dir, 0)?;
     let encoder = &opened.encoder;
@@ -116,6 +123,44 @@ pub fn prompts(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Ve
             Ok(Prompt { prompt, reference })
         })
         .collect()
+}
+
+/// Prompts of rows that have a text of that name; `None` where the first row has none.
+fn asked(config: &DataConfig, count: usize) -> Result<Option<Vec<Prompt>>> {
+    let config = read::resolved(config)?;
+    if config.format != DataFormat::Auto {
+        return Ok(None);
+    }
+    let column = |ours: &str| {
+        config
+            .columns
+            .get(ours)
+            .map_or(ours, String::as_str)
+            .to_owned()
+    };
+    let (prompt, follows) = (column("prompt"), ["completion", "chosen"].map(column));
+    let path = Path::new(config.path.as_deref().unwrap_or_default());
+    let source = read::Source::find(path, &config)?;
+    if !source
+        .first()?
+        .fields
+        .get(&prompt)
+        .is_some_and(Value::is_string)
+    {
+        return Ok(None);
+    }
+    let rows = source.stream().take(count).map(|row| {
+        let row = row?;
+        let text = |column: &String| row.fields.get(column)?.as_str().map(str::to_owned);
+        Ok(Prompt {
+            prompt: text(&prompt).ok_or_else(|| {
+                row.origin
+                    .error(format!("field {prompt}: is missing or no text"))
+            })?,
+            reference: follows.iter().find_map(text).unwrap_or_default(),
+        })
+    });
+    rows.collect::<Result<_>>().map(Some)
 }
 
 /// The first `count` documents, each cut as in training: the prompt ends where the middle begins.
