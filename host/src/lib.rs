@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod curate;
 pub mod curated;
+pub mod curations;
 pub mod error;
 pub mod events;
 pub mod exports;

@@ -36,6 +36,12 @@ routes! {
     post "/runs/{id}/delete" => pages::run::delete;
     get "/compare" => pages::compare::show;
     get "/datasets" => pages::datasets::list;
+    get "/datasets/curate" => pages::curation_form::show;
+    post "/datasets/curate" => pages::curation_form::submit;
+    get "/datasets/curations/{id}" => pages::curation::show;
+    post "/datasets/curations/{id}/stop" => pages::curation::stop;
+    post "/datasets/curations/{id}/resume" => pages::curation::resume;
+    post "/datasets/curations/{id}/delete" => pages::curation::delete;
     get "/adapters" => pages::adapters::list;
     get "/exports" => pages::exports::list;
     post "/exports" => pages::exports::start;
@@ -88,6 +94,14 @@ routes! {
     delete "/api/v1/exports/{id}" => api::exports::delete;
     get "/api/v1/exports/{id}/archive" => api::exports::archive;
     get "/api/v1/exports/{id}/files/{name}" => api::exports::file;
+    get "/api/v1/curations" => api::curations::list;
+    post "/api/v1/curations" => api::curations::create;
+    get "/api/v1/curations/{id}" => api::curations::get;
+    delete "/api/v1/curations/{id}" => api::curations::delete;
+    post "/api/v1/curations/{id}/stop" => api::curations::stop;
+    post "/api/v1/curations/{id}/resume" => api::curations::resume;
+    get "/api/v1/curations/{id}/report" => api::curations::report;
+    get "/api/v1/curations/{id}/files/{name}" => api::curations::file;
     post "/api/v1/generate" => api::generate::create;
     post "/api/v1/tokenize" => api::tokenize::create;
     get "/api/v1/system" => api::system::get;

@@ -15,6 +15,7 @@ use store::Store;
 
 use crate::api::generate::Playground;
 use crate::config::Config;
+use crate::curations::Curations;
 use crate::events::Hub;
 use crate::exports::Exports;
 use crate::jobs::spawn::{Supervisor, WorkerNews};
@@ -74,12 +75,13 @@ pub fn open(
     Ok(Data::new(AppState {
         hosts: AllowedHosts::new(&config.server, bound),
         templates: Templates::load()?,
-        store,
         plugin_host,
         keys,
         events: Hub::default(),
         playground: Playground::default(),
         exports: Exports::open(config.paths.program.clone(), config.paths.exports()),
+        curations: Curations::open(&config, store.clone()),
+        store,
         attempts: Attempts::default(),
         started: Instant::now(),
         worker: Mutex::new(WorkerHealth::Elsewhere),

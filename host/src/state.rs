@@ -10,6 +10,7 @@ use store::Store;
 
 use crate::api::generate::Playground;
 use crate::config::Config;
+use crate::curations::Curations;
 use crate::error::AppError;
 use crate::events::Hub;
 use crate::exports::Exports;
@@ -34,6 +35,8 @@ pub struct AppState {
     pub playground: Playground,
     /// Exports that were asked for.
     pub exports: Exports,
+    /// Curations that were asked for.
+    pub curations: Curations,
     /// Signs form tokens and sessions.
     pub keys: Keys,
     /// Names under which the studio answers.

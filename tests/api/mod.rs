@@ -1,3 +1,4 @@
+mod curations;
 mod events;
 mod exports;
 mod health;

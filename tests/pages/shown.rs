@@ -13,6 +13,7 @@ const PAGES: &[&str] = &[
     "/runs/new?preset=full",
     "/compare",
     "/datasets",
+    "/datasets/curate",
     "/adapters",
     "/try",
     "/plugins",

@@ -1,5 +1,7 @@
 //! The JSON API: one file per resource, thin; what is worth more than a line lives in the crates.
 
+/// Datasets through pipelines of plugins.
+pub mod curations;
 /// Live events of a run.
 pub mod events;
 /// What leaves the studio.

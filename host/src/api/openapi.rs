@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
 
-use super::{events, exports, generate, health, metrics, models, plugins, runs, system, tokenize};
+use super::{
+    curations, events, exports, generate, health, metrics, models, plugins, runs, system, tokenize,
+};
 
 /// What every error of the API looks like.
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,6 +68,14 @@ pub struct FieldFault {
         exports::delete,
         exports::archive,
         exports::file,
+        curations::list,
+        curations::create,
+        curations::get,
+        curations::delete,
+        curations::stop,
+        curations::resume,
+        curations::report,
+        curations::file,
         generate::create,
         tokenize::create,
         system::get,
@@ -120,6 +130,23 @@ fn run_config() -> Value {
         );
         section["properties"][key] = schema;
     }
+    sections.insert(
+        "plugins".to_owned(),
+        json!({
+            "type": "array",
+            "description": "Plugins that curate the data or score the output.",
+            "items": {
+                "type": "object",
+                "required": ["name", "stage"],
+                "additionalProperties": false,
+                "properties": {
+                    "name": { "type": "string" },
+                    "stage": { "type": "string", "enum": ["curate", "score"] },
+                    "config": { "type": "object", "additionalProperties": true },
+                },
+            },
+        }),
+    );
     json!({
         "type": "object",
         "description": "A RUN.toml as JSON; unknown keys are refused by name.",

@@ -55,6 +55,9 @@ pub(crate) struct CurateArgs {
     /// The report as one JSON object on standard output, progress as JSON lines on standard error
     #[arg(long)]
     json: bool,
+    /// Stop when standard input is closed, which the studio does when it goes
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
 }
 
 /// Arguments of `codetune dataset explain`.
@@ -102,6 +105,10 @@ pub(crate) fn run(args: &CurateArgs, config: &Config) -> anyhow::Result<ExitCode
         let stop = Arc::clone(&stop);
         move || stop.store(true, Ordering::Relaxed)
     })?;
+    if args.until_stdin_closes {
+        let stop = Arc::clone(&stop);
+        shutdown::on_stdin_closed(move || stop.store(true, Ordering::Relaxed))?;
+    }
     let mut said = Instant::now();
     let outcome = curate(config, &host, &request, &stop, |progress| {
         if args.json {

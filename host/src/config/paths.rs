@@ -42,6 +42,11 @@ impl PathsConfig {
         self.data.join("exports")
     }
 
+    /// What visitors had curated, a folder each.
+    pub fn curations(&self) -> PathBuf {
+        self.data.join("curations")
+    }
+
     /// Compiled plugins.
     pub fn plugin_cache(&self) -> PathBuf {
         self.data.join("cache").join("plugins")

@@ -10,6 +10,7 @@ use store::RunFilter;
 
 use crate::api::models::{self, Model};
 use crate::api::submit;
+use crate::curations::Curation;
 use crate::error::{AppError, HtmlResult};
 use crate::safety::keys::hex;
 use crate::state::{AppState, blocking};
@@ -25,6 +26,18 @@ struct DatasetsPage {
     datasets: Vec<DatasetView>,
     models: Vec<Model>,
     chosen: Option<Chosen>,
+    curations: Vec<CurationRow>,
+    /// A curation is not at its end.
+    is_curating: bool,
+}
+
+/// A curation of the list.
+#[derive(Serialize)]
+struct CurationRow {
+    is_active: bool,
+    progress: Option<f64>,
+    #[serde(flatten)]
+    curation: Curation,
 }
 
 impl Page for DatasetsPage {
@@ -88,11 +101,44 @@ pub async fn list(view: View, look: Query<Look>) -> HtmlResult {
             .or(models.first());
         Some(inspect(dataset, model).await?)
     };
+    let curations = state.curations.list();
     view.page(&DatasetsPage {
         datasets,
         models,
         chosen,
+        is_curating: curations.iter().any(Curation::is_active),
+        curations: curations
+            .into_iter()
+            .map(|curation| CurationRow {
+                is_active: curation.is_active(),
+                progress: curation.progress(),
+                curation,
+            })
+            .collect(),
     })
+}
+
+/// The path of a known dataset.
+///
+/// # Errors
+/// 404.
+pub async fn path_of(state: &AppState, id: &str) -> Result<String, AppError> {
+    let datasets = known(state).await?;
+    let found = datasets.into_iter().find(|dataset| dataset.id == id);
+    found
+        .map(|dataset| dataset.path)
+        .ok_or_else(|| AppError::not_found("The studio does not know this dataset."))
+}
+
+/// Id, name and path of each known dataset.
+///
+/// # Errors
+/// A database that fails.
+pub async fn choices(state: &AppState) -> Result<Vec<(String, String, String)>, AppError> {
+    let datasets = known(state).await?.into_iter();
+    Ok(datasets
+        .map(|dataset| (dataset.id, dataset.name, dataset.path))
+        .collect())
 }
 
 /// Files that runs were trained or evaluated on, those that were registered, and the sample's.
@@ -101,7 +147,11 @@ async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
     state
         .store(move |store| {
             let mut found: BTreeMap<PathBuf, DatasetView> = BTreeMap::new();
-            let mut add = |path: &str, config: &DataConfig, is_sample: bool, runs: usize| {
+            let add = |found: &mut BTreeMap<PathBuf, DatasetView>,
+                       path: &str,
+                       config: &DataConfig,
+                       is_sample: bool,
+                       runs: usize| {
                 let path = PathBuf::from(path);
                 let entry = found.entry(path.clone()).or_insert_with(|| DatasetView {
                     id: hex(&Sha256::digest(path.as_os_str().as_encoded_bytes()))[..12].to_owned(),
@@ -127,7 +177,7 @@ async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
                 .map(|config| config.data)
             {
                 for path in [&config.path, &config.eval_path].into_iter().flatten() {
-                    add(path, &config, true, 0);
+                    add(&mut found, path, &config, true, 0);
                 }
             }
             let runs = store.list_runs(&RunFilter {
@@ -137,16 +187,21 @@ async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
             for run in &runs {
                 let data = &run.config.data;
                 for path in [&data.path, &data.eval_path].into_iter().flatten() {
-                    add(path, data, false, 1);
+                    add(&mut found, path, data, false, 1);
                 }
             }
             for dataset in store.list_datasets()? {
                 add(
+                    &mut found,
                     &dataset.path.display().to_string(),
                     &DataConfig::default(),
                     false,
                     0,
                 );
+                // A person named it; the file's own name is data.jsonl for all curated ones.
+                if let Some(entry) = found.get_mut(&dataset.path) {
+                    entry.name.clone_from(&dataset.name);
+                }
             }
             let mut list: Vec<_> = found.into_values().collect();
             list.sort_by_key(|dataset| !dataset.is_sample);

@@ -6,6 +6,10 @@ pub mod adapters;
 pub mod assets;
 /// `/compare`
 pub mod compare;
+/// `/datasets/curations/{id}`
+pub mod curation;
+/// `/datasets/curate`
+pub mod curation_form;
 /// `/`
 pub mod dashboard;
 /// `/datasets`

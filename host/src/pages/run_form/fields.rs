@@ -3,7 +3,7 @@
 use domain::{FIELDS, Field, FieldErrors, FieldKind, RunConfig};
 use serde_json::{Map, Value, json};
 
-use super::CHOSEN;
+use super::{CHOSEN, plugins};
 use crate::safety::csrf::CheckedForm;
 
 /// A pasted RUN.toml as JSON; the folder for the results is not its choice.
@@ -40,7 +40,11 @@ pub(super) fn read(form: &CheckedForm) -> Result<Value, FieldErrors> {
             .expect("a section is a table")
             .insert(key.to_owned(), value);
     }
+    let plugins = plugins::read(form, &mut errors);
     errors.into_result()?;
+    if !plugins.is_empty() {
+        root.insert("plugins".to_owned(), Value::Array(plugins));
+    }
     Ok(Value::Object(root))
 }
 
@@ -85,7 +89,7 @@ fn parse(field: &Field, text: Option<&str>) -> Result<Option<Value>, String> {
 /// A config's values as the texts of a form; what it does not set has its default.
 pub(super) fn texts(config: &Value) -> Vec<(String, String)> {
     let default = serde_json::to_value(RunConfig::default()).expect("a run config serializes");
-    FIELDS
+    let fields = FIELDS
         .iter()
         .filter(|field| field.path != CHOSEN)
         .filter_map(|field| {
@@ -94,8 +98,8 @@ pub(super) fn texts(config: &Value) -> Vec<(String, String)> {
                 .pointer(&pointer)
                 .or_else(|| default.pointer(&pointer))?;
             text(value).map(|text| (field.path.to_owned(), text))
-        })
-        .collect()
+        });
+    fields.chain(plugins::texts(config)).collect()
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -132,6 +136,10 @@ mod tests {
             "data": { "path": "d", "shuffle": false },
             "lora": { "target_modules": ["q_proj", "v_proj"] },
             "train": { "learning_rate": 0.00005, "max_steps": 40 },
+            "plugins": [
+                { "name": "secrets", "stage": "curate", "config": { "action": "drop" } },
+                { "name": "parses", "stage": "score" },
+            ],
         });
         assert_eq!(read(&CheckedForm(texts(&config))).unwrap(), config);
     }

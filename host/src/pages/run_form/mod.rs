@@ -1,16 +1,19 @@
 //! The form for a new run: made from `domain::FIELDS`, read back into the same JSON that the API takes.
 
 mod fields;
+mod plugins;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse, Responder};
-use domain::{FIELDS, Field, FieldErrors, FieldKind, RunId};
+use domain::{FIELDS, Field, FieldErrors, FieldKind, PluginInfo, PluginStage, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::RunFilter;
+use uuid::Uuid;
 
 use self::fields::{from_toml, read, texts};
+use self::plugins::{Choice, choices};
 use crate::api::submit;
 use crate::config::PathsConfig;
 use crate::error::{AppError, HtmlResult};
@@ -47,6 +50,10 @@ const SAMPLE_NAME: &str = "Sample LoRA run";
 struct RunFormPage {
     name: String,
     sections: Vec<Section>,
+    curators: Vec<Choice>,
+    scorers: Vec<Choice>,
+    /// A plugin is chosen or wrong: show them open.
+    has_plugins: bool,
     presets: Vec<Preset>,
     preset: String,
     /// Faults of the input as a whole and of fields that the form does not show.
@@ -110,6 +117,8 @@ pub struct Start {
     preset: String,
     /// A run whose settings to begin with.
     from: Option<RunId>,
+    /// A curation whose data to train on.
+    curation: Option<Uuid>,
 }
 
 const PRESETS: &[Preset] = &[
@@ -160,15 +169,23 @@ pub async fn show(view: View, start: Query<Start>) -> HtmlResult {
         }
         None => {
             let chosen = preset(&start.preset, &view.state.config.paths).unwrap_or(Value::Null);
-            (texts(&chosen), String::new())
+            let mut values = texts(&chosen);
+            if let Some(id) = start.curation {
+                let path = view.state.curations.file(id, "data.jsonl")?;
+                let path = std::path::absolute(&path).unwrap_or(path);
+                values.push(("data.path".to_owned(), path.display().to_string()));
+            }
+            (values, String::new())
         }
     };
+    let plugins = view.state.plugins(|host| host.list()).await?;
     view.page(&page(
         values,
         name,
         &start.preset,
         &FieldErrors::default(),
         String::new(),
+        &plugins,
     ))
 }
 
@@ -194,8 +211,9 @@ pub async fn submit(
             .insert_header((header::LOCATION, format!("/runs/{}", run.id)))
             .finish()),
         Err(AppError::Invalid(errors)) => {
+            let plugins = view.state.plugins(|host| host.list()).await?;
             let mut answer = view
-                .page(&page(form.0, name, "", &errors, toml))?
+                .page(&page(form.0, name, "", &errors, toml, &plugins))?
                 .respond_to(&request);
             *answer.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
             Ok(answer.map_into_boxed_body())
@@ -252,6 +270,7 @@ fn page(
     preset: &str,
     errors: &FieldErrors,
     toml: String,
+    plugins: &[PluginInfo],
 ) -> RunFormPage {
     let values = CheckedForm(values);
     let default = CheckedForm(texts(&Value::Null));
@@ -319,8 +338,15 @@ fn page(
         }
     });
     let shown = |path: &str| path != CHOSEN && FIELDS.iter().any(|field| field.path == path);
+    let curators = choices(plugins, PluginStage::Curate, &values);
+    let scorers = choices(plugins, PluginStage::Score, &values);
+    let of_plugins = |error: &domain::FieldError| error.field.starts_with("plugins");
     RunFormPage {
         name,
+        has_plugins: values.0.iter().any(|(key, _)| key.starts_with("plugin."))
+            || errors.0.iter().any(of_plugins),
+        curators,
+        scorers,
         sections: sections.into(),
         presets: PRESETS
             .iter()

@@ -1,0 +1,240 @@
+//! Curations from the studio: a dataset through plugins in a process of its own, by API and by form.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use actix_web::http::Method;
+use serde_json::{Value, json};
+
+use crate::harness::TestApp;
+
+async fn ended(app: &TestApp, id: &str) -> Value {
+    let begun = Instant::now();
+    loop {
+        let curation = app.get(&format!("/api/v1/curations/{id}")).await.json();
+        if !["waiting", "running"].contains(&curation["status"].as_str().unwrap()) {
+            return curation;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "{curation}");
+        actix_web::rt::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Row 1 has a key, row 2 is row 0 again, row 3 has a long line and what a page must not take for its own.
+fn write_rows(folder: &Path) -> String {
+    let plain = "def area(width, height):\n    return width * height\n";
+    let key = format!(
+        "token = 'ghp_{}'\ndef use(client):\n    return client.login(token)\n",
+        "a1B2".repeat(9)
+    );
+    let long = format!("<script>alert(1)</script> = '{}'\n", "word ".repeat(300));
+    let rows = [plain, &key, plain, &long].map(|text| json!({ "text": text }).to_string());
+    let path = folder.join("rows.jsonl");
+    std::fs::write(&path, rows.join("\n")).unwrap();
+    path.display().to_string()
+}
+
+#[actix_web::test]
+async fn a_dataset_is_curated_reported_downloaded_trained_on_and_deleted() {
+    let app = TestApp::with_shipped_plugins();
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_rows(folder.path());
+    let body = json!({ "name": "Better rows", "path": path, "plugins": [
+        { "name": "secrets" }, { "name": "curator-rules", "config": { "max_line_length": 400 } },
+    ] });
+    let answer = app.json(Method::POST, "/api/v1/curations", body).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let curation = ended(&app, &id).await;
+    assert_eq!(curation["status"], "done", "{curation}");
+    assert_eq!(
+        (&curation["rows"], &curation["kept"]),
+        (&json!(4), &json!(2))
+    );
+
+    let report = app
+        .get(&format!("/api/v1/curations/{id}/report"))
+        .await
+        .json();
+    assert_eq!(report["exact_duplicates"], 1);
+    assert_eq!(report["steps"][0]["rewritten"], 1);
+    assert_eq!(report["steps"][1]["reasons"]["long-line"]["rows"], 1);
+    let data = app
+        .get_bytes(&format!("/api/v1/curations/{id}/files/data.jsonl"))
+        .await;
+    let text = String::from_utf8(data.bytes).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    assert!(!text.contains("ghp_"));
+    for wrong in ["job.json", "..%2fjob.json", "%2e%2e"] {
+        let answer = app
+            .get(&format!("/api/v1/curations/{id}/files/{wrong}"))
+            .await;
+        assert_eq!(answer.status, 404, "{wrong}: {}", answer.body);
+    }
+
+    let page = app.get(&format!("/datasets/curations/{id}")).await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    for part in [
+        "Better rows",
+        "long-line",
+        "max_line_length",
+        "Lines of a row",
+    ] {
+        assert!(page.body.contains(part), "{part}");
+    }
+    assert!(
+        !page.body.contains("<script>alert"),
+        "a row's text is escaped"
+    );
+    let list = app.get("/datasets").await.body;
+    assert!(list.contains(&format!("/datasets/curations/{id}")));
+    let form = app.get(&format!("/runs/new?curation={id}")).await;
+    assert!(
+        form.body.contains("data.jsonl"),
+        "the form begins with its data"
+    );
+
+    let known = app.state.store.list_datasets().unwrap();
+    assert_eq!(
+        (known[0].name.as_str(), known[0].samples),
+        ("Better rows", Some(2))
+    );
+    let gone = app
+        .json(
+            Method::DELETE,
+            &format!("/api/v1/curations/{id}"),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(gone.status, 204);
+    assert!(app.state.store.list_datasets().unwrap().is_empty());
+    assert_eq!(
+        app.get(&format!("/api/v1/curations/{id}")).await.status,
+        404
+    );
+    let folder = app.state.config.paths.curations().join(&id);
+    assert!(!folder.exists());
+}
+
+#[actix_web::test]
+async fn one_that_is_stopped_goes_on_where_it_was() {
+    let app = TestApp::with_shipped_plugins();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    // Some waves of rows, so that there is a middle to stop in.
+    let rows: Vec<String> = (0..60_000)
+        .map(|n| {
+            json!({ "text": format!("def area_{n}(width):\n    return width * {n}\n") }).to_string()
+        })
+        .collect();
+    std::fs::write(&path, rows.join("\n")).unwrap();
+    let body = json!({ "path": path, "plugins": [{ "name": "near-duplicates" }] });
+    let answer = app.json(Method::POST, "/api/v1/curations", body).await;
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let begun = Instant::now();
+    loop {
+        let curation = app.get(&format!("/api/v1/curations/{id}")).await.json();
+        if curation["rows"].as_u64() > Some(0) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "{curation}");
+        actix_web::rt::time::sleep(Duration::from_millis(5)).await;
+    }
+    let page = app.get(&format!("/datasets/curations/{id}")).await.body;
+    assert!(
+        page.contains("hx-trigger=\"every 1s\""),
+        "it is followed while it is made"
+    );
+    let stop = format!("/api/v1/curations/{id}/stop");
+    assert_eq!(app.json(Method::POST, &stop, Value::Null).await.status, 202);
+    let stopped = ended(&app, &id).await;
+    assert_eq!(stopped["status"], "stopped", "{stopped}");
+    assert!(stopped["rows"].as_u64() < Some(60_000), "{stopped}");
+    assert_eq!(app.json(Method::POST, &stop, Value::Null).await.status, 409);
+    let report = app.get(&format!("/api/v1/curations/{id}/report")).await;
+    assert_eq!(report.status, 409);
+    let resume = format!("/api/v1/curations/{id}/resume");
+    assert_eq!(
+        app.json(Method::POST, &resume, Value::Null).await.status,
+        202
+    );
+    let done = ended(&app, &id).await;
+    assert_eq!(
+        (&done["status"], &done["rows"]),
+        (&json!("done"), &json!(60_000))
+    );
+}
+
+#[actix_web::test]
+async fn what_cannot_be_curated_is_refused_field_by_field() {
+    let app = TestApp::with_shipped_plugins();
+    let body = json!({ "path": "/no/such/rows", "format": "letters", "plugins": [
+        { "name": "none-such" }, { "name": "secrets", "config": { "action": "shout" } },
+        { "name": "parses" }, { "name": "secrets", "on_error": "cry" },
+    ] });
+    let answer = app.json(Method::POST, "/api/v1/curations", body).await;
+    assert_eq!(answer.status, 422, "{}", answer.body);
+    let fields = answer.json()["error"]["fields"].clone();
+    let fields: Vec<&str> = fields
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fault| fault["field"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "path",
+            "format",
+            "plugins.0",
+            "plugins.1",
+            "plugins.2",
+            "plugins.3.on_error"
+        ]
+    );
+    assert!(app.state.curations.list().is_empty());
+}
+
+#[actix_web::test]
+async fn the_form_shows_each_plugins_settings_and_keeps_what_was_filled_in() {
+    let app = TestApp::with_shipped_plugins();
+    let visitor = app.visitor().await;
+    let form = app.get("/datasets/curate").await.body;
+    assert!(
+        form.contains("use.secrets") && form.contains("config.curator-rules.in.max_line_length")
+    );
+    assert!(!form.contains("use.parses"), "a scorer curates nothing");
+    let fields = [
+        ("path", "/no/such/rows"),
+        ("format", "text"),
+        ("use.curator-rules", "true"),
+        ("order.curator-rules", "7"),
+        ("config.curator-rules.in.max_line_length", "123"),
+    ];
+    let answer = app.post_form(&visitor, "/datasets/curate", &fields).await;
+    assert_eq!(answer.status, 422);
+    assert!(answer.body.contains("/no/such/rows") && answer.body.contains("value=\"123\""));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_rows(folder.path());
+    let fields = [
+        ("path", path.as_str()),
+        ("use.curator-rules", "true"),
+        ("config.curator-rules.in.max_line_length", "123"),
+        ("config.curator-rules.in.generated", "false"),
+    ];
+    let answer = app.post_form(&visitor, "/datasets/curate", &fields).await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let id = answer
+        .header("location")
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    let curation = ended(&app, &id).await;
+    assert_eq!(curation["status"], "done", "{curation}");
+    // Without a tick for exact duplicates the third row stays.
+    assert_eq!(curation["kept"], 3);
+    let page = app.get(&format!("/datasets/curations/{id}")).await.body;
+    assert!(page.contains("generated = false") && page.contains("max_line_length = 123"));
+}
