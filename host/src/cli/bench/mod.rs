@@ -1,5 +1,6 @@
 //! `codetune bench`: the figures of BENCHMARKS.md, each made by one command.
 
+mod curate;
 mod generate;
 mod make_model;
 mod plugins;
@@ -29,6 +30,8 @@ enum What {
     Generate(generate::BenchGenerateArgs),
     /// The plugin host, against wasmtime alone
     Plugins(plugins::BenchPluginsArgs),
+    /// A tree of source through curators
+    Curate(curate::BenchCurateArgs),
     /// Make a model of random weights to measure on
     MakeModel(make_model::MakeModelArgs),
 }
@@ -42,6 +45,7 @@ pub(crate) fn run(args: &BenchArgs, config: &Config) -> anyhow::Result<ExitCode>
         What::Train(args) => train::run(args, config),
         What::Generate(args) => generate::run(args),
         What::Plugins(args) => plugins::run(args, config),
+        What::Curate(args) => curate::run(args, config),
         What::MakeModel(args) => make_model::run(args, config),
     }
 }
