@@ -52,10 +52,7 @@ fn the_reason_names_the_first_test_that_fails_or_what_the_code_throws() {
         scores[0].reason
     );
     assert_eq!(scores[1].reason, "0 of 2");
-    for (code, part) in [
-        ("let = = 2;", "Error"),
-        ("missing();", "missing"),
-    ] {
+    for (code, part) in [("let = = 2;", "Error"), ("missing();", "missing")] {
         let reason = &scored("", code, TESTS)[0].reason;
         assert!(reason.contains(part), "{reason}");
     }

@@ -330,16 +330,14 @@ pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
             Ok((body,))
         },
     )?;
-    for name in ["[constructor]outgoing-response"] {
-        types.func_wrap(
-            name,
-            |_: wasmtime::StoreContextMut<'_, CallState>,
-             (_,): (Resource<wasmtime_wasi_http::FieldMap>,)|
-             -> wasmtime::Result<(
-                Resource<wasmtime_wasi_http::p2::types::HostOutgoingResponse>,
-            )> { Err(wasmtime::Error::msg("plugins answer no requests")) },
-        )?;
-    }
+    types.func_wrap(
+        "[constructor]outgoing-response",
+        |_: wasmtime::StoreContextMut<'_, CallState>,
+         (_,): (Resource<wasmtime_wasi_http::FieldMap>,)|
+         -> wasmtime::Result<(
+            Resource<wasmtime_wasi_http::p2::types::HostOutgoingResponse>,
+        )> { Err(wasmtime::Error::msg("plugins answer no requests")) },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
 }
