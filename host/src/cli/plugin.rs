@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use domain::{ExecutionOutcome, PluginHealth, PluginInfo};
-use plugin_host::{HostConfig, PluginHost};
+use plugin_host::PluginHost;
 use serde_json::Value;
 use store::Store;
 

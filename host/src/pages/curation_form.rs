@@ -253,9 +253,9 @@ async fn page(
             problem: match &plugin.health {
                 PluginHealth::Ready => None,
                 PluginHealth::Disabled => Some("It is disabled.".to_owned()),
-                PluginHealth::Broken { message } | PluginHealth::Resting { message, .. } => {
-                    Some(message.clone())
-                }
+                PluginHealth::NeedsConsent { message }
+                | PluginHealth::Broken { message }
+                | PluginHealth::Resting { message, .. } => Some(message.clone()),
             },
             controls: match has_settings {
                 true => schema_form::controls(&schema),

@@ -133,6 +133,7 @@ fn from_component(
             .collect(),
         limits: PluginLimits::default(),
         config: Default::default(),
+        asks: Default::default(),
     };
     let folder = tempfile::tempdir().context("no temporary folder")?;
     std::fs::write(folder.path().join(&manifest.component), component)?;

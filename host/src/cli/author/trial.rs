@@ -69,7 +69,7 @@ impl Trial {
             .list()
             .pop()
             .with_context(|| format!("{shown}: holds no plugin"))?;
-        host.set_grants(&plugin.name, &plugin.digest, &plugin.capabilities);
+        host.set_grants(&plugin.name, &plugin.digest, plugin.capabilities.as_slice());
         let plugin = host.get(&plugin.name).unwrap_or(plugin);
         Ok(Self {
             host,
