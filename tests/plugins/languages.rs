@@ -105,7 +105,7 @@ fn analyses(project: &Path, name: &str) -> Vec<FileAnalysis> {
     .unwrap();
     let info = host.get(name).unwrap();
     assert!(info.kinds.contains(&PluginKind::Analyzer), "{info:?}");
-    host.set_grants(name, &info.digest, &info.capabilities);
+    host.set_grants(name, &info.digest, info.capabilities.as_slice());
     let files: Vec<SourceFile> = FILES
         .iter()
         .enumerate()
