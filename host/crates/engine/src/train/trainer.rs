@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use domain::{FinishReason, Method, Optim, RunConfig, RunEvent};
 
+use super::check::check_device;
 use super::checkpoint::{self, Cursor, State};
 use super::compute::Compute;
 use super::feed::Feed;
@@ -47,6 +48,7 @@ pub(super) fn run(
 ) -> Result<Report> {
     config.validate()?;
     check_config(config)?;
+    check_device(config)?;
     let output = PathBuf::from(&config.train.output);
     std::fs::create_dir_all(&output).map_err(Error::io("create", &output))?;
     let plan = arrange(config)?;
