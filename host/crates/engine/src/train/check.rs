@@ -28,11 +28,6 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
     );
     let gpu = model.device.starts_with("cuda");
     refuse(
-        gpu && !cfg!(any(test, feature = "cuda")),
-        "model.device",
-        "this build runs on the CPU only: put codetune-cuda beside it, which it starts for this, or set it to cpu or auto",
-    );
-    refuse(
         gpu && train.method != Method::Lora,
         "train.method",
         "full, dpo and orpo are not done on a GPU yet; set model.device = \"cpu\"",
@@ -64,4 +59,14 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "has no meaning with train.method = \"full\"; remove the section",
     );
     errors.into_result()
+}
+
+/// Refuses a GPU where this build has none: a run's config may be meant for another, which [`check_config`] allows.
+pub(super) fn check_device(config: &RunConfig) -> Result<(), FieldErrors> {
+    let gpu = config.model.device.starts_with("cuda");
+    if gpu && !cfg!(any(test, feature = "cuda")) {
+        let message = "this build runs on the CPU only: put codetune-cuda beside it, which it starts for this, or set it to cpu or auto";
+        return Err(FieldErrors::one("model.device", message));
+    }
+    Ok(())
 }

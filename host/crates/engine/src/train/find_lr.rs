@@ -86,6 +86,7 @@ pub fn find_lr(
     crate::memory::keep_freed_memory();
     config.validate()?;
     check_config(config)?;
+    super::check::check_device(config)?;
     let quiet: &mut dyn FnMut(RunEvent) = &mut |_| {};
     let options = TrainOptions::default();
     let plan = arrange(config)?;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use domain::{CurationSummary, FieldErrors, FinishReason, Method, Optim, RunConfig, RunEvent};
 
+use super::check::check_device;
 use super::checkpoint::{self, Cursor, State};
 use super::compute::Compute;
 use super::feed::Feed;
@@ -53,6 +54,7 @@ pub(super) fn run(
 ) -> Result<Report> {
     config.validate()?;
     check_config(config)?;
+    check_device(config)?;
     // Options are done or refused: a caller that knows no plugins must not train as if there were none.
     if config.is_curated() && options.curation.is_none() {
         let message = "name curators, but the data has not been through them";

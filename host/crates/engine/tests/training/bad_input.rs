@@ -264,6 +264,21 @@ fn a_module_that_cannot_be_saved_whole_is_refused_and_those_that_can_are_named()
 }
 
 #[test]
+#[cfg(not(feature = "cuda"))]
+fn a_run_for_a_gpu_is_refused_by_a_build_without_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config("qwen2", folder.path(), &random_rows(2, 20, 1));
+    config.model.path = Some("is not there".into());
+    config.model.device = "cuda:1".into();
+    assert_eq!(engine::check_config(&config), Ok(()));
+    let message = train(&config).error();
+    assert!(
+        message.contains("model.device: this build runs on the CPU only"),
+        "{message}"
+    );
+}
+
+#[test]
 fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
     let base = || {
         let mut config = RunConfig::default();
@@ -275,7 +290,10 @@ fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
     assert_eq!(engine::check_config(&base()), Ok(()));
     type Change = fn(&mut RunConfig);
     let change: &[(&str, Change)] = &[
-        ("model.device", |c| c.model.device = "cuda:1".into()),
+        ("train.method", |c| {
+            c.model.device = "cuda:1".into();
+            c.train.method = Method::Dpo;
+        }),
         ("data.packing", |c| {
             c.data.packing = true;
             c.train.method = Method::Dpo;
