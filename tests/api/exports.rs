@@ -4,10 +4,12 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use actix_web::http::Method;
+use actix_web::test;
+use codetune::server;
 use serde_json::{Value, json};
 use store::{AdapterKind, NewAdapter};
 
-use crate::harness::{Answer, TestApp, root};
+use crate::harness::{Answer, TestApp, request, root};
 
 /// A studio that knows a golden adapter; the adapter's id.
 fn studio() -> (TestApp, String) {
@@ -118,6 +120,47 @@ async fn every_format_is_made_and_can_be_downloaded_whole_and_by_file() {
         let answer = app.get(&format!("/api/v1/exports/{id}/archive")).await;
         assert_eq!(answer.status, 404);
     }
+}
+
+#[actix_web::test]
+async fn a_download_that_has_begun_is_whole_though_the_export_is_deleted_meanwhile() {
+    let app = TestApp::new();
+    // Larger than what the server sends ahead.
+    let answer = begin(&app, json!({ "model": "sample", "format": "safetensors" })).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let export = ended(&app, &id).await;
+    assert_eq!(export["status"], "done", "{export}");
+    let files = export["files"].as_array().unwrap().len();
+
+    let path = format!("/api/v1/exports/{id}/archive");
+    let service = test::init_service(server::app(app.state.clone())).await;
+    let response = test::call_service(&service, request(Method::GET, &path).to_request()).await;
+    assert_eq!(response.status(), 200);
+    app.state.exports.delete(id.parse().unwrap()).unwrap();
+    assert!(!app.state.config.paths.exports().join(&id).exists());
+    let bytes = test::read_body(response).await;
+    let entries = tar::Archive::new(&bytes[..]).entries().unwrap().count();
+    assert_eq!(entries, files);
+    assert_eq!(app.get(&path).await.status, 404);
+}
+
+#[actix_web::test]
+async fn an_archive_of_files_that_are_gone_is_refused_before_it_begins() {
+    let (app, adapter) = studio();
+    let answer = begin(&app, json!({ "adapter": adapter, "format": "peft" })).await;
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let export = ended(&app, &id).await;
+    assert_eq!(export["status"], "done", "{export}");
+    let (_, folder) = app.state.exports.folder(id.parse().unwrap()).unwrap();
+    std::fs::remove_file(folder.join("adapter_model.safetensors")).unwrap();
+    let answer = app.get(&format!("/api/v1/exports/{id}/archive")).await;
+    assert_eq!(answer.status, 409, "{}", answer.body);
+    assert!(
+        answer.body.contains("adapter_model.safetensors"),
+        "{}",
+        answer.body
+    );
 }
 
 #[actix_web::test]

@@ -206,7 +206,15 @@ pub async fn archive(state: Data<AppState>, id: Path<Uuid>) -> Result<HttpRespon
     let (export, folder) = state.exports.folder(*id)?;
     let (title, length) = (export.title(), archive::size(&export.files));
     let modified = export.created_at.timestamp().unsigned_abs();
-    let pieces = archive::stream(&folder, &title, export.files, modified);
+    // Before the answer begins: what is missing can still be said, and a deletion harms no download.
+    let opened = blocking(move || archive::open(&folder, export.files)).await?;
+    let opened = opened.map_err(|error| {
+        tracing::warn!("export {id}: {error}");
+        AppError::Conflict(format!(
+            "The files of this export are not as they were: {error}"
+        ))
+    })?;
+    let pieces = archive::stream(opened, &title, modified);
     let pieces = ReceiverStream::new(pieces).map(|piece| piece.map(Bytes::from));
     Ok(HttpResponse::Ok()
         .content_type("application/x-tar")

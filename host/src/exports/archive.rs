@@ -21,22 +21,36 @@ pub fn size(files: &[ExportFile]) -> u64 {
     files.iter().map(file).sum::<u64>() + 2 * BLOCK
 }
 
-/// The archive of these files of a folder, under `top`, piece by piece; `modified` in seconds since 1970. It ends early
-/// with an error where a file is not as it was.
-pub fn stream(
-    folder: &Path,
-    top: &str,
-    files: Vec<ExportFile>,
-    modified: u64,
-) -> Receiver<io::Result<Vec<u8>>> {
+/// Files that are open: whoever has them can read them to their end, though the export is deleted meanwhile.
+#[derive(Debug)]
+pub struct Opened(Vec<(ExportFile, File)>);
+
+/// Opens the files of a folder.
+///
+/// # Errors
+/// One is not there, or has not the size that was noted.
+pub fn open(folder: &Path, files: Vec<ExportFile>) -> io::Result<Opened> {
+    let opened = files.into_iter().map(|file| {
+        let source = File::open(folder.join(&file.name))
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.name)))?;
+        if source.metadata()?.len() != file.bytes {
+            return Err(io::Error::other(format!("{} has changed", file.name)));
+        }
+        Ok((file, source))
+    });
+    opened.collect::<io::Result<_>>().map(Opened)
+}
+
+/// The archive of these files, under `top`, piece by piece; `modified` in seconds since 1970.
+pub fn stream(files: Opened, top: &str, modified: u64) -> Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = channel(WAITING);
-    let (folder, top) = (folder.to_owned(), top.to_owned());
+    let top = top.to_owned();
     tokio::task::spawn_blocking(move || {
         let mut pipe = Pipe {
             sender: sender.clone(),
             piece: Vec::new(),
         };
-        let written = write(&folder, &top, &files, modified, &mut pipe);
+        let written = write(files, &top, modified, &mut pipe);
         if let Err(error) = written.and_then(|()| pipe.flush()) {
             drop(sender.blocking_send(Err(error)));
         }
@@ -44,23 +58,13 @@ pub fn stream(
     receiver
 }
 
-fn write(
-    folder: &Path,
-    top: &str,
-    files: &[ExportFile],
-    modified: u64,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn write(files: Opened, top: &str, modified: u64, out: &mut dyn Write) -> io::Result<()> {
     let mut archive = tar::Builder::new(out);
-    for file in files {
+    for (file, mut source) in files.0 {
         let mut header = tar::Header::new_ustar();
         header.set_size(file.bytes);
         header.set_mode(0o644);
         header.set_mtime(modified);
-        let mut source = File::open(folder.join(&file.name))?;
-        if source.metadata()?.len() != file.bytes {
-            return Err(io::Error::other(format!("{} has changed", file.name)));
-        }
         let path = format!("{top}/{}", file.name);
         archive.append_data(&mut header, path, (&mut source).take(file.bytes))?;
     }
@@ -114,14 +118,8 @@ mod tests {
             });
         }
         let mut archive = Vec::new();
-        write(
-            folder.path(),
-            "my-model",
-            &files,
-            1_700_000_000,
-            &mut archive,
-        )
-        .unwrap();
+        let opened = open(folder.path(), files.clone()).unwrap();
+        write(opened, "my-model", 1_700_000_000, &mut archive).unwrap();
         assert_eq!(archive.len() as u64, size(&files));
         let mut seen = Vec::new();
         for entry in tar::Archive::new(&archive[..]).entries().unwrap() {
@@ -136,7 +134,10 @@ mod tests {
         assert_eq!(seen, ["a.txt", "b.bin", "model.safetensors"]);
 
         std::fs::write(folder.path().join("b.bin"), b"shorter").unwrap();
-        let error = write(folder.path(), "m", &files, 0, &mut io::sink()).unwrap_err();
+        let error = open(folder.path(), files.clone()).unwrap_err();
+        assert!(error.to_string().contains("b.bin"), "{error}");
+        std::fs::remove_file(folder.path().join("b.bin")).unwrap();
+        let error = open(folder.path(), files).unwrap_err();
         assert!(error.to_string().contains("b.bin"), "{error}");
     }
 }

@@ -190,7 +190,7 @@ impl Exports {
         jobs.iter()
             .find(|job| job.export.id == id)
             .map(|job| job.export.clone())
-            .ok_or_else(|| AppError::not_found(format!("There is no export {id}.")))
+            .ok_or_else(|| no_export(id))
     }
 
     /// Where the files of an export are.
@@ -310,10 +310,15 @@ impl Exports {
                 }
             }
         });
-        if let Ok(export) = self.find(id)
-            && let Err(error) = self.note(&export)
-        {
-            tracing::warn!(%id, "export: {error}");
+        // Whoever deletes it meanwhile waits: a note would bring its folder back.
+        let jobs = self.jobs();
+        match jobs.iter().find(|job| job.export.id == id) {
+            Some(job) => {
+                if let Err(error) = self.note(&job.export) {
+                    tracing::warn!(%id, "export: {error}");
+                }
+            }
+            None => remove(&self.0.folder.join(id.to_string())),
         }
     }
 
@@ -336,13 +341,21 @@ impl Exports {
     /// # Errors
     /// 404.
     pub fn delete(&self, id: Uuid) -> Result<(), AppError> {
-        let export = self.find(id)?;
-        self.jobs().retain(|job| job.export.id != id);
-        if export.status != ExportStatus::Running {
+        let mut jobs = self.jobs();
+        let place = jobs.iter().position(|job| job.export.id == id);
+        let place = place.ok_or_else(|| no_export(id))?;
+        let job = jobs.remove(place);
+        drop(jobs);
+        // Whoever makes it removes its folder, once the process writes there no more.
+        if job.export.status != ExportStatus::Running {
             remove(&self.0.folder.join(id.to_string()));
         }
         Ok(())
     }
+}
+
+fn no_export(id: Uuid) -> AppError {
+    AppError::not_found(format!("There is no export {id}."))
 }
 
 fn remove(folder: &Path) {
