@@ -1,9 +1,10 @@
 //! Forms: what is wrong is said at its field, and nothing is changed without the token.
 
-use domain::{RunEvent, RunStatus};
-
-use crate::harness::{TestApp, request, root, started, step};
 use actix_web::http::Method;
+use domain::{RunEvent, RunId, RunStatus};
+use serde_json::json;
+
+use crate::harness::{TestApp, request, root, run_config, started, step};
 
 /// A model folder and a data file that exist.
 fn golden() -> (String, String) {
@@ -84,6 +85,52 @@ async fn a_good_form_makes_one_run_whose_folder_the_studio_chooses() {
         run.config.train.output,
         app.state.config.paths.run(run.id).display().to_string()
     );
+}
+
+#[actix_web::test]
+async fn run_again_shows_every_setting_and_which_plugin_cannot_be_used() {
+    let app = TestApp::with_shipped_plugins();
+    let mut config = run_config();
+    config.data.chat_template = Some("\n{% for m in messages %}\n{% endfor %}".into());
+    config.lora.target_modules = domain::TargetModules::List(vec!["q_proj".into()]);
+    config.lora.rank_pattern.insert("v_proj".into(), 4);
+    let curator = |name: &str, config: serde_json::Value| {
+        serde_json::from_value(json!({ "name": name, "stage": "curate", "config": config }))
+    };
+    config.plugins = vec![
+        curator("curator-rules", json!({ "pack": "opencoder" })).unwrap(),
+        curator("secrets", json!({})).unwrap(),
+        curator("curator-rules", json!({ "pack": "bigcode" })).unwrap(),
+        curator("not-here", json!({})).unwrap(),
+    ];
+    let id = RunId::new();
+    let new = store::NewRun {
+        id,
+        name: "n".repeat(120),
+        config,
+    };
+    app.state.store.create_run(&new).unwrap();
+    let off = json!({ "enabled": false });
+    let answer = app
+        .json(Method::PUT, "/api/v1/plugins/secrets/enabled", off)
+        .await;
+    assert!(answer.status.is_success(), "{}", answer.body);
+    let page = app.get(&format!("/runs/new?from={id}")).await.body;
+    for part in [
+        // Of two line ends at the beginning of a text box a browser drops one.
+        ">\n\n{% for m in messages %}\n{% endfor %}</textarea>",
+        "value=\"q_proj,\"",
+        "v_proj = 4</textarea>",
+        "name=\"plugin.curate.curator-rules\" value=\"true\" checked",
+        "name=\"plugin.curate.curator-rules#2\" value=\"true\" checked",
+        "name=\"plugin-config.curate.curator-rules#2\" value=\"{&quot;pack&quot;:&quot;bigcode&quot;}\"",
+        "It is disabled.",
+        "This plugin is not here.",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let name = format!("value=\"{} again\"", "n".repeat(114));
+    assert!(page.contains(&name), "a name that fits");
 }
 
 #[actix_web::test]
@@ -216,6 +263,18 @@ async fn the_sample_starts_with_one_click_and_each_has_its_own_name() {
         assert!(page.body.contains(&format!("<title>{name} ·")), "{name}");
     }
     let runs = app.state.store.list_runs(&Default::default()).unwrap();
+    // Of those that are left none may get a namesake.
+    let first = runs.iter().find(|run| run.name == "Sample LoRA run");
+    let first = first.unwrap().id;
+    app.post_form(&visitor, &format!("/runs/{first}/stop"), &[])
+        .await;
+    app.post_form(&visitor, &format!("/runs/{first}/delete"), &[])
+        .await;
+    app.post_form(&visitor, "/runs/sample", &[]).await;
+    let mut names: Vec<_> = app.state.store.list_runs(&Default::default()).unwrap();
+    names.sort_by(|a, b| a.name.cmp(&b.name));
+    let names: Vec<_> = names.iter().map(|run| run.name.as_str()).collect();
+    assert_eq!(names, ["Sample LoRA run", "Sample LoRA run 2"]);
     let model = runs[0].config.model.path.as_deref().unwrap();
     // The worker may have been started in another folder.
     assert!(std::path::Path::new(model).is_absolute(), "{model}");

@@ -121,7 +121,7 @@ fn run_config() -> Value {
                 json!({ "type": "number", "minimum": min, "maximum": max })
             }
             FieldKind::Choice(words) => json!({ "type": "string", "enum": words }),
-            FieldKind::Text => json!({ "type": "string" }),
+            FieldKind::Text | FieldKind::Lines => json!({ "type": "string" }),
             FieldKind::Flag => json!({ "type": "boolean" }),
             FieldKind::Words => json!({ "oneOf": [
                 { "type": "string" }, { "type": "array", "items": { "type": "string" } }

@@ -3,12 +3,12 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse, Responder};
-use domain::{FieldErrors, PluginHealth, PluginInfo, PluginKind};
+use domain::{FieldErrors, PluginInfo, PluginKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::datasets;
 use super::schema_form::{self, Control};
+use super::{datasets, plugins};
 use crate::api::curations::{self, CreateCuration, CurationPlugin};
 use crate::error::{AppError, HtmlResult};
 use crate::safety::csrf::CheckedForm;
@@ -236,8 +236,8 @@ async fn page(
     errors: Vec<String>,
 ) -> Result<CurationFormPage, AppError> {
     let text = |name: &str| form.get(name).unwrap_or_default().to_owned();
-    let plugins = curators(view).await?;
-    let plugins = plugins.into_iter().enumerate().map(|(place, plugin)| {
+    let able = curators(view).await?;
+    let choices = able.into_iter().enumerate().map(|(place, plugin)| {
         let name = &plugin.name;
         let schema = settings_schema(&plugin);
         let has_settings = schema["properties"]
@@ -250,13 +250,7 @@ async fn page(
                 .get(&format!("order.{name}"))
                 .map_or_else(|| (place + 1).to_string(), str::to_owned),
             keeps: form.get(&format!("on_error.{name}")) == Some("keep"),
-            problem: match &plugin.health {
-                PluginHealth::Ready => None,
-                PluginHealth::Disabled => Some("It is disabled.".to_owned()),
-                PluginHealth::NeedsConsent { message }
-                | PluginHealth::Broken { message }
-                | PluginHealth::Resting { message, .. } => Some(message.clone()),
-            },
+            problem: plugins::problem(&plugin.health),
             controls: match has_settings {
                 true => schema_form::controls(&schema),
                 false => Vec::new(),
@@ -273,7 +267,7 @@ async fn page(
             name: plugin.name,
         }
     });
-    let plugins = plugins.collect();
+    let choices = choices.collect();
     let datasets = datasets::choices(&view.state).await?;
     Ok(CurationFormPage {
         dataset: text("dataset"),
@@ -287,7 +281,7 @@ async fn page(
         formats: FORMATS,
         exact_duplicates: form.get("exact_duplicates").is_some(),
         threshold: text("threshold"),
-        plugins,
+        plugins: choices,
         errors,
     })
 }

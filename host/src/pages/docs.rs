@@ -137,7 +137,7 @@ fn fields_table() -> String {
                 .map(|word| format!("`{word}`"))
                 .collect::<Vec<_>>()
                 .join(", "),
-            FieldKind::Text => "text".to_owned(),
+            FieldKind::Text | FieldKind::Lines => "text".to_owned(),
             FieldKind::Flag => "`true` or `false`".to_owned(),
             FieldKind::Words => "text or a list".to_owned(),
             FieldKind::Integers => "a list of whole numbers".to_owned(),

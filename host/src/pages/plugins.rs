@@ -1,4 +1,4 @@
-use domain::PluginInfo;
+use domain::{PluginHealth, PluginInfo};
 use serde::Serialize;
 
 use crate::error::HtmlResult;
@@ -22,4 +22,15 @@ pub async fn list(view: View) -> HtmlResult {
         plugins,
         folder: view.state.config.paths.plugins.display().to_string(),
     })
+}
+
+/// Why a plugin cannot be used now, where it cannot.
+pub fn problem(health: &PluginHealth) -> Option<String> {
+    match health {
+        PluginHealth::Ready => None,
+        PluginHealth::Disabled => Some("It is disabled.".to_owned()),
+        PluginHealth::NeedsConsent { message }
+        | PluginHealth::Broken { message }
+        | PluginHealth::Resting { message, .. } => Some(message.clone()),
+    }
 }

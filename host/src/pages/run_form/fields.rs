@@ -18,8 +18,7 @@ pub(super) fn read(form: &CheckedForm) -> Result<Value, FieldErrors> {
     let mut root = Map::new();
     let default = RunConfig::default();
     for field in FIELDS.iter().filter(|field| field.path != CHOSEN) {
-        let text = form.get(field.path).map(str::trim);
-        let value = match parse(field, text) {
+        let value = match parse(field, form.get(field.path)) {
             Ok(Some(value)) => value,
             Ok(None) => continue,
             Err(message) => {
@@ -61,9 +60,14 @@ fn parse(field: &Field, text: Option<&str>) -> Result<Option<Value>, String> {
         // A box that is not ticked is not sent.
         return Ok(Some(Value::Bool(text.is_some())));
     }
-    let Some(text) = text.filter(|text| !text.is_empty()) else {
+    let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
         return Ok(None);
     };
+    if field.kind == FieldKind::Lines {
+        // Browsers send the line ends of forms as CR LF, and every character of a template counts.
+        return Ok(Some(text.replace("\r\n", "\n").into()));
+    }
+    let text = text.trim();
     Ok(Some(match field.kind {
         FieldKind::Integer { min, max } => text
             .parse::<u64>()
@@ -77,6 +81,9 @@ fn parse(field: &Field, text: Option<&str>) -> Result<Option<Value>, String> {
             .ok_or_else(|| {
                 format!("must be a finite number between {min} and {max}, not {text:?}")
             })?,
+        FieldKind::Words if text.starts_with('"') => serde_json::from_str::<String>(text)
+            .map_err(|_| format!("must end with a quote as it begins with one: {text}"))?
+            .into(),
         FieldKind::Words if text.contains(',') => items(text).collect(),
         FieldKind::Integers => items(text)
             .map(|item| {
@@ -87,7 +94,11 @@ fn parse(field: &Field, text: Option<&str>) -> Result<Option<Value>, String> {
             .collect::<Result<_, _>>()?,
         FieldKind::FlagOrWord => text.parse().map_or_else(|_| text.into(), Value::Bool),
         FieldKind::Table => table(text)?,
-        FieldKind::Choice(_) | FieldKind::Text | FieldKind::Words | FieldKind::Flag => text.into(),
+        FieldKind::Choice(_)
+        | FieldKind::Text
+        | FieldKind::Lines
+        | FieldKind::Words
+        | FieldKind::Flag => text.into(),
     }))
 }
 
@@ -130,9 +141,22 @@ pub(super) fn texts(config: &Value) -> Vec<(String, String)> {
             if field.kind == FieldKind::Flag && value == &Value::Bool(false) {
                 return None;
             }
-            text(value).map(|text| (field.path.to_owned(), text))
+            let text = match (field.kind, value) {
+                (FieldKind::Words, value) => words(value),
+                (_, value) => text(value),
+            };
+            text.map(|text| (field.path.to_owned(), text))
         });
     fields.chain(plugins::texts(config)).collect()
+}
+
+/// A list of one name is not that name alone, which may be a regex; a regex with a comma is no list.
+fn words(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(items) if items.len() == 1 => text(value).map(|name| format!("{name},")),
+        Value::String(one) if one.contains([',', '"']) => Some(value.to_string()),
+        other => text(other),
+    }
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -183,6 +207,41 @@ mod tests {
             "plugins": [
                 { "name": "secrets", "stage": "curate", "config": { "action": "drop" } },
                 { "name": "parses", "stage": "score" },
+            ],
+        });
+        assert_eq!(read(&CheckedForm(texts(&config))).unwrap(), config);
+    }
+
+    #[test]
+    fn one_name_a_regex_with_a_comma_and_a_template_of_lines_read_back_as_they_were() {
+        let template = "\n{% for message in messages %}\n  {{ message.content }}\n{% endfor %}\n";
+        for modules in [
+            json!(["q_proj"]),
+            json!("q_proj"),
+            json!(r".*\.\d{1,2}\..*_proj"),
+        ] {
+            let config = json!({
+                "data": { "chat_template": template },
+                "lora": { "target_modules": modules },
+            });
+            assert_eq!(read(&CheckedForm(texts(&config))).unwrap(), config);
+        }
+        let sent = CheckedForm::filled(&[("data.chat_template", "a\r\nb\r\n")]);
+        assert_eq!(
+            read(&sent).unwrap(),
+            json!({ "data": { "chat_template": "a\nb\n" } })
+        );
+        let wrong = CheckedForm::filled(&[("lora.target_modules", "\"q_proj, v_proj")]);
+        assert!(read(&wrong).is_err());
+    }
+
+    #[test]
+    fn a_curator_that_works_twice_keeps_both_settings_and_its_places() {
+        let config = json!({
+            "plugins": [
+                { "name": "curator-rules", "stage": "curate", "config": { "pack": "opencoder" } },
+                { "name": "secrets", "stage": "curate" },
+                { "name": "curator-rules", "stage": "curate", "config": { "max_lines": 90 } },
             ],
         });
         assert_eq!(read(&CheckedForm(texts(&config))).unwrap(), config);

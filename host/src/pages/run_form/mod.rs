@@ -81,7 +81,7 @@ struct Input {
     path: &'static str,
     label: &'static str,
     help: &'static str,
-    /// number, choice, flag, table or text.
+    /// number, choice, flag, table, lines or text.
     kind: &'static str,
     is_whole: bool,
     range: Option<String>,
@@ -165,7 +165,9 @@ pub async fn show(view: View, start: Query<Start>) -> HtmlResult {
         Some(id) => {
             let run = crate::api::runs::find(&view.state, id).await?;
             let value = serde_json::to_value(&run.config).expect("a run config serializes");
-            (texts(&value), format!("{} again", run.name))
+            // A name has at most 120 characters.
+            let name: String = run.name.chars().take(114).collect();
+            (texts(&value), format!("{name} again"))
         }
         None => {
             let chosen = preset(&start.preset, &view.state.config.paths).unwrap_or(Value::Null);
@@ -247,17 +249,19 @@ pub async fn start_sample(view: View, _: CheckedForm) -> Result<HttpResponse, Ap
     let before = view
         .state
         .store(|store| {
-            store.count_runs(&RunFilter {
+            store.list_runs(&RunFilter {
                 search: Some(SAMPLE_NAME.to_owned()),
+                limit: 1000,
                 ..RunFilter::default()
             })
         })
         .await?;
-    // Two curves of one name could not be told apart.
-    let name = match before {
-        0 => SAMPLE_NAME.to_owned(),
-        more => format!("{SAMPLE_NAME} {}", more + 1),
-    };
+    // Two curves of one name could not be told apart: the first number that no run has.
+    let names = (2..).map(|number| format!("{SAMPLE_NAME} {number}"));
+    let name = std::iter::once(SAMPLE_NAME.to_owned())
+        .chain(names)
+        .find(|name| before.iter().all(|run| run.name != *name))
+        .expect("there are more numbers than runs");
     let run = submit::submit(&view.state, Some(&name), config).await?;
     Ok(HttpResponse::SeeOther()
         .insert_header((header::LOCATION, format!("/runs/{}", run.id)))
@@ -301,6 +305,7 @@ fn page(
             FieldKind::Choice(words) => ("choice", false, None, words),
             FieldKind::Flag => ("flag", false, None, &[][..]),
             FieldKind::Table => ("table", false, None, &[][..]),
+            FieldKind::Lines => ("lines", false, None, &[][..]),
             FieldKind::Text | FieldKind::Words | FieldKind::Integers | FieldKind::FlagOrWord => {
                 ("text", false, None, &[][..])
             }

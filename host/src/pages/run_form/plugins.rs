@@ -4,6 +4,7 @@ use domain::{FieldErrors, PluginInfo, PluginKind, PluginStage, PluginUse};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::pages::plugins::problem;
 use crate::safety::csrf::CheckedForm;
 
 /// Before `stage.name` in the name of a box.
@@ -14,14 +15,14 @@ const CONFIG: &str = "plugin-config.";
 /// One plugin at one stage.
 #[derive(Debug, Serialize)]
 pub(super) struct Choice {
-    /// `stage.name`.
+    /// `stage.name`, for a second use `stage.name#2`.
     id: String,
     name: String,
     description: String,
     is_chosen: bool,
     config: String,
-    /// A run names it, and it is not here.
-    is_missing: bool,
+    /// Why it cannot be used, where it cannot.
+    problem: Option<String>,
 }
 
 /// What can be chosen at a stage, and what is, by a form's fields.
@@ -30,8 +31,8 @@ pub(super) fn choices(all: &[PluginInfo], stage: PluginStage, form: &CheckedForm
         PluginStage::Curate => ("curate", PluginKind::Curator),
         PluginStage::Score => ("score", PluginKind::Scorer),
     };
-    let choice = |name: &str, description: &str, is_missing: bool| {
-        let id = format!("{word}.{name}");
+    let choice = |place: &str, name: &str, description: &str, problem: Option<String>| {
+        let id = format!("{word}.{place}");
         Choice {
             is_chosen: form.get(&format!("{USE}{id}")).is_some(),
             config: form
@@ -40,7 +41,7 @@ pub(super) fn choices(all: &[PluginInfo], stage: PluginStage, form: &CheckedForm
                 .to_owned(),
             name: name.to_owned(),
             description: description.to_owned(),
-            is_missing,
+            problem,
             id,
         }
     };
@@ -49,17 +50,30 @@ pub(super) fn choices(all: &[PluginInfo], stage: PluginStage, form: &CheckedForm
         .map(|plugin| {
             let metadata = plugin.metadata.as_ref();
             let description = metadata.map_or("", |metadata| &metadata.description);
-            choice(&plugin.name, description, false)
+            choice(
+                &plugin.name,
+                &plugin.name,
+                description,
+                problem(&plugin.health),
+            )
         })
         .collect();
     let prefix = format!("{USE}{word}.");
-    for name in form
+    for place in form
         .0
         .iter()
         .filter_map(|(key, _)| key.strip_prefix(&prefix))
     {
-        if choices.iter().all(|choice| choice.name != name) {
-            choices.push(choice(name, "", true));
+        let id = format!("{word}.{place}");
+        if choices.iter().all(|choice| choice.id != id) {
+            let name = name_at(place);
+            // A second use of one that is here, or one that is gone.
+            let known = choices.iter().find(|choice| choice.name == name);
+            let (description, problem) = known.map_or_else(
+                || (String::new(), Some("This plugin is not here.".to_owned())),
+                |known| (known.description.clone(), known.problem.clone()),
+            );
+            choices.push(choice(place, name, &description, problem));
         }
     }
     // Curators work in the order of the form: one that was chosen before keeps its place.
@@ -75,10 +89,19 @@ pub(super) fn choices(all: &[PluginInfo], stage: PluginStage, form: &CheckedForm
 /// The fields of a form for the plugins that a config names.
 pub(super) fn texts(config: &Value) -> Vec<(String, String)> {
     let plugins = serde_json::from_value::<Vec<PluginUse>>(config["plugins"].clone());
-    let plugins = plugins.unwrap_or_default().into_iter();
-    plugins
-        .flat_map(|plugin| {
-            let id = format!("{}.{}", word(plugin.stage), plugin.name);
+    let plugins = plugins.unwrap_or_default();
+    let places = plugins.iter().enumerate().map(|(index, plugin)| {
+        let same = |other: &&PluginUse| other.stage == plugin.stage && other.name == plugin.name;
+        match plugins[..index].iter().filter(same).count() {
+            0 => format!("{}.{}", word(plugin.stage), plugin.name),
+            before => format!("{}.{}#{}", word(plugin.stage), plugin.name, before + 1),
+        }
+    });
+    let places: Vec<String> = places.collect();
+    places
+        .into_iter()
+        .zip(plugins)
+        .flat_map(|(id, plugin)| {
             let config = match plugin.config.is_empty() {
                 true => String::new(),
                 false => Value::Object(plugin.config).to_string(),
@@ -96,9 +119,10 @@ pub(super) fn read(form: &CheckedForm, errors: &mut FieldErrors) -> Vec<Value> {
     let ids = form.0.iter().filter_map(|(key, _)| key.strip_prefix(USE));
     let mut plugins = Vec::new();
     for id in ids {
-        let Some((stage, name)) = id.split_once('.') else {
+        let Some((stage, place)) = id.split_once('.') else {
             continue;
         };
+        let name = name_at(place);
         let text = form
             .get(&format!("{CONFIG}{id}"))
             .unwrap_or_default()
@@ -121,6 +145,11 @@ pub(super) fn read(form: &CheckedForm, errors: &mut FieldErrors) -> Vec<Value> {
         }
     }
     plugins
+}
+
+/// A plugin's name out of its place: the second use of one has a number behind it.
+fn name_at(place: &str) -> &str {
+    place.split('#').next().unwrap_or(place)
 }
 
 fn word(stage: PluginStage) -> &'static str {

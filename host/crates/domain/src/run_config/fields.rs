@@ -35,6 +35,8 @@ pub enum FieldKind {
     Choice(&'static [&'static str]),
     /// Text that may be left out.
     Text,
+    /// The same, of any number of lines.
+    Lines,
     /// Yes or no.
     Flag,
     /// A list of words, or one word.
@@ -47,7 +49,7 @@ pub enum FieldKind {
     Table,
 }
 
-use FieldKind::{Choice, Flag, FlagOrWord, Integer, Integers, Number, Table, Text, Words};
+use FieldKind::{Choice, Flag, FlagOrWord, Integer, Integers, Lines, Number, Table, Text, Words};
 
 const fn field(
     path: &'static str,
@@ -81,7 +83,7 @@ pub const FIELDS: &[Field] = &[
     field("data.curate", "Curation", Text, "A pipeline file (curate.toml) whose plugins the data goes through before it is trained on."),
     field("data.format", "Format", Choice(&["auto", "text", "completion", "alpaca", "sharegpt", "messages", "segments", "preference", "fim", "tokenized", "source-tree"]), "Shape of a row; auto looks at the columns."),
     field("data.columns", "Columns", Table, "Where the data's columns have other names: text = \"content\", prompt = \"question\"."),
-    field("data.chat_template", "Chat template", Text, "A Jinja template in place of the tokenizer's."),
+    field("data.chat_template", "Chat template", Lines, "A Jinja template in place of the tokenizer's."),
     field("data.max_seq_length", "Maximum sequence length", Integer { min: 8, max: 131_072 }, "Tokens after which a sequence is cut."),
     field("data.overflow", "Longer rows", Choice(&["cut", "split"]), "cut leaves out what is behind the maximum; split makes further sequences of it."),
     field("data.packing", "Packing", Flag, "Put several short sequences into one row, each attending to itself only."),
@@ -101,13 +103,13 @@ pub const FIELDS: &[Field] = &[
     field("lora.r", "Rank (r)", Integer { min: 1, max: 1024 }, "Size of the adapter; 8 to 64 is usual."),
     field("lora.lora_alpha", "Alpha", Number { min: 0.001, max: 65_536.0 }, "The update is scaled by alpha / r; twice the rank is usual."),
     field("lora.lora_dropout", "Dropout", Number { min: 0.0, max: 0.9 }, "Share of the adapter's inputs that a step drops."),
-    field("lora.target_modules", "Target modules", Words, "all-linear, a regex, or names such as q_proj, v_proj."),
+    field("lora.target_modules", "Target modules", Words, "all-linear, a regex, or names such as q_proj, v_proj; one name alone ends with a comma."),
     field("lora.use_rslora", "rsLoRA", Flag, "Scale by alpha / sqrt(r), which keeps high ranks stable."),
     field("lora.use_dora", "DoRA", Flag, "Learn magnitude and direction apart."),
     field("lora.init_lora_weights", "Initial weights", FlagOrWord, "true: B is zero; gaussian, pissa or pissa_niter_N; false: both random."),
     field("lora.rank_pattern", "Ranks by module", Table, "Rank by module name or regex: q_proj = 32."),
     field("lora.alpha_pattern", "Alphas by module", Table, "Alpha by module name or regex: q_proj = 64."),
-    field("lora.layers_to_transform", "Layers", Integers, "Numbers of the layers that get an adapter, from 0; all where left open."),
+    field("lora.layers_to_transform", "Layers", Integers, "Numbers of the layers that get an adapter, from 0; empty for all."),
     field("lora.modules_to_save", "Modules trained whole", Words, "Modules that are trained and saved whole, for example lm_head, embed_tokens."),
     field("lora.loraplus_lr_ratio", "LoRA+ ratio", Number { min: 1.0, max: 1000.0 }, "Learning rate of B over that of A; 16 is usual."),
     field("lora.init_adapter", "Start from adapter", Text, "A PEFT folder to go on from; it brings the rest of this section."),

@@ -102,9 +102,9 @@ fn apply(root: &mut Value, assignment: &str) -> Result<(), FieldErrors> {
         .ok()
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| toml::Value::String(text.to_owned()));
-    let is_text = FIELDS
-        .iter()
-        .any(|field| field.path == path && matches!(field.kind, FieldKind::Text));
+    let is_text = FIELDS.iter().any(|field| {
+        field.path == path && matches!(field.kind, FieldKind::Text | FieldKind::Lines)
+    });
     let parsed = match parsed {
         // A folder may be called 2024.
         toml::Value::String(text) => toml::Value::String(text),

@@ -212,7 +212,7 @@ fn out_of_range(value: &Value, kind: FieldKind) -> Option<String> {
             // A float that JSON cannot write was not finite.
             None => Some("must be a finite number".to_owned()),
         },
-        FieldKind::Text => value
+        FieldKind::Text | FieldKind::Lines => value
             .as_str()
             .filter(|text| text.contains('\0'))
             .map(|_| "must not hold a NUL character".to_owned()),
