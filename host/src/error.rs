@@ -202,12 +202,13 @@ pub async fn show_as_page(
     let status = response.status();
     let request = response.request().clone();
     let body = page_of(&request, status, shown);
-    Ok(ServiceResponse::new(
-        request,
-        HttpResponse::build(status)
-            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
-            .body(body),
-    ))
+    let mut answer = HttpResponse::build(status);
+    answer.insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"));
+    if status == StatusCode::UNAUTHORIZED {
+        // htmx then loads the page again.
+        answer.insert_header(("hx-refresh", "true"));
+    }
+    Ok(ServiceResponse::new(request, answer.body(body)))
 }
 
 fn page_of(request: &HttpRequest, status: StatusCode, shown: Shown) -> String {

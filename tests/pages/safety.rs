@@ -160,6 +160,26 @@ async fn with_a_password_every_route_but_the_open_ones_asks_for_it() {
 }
 
 #[actix_web::test]
+async fn who_is_signed_out_comes_back_to_a_page_and_no_part_of_one_becomes_the_login() {
+    let app = TestApp::with(&[("CODETUNE_PASSWORD", "correct horse")]);
+    let next = async |method: Method, path: &str| {
+        let answer = app.send(request(method, path)).await;
+        answer.header("location").to_owned()
+    };
+    assert_eq!(
+        next(Method::GET, "/runs?page=2").await,
+        "/login?next=/runs%3Fpage%3D2"
+    );
+    assert_eq!(next(Method::POST, "/runs/sample").await, "/login?next=/");
+    let part = request(Method::GET, "/exports").insert_header(("hx-request", "true"));
+    let answer = app.send(part).await;
+    assert_eq!(answer.status, 401);
+    assert_eq!(answer.header("hx-refresh"), "true");
+    assert!(answer.body.contains("signed out"), "{}", answer.body);
+    assert!(!answer.body.contains("<html"), "{}", answer.body);
+}
+
+#[actix_web::test]
 async fn a_password_opens_a_session_and_a_bearer_token_the_api() {
     let app = TestApp::with(&[("CODETUNE_PASSWORD", "correct horse")]);
     let bearer = |token: &str| {
@@ -184,7 +204,15 @@ async fn a_password_opens_a_session_and_a_bearer_token_the_api() {
             .insert_header(("cookie", cookie.as_str()))
             .set_form([("csrf", token), ("password", password), ("next", "/runs")])
     };
-    assert_eq!(app.send(enter("wrong")).await.status, 403);
+    let refused = app.send(enter("wrong")).await;
+    assert_eq!(refused.status, 403);
+    for part in [
+        "That is not the password",
+        "name=\"password\"",
+        "name=\"next\" value=\"/runs\"",
+    ] {
+        assert!(refused.body.contains(part), "{part}: {}", refused.body);
+    }
     let entered = app.send(enter("correct horse")).await;
     assert_eq!(entered.status, 303);
     assert_eq!(entered.header("location"), "/runs");

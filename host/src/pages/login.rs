@@ -1,6 +1,6 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Query;
-use actix_web::{HttpResponse, Responder};
+use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AppError, HtmlResult};
@@ -11,6 +11,10 @@ use crate::templates::{Page, View};
 #[derive(Serialize)]
 struct LoginPage {
     next: String,
+    /// There is a password to give.
+    asks: bool,
+    /// Why the one that was given did not do.
+    error: Option<&'static str>,
 }
 
 impl Page for LoginPage {
@@ -28,20 +32,36 @@ pub struct After {
 pub async fn show(view: View, after: Query<After>) -> HtmlResult {
     view.page(&LoginPage {
         next: own_path(&after.next).to_owned(),
+        asks: view.state.config.server.password.is_some(),
+        error: None,
     })
 }
 
 /// `POST /login`.
-pub async fn enter(view: View, form: CheckedForm) -> Result<HttpResponse, AppError> {
+pub async fn enter(
+    request: HttpRequest,
+    view: View,
+    form: CheckedForm,
+) -> Result<HttpResponse, AppError> {
     let state = &view.state;
-    if state.attempts.exhausted() {
-        return Err(AppError::refused(
-            StatusCode::TOO_MANY_REQUESTS,
-            "attempts",
-            "Too many wrong passwords. Wait a minute and try again.",
-        ));
-    }
     let next = own_path(form.get("next").unwrap_or_default());
+    // The form again, so that the next try is one field away.
+    let again = |status: StatusCode, error: &'static str| {
+        let page = view.page(&LoginPage {
+            next: next.to_owned(),
+            asks: true,
+            error: Some(error),
+        })?;
+        let mut answer = page.respond_to(&request);
+        *answer.status_mut() = status;
+        Ok(answer.map_into_boxed_body())
+    };
+    if state.attempts.exhausted() {
+        return again(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many wrong passwords. Wait a minute and try again.",
+        );
+    }
     let mut answer = HttpResponse::SeeOther();
     answer.insert_header((header::LOCATION, next));
     let Some(password) = &state.config.server.password else {
@@ -49,11 +69,10 @@ pub async fn enter(view: View, form: CheckedForm) -> Result<HttpResponse, AppErr
     };
     if !keys::equal(form.get("password").unwrap_or_default(), password) {
         state.attempts.failed();
-        return Err(AppError::refused(
+        return again(
             StatusCode::FORBIDDEN,
-            "password",
             "That is not the password of this studio.",
-        ));
+        );
     }
     Ok(answer
         .cookie(session::cookie(&state.keys, password))

@@ -1,6 +1,6 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::{StatusCode, header};
+use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
@@ -76,7 +76,21 @@ fn ask_for_password(request: ServiceRequest) -> ServiceResponse<BoxBody> {
         );
         return response;
     }
-    let next = form_urlencode(request.uri().path_and_query().map_or("/", |p| p.as_str()));
+    // A part of a page has no place for a whole one: the page is loaded again, and that leads to the password.
+    if request.headers().contains_key("hx-request") {
+        return refuse(
+            request,
+            StatusCode::UNAUTHORIZED,
+            "password",
+            "You are signed out. Load the page again to sign in.",
+        );
+    }
+    // What a form was sent to is no page to come back to.
+    let wanted = match *request.method() {
+        Method::GET => request.uri().path_and_query().map_or("/", |p| p.as_str()),
+        _ => "/",
+    };
+    let next = form_urlencode(wanted);
     let answer = HttpResponse::SeeOther()
         .insert_header((header::LOCATION, format!("/login?next={next}")))
         .finish();
@@ -84,7 +98,7 @@ fn ask_for_password(request: ServiceRequest) -> ServiceResponse<BoxBody> {
 }
 
 /// Percent-encodes everything that is not plain, for a query value.
-fn form_urlencode(text: &str) -> String {
+pub fn form_urlencode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => {
