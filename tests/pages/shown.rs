@@ -109,6 +109,31 @@ async fn every_page_is_shown_when_there_are_runs_in_every_state() {
 }
 
 #[actix_web::test]
+async fn the_list_of_runs_is_ordered_over_its_pages_and_each_page_keeps_the_search() {
+    let app = TestApp::new();
+    for number in 0..51 {
+        app.run(&format!("a&b {number:02}"));
+    }
+    let list = async |query: &str| app.get(&format!("/runs?{query}")).await.body;
+    let oldest = list("sort=oldest").await;
+    assert!(
+        oldest.contains(">a&amp;b 00<"),
+        "the oldest of all is on the first page"
+    );
+    assert!(!oldest.contains(">a&amp;b 50<"));
+    let found = list("search=a%26b").await;
+    let next = "/runs?status=&amp;search=a%26b&amp;sort=&amp;page=2";
+    assert!(found.contains(next), "{found}");
+    let last = list("search=a%26b&page=2").await;
+    assert!(last.contains(">a&amp;b 00<") && !last.contains(">a&amp;b 01<"));
+    let beyond = list("page=9").await;
+    assert!(
+        beyond.contains(">a&amp;b 00<"),
+        "beyond the end is the last page"
+    );
+}
+
+#[actix_web::test]
 async fn what_is_not_there_is_a_page_that_says_so() {
     let app = TestApp::new();
     for path in [

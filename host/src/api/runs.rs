@@ -118,6 +118,7 @@ impl RunQuery {
             search: Some(self.search.trim().to_owned()).filter(|text| !text.is_empty()),
             limit: self.limit.unwrap_or(100).clamp(1, 1000),
             offset: self.offset.unwrap_or(0).max(0),
+            ..RunFilter::default()
         })
     }
 }

@@ -1,7 +1,7 @@
 use actix_web::web::Query;
 use domain::RunStatus;
 use serde::{Deserialize, Serialize};
-use store::RunFilter;
+use store::{RunFilter, RunOrder};
 
 use super::run_view::RunView;
 use crate::error::HtmlResult;
@@ -40,27 +40,34 @@ pub async fn list(view: View, query: Query<ListQuery>) -> HtmlResult {
     // A status that is none shows all: the address is only a filter.
     let status = query.status.parse::<RunStatus>().ok();
     let search = query.search.trim().to_owned();
-    let page = query.page.clamp(1, 100_000);
-    let filter = RunFilter {
+    let order = match query.sort.as_str() {
+        "oldest" => RunOrder::Oldest,
+        "name" => RunOrder::Name,
+        "loss" => RunOrder::Loss,
+        "eval" => RunOrder::EvalLoss,
+        "steps" => RunOrder::Steps,
+        _ => RunOrder::Newest,
+    };
+    let mut filter = RunFilter {
         status: status.into_iter().collect(),
         search: Some(search.clone()).filter(|text| !text.is_empty()),
+        order,
         limit: PER_PAGE,
-        offset: (page - 1) * PER_PAGE,
+        ..RunFilter::default()
     };
-    let (runs, total) = view
+    let wanted = query.page;
+    let (runs, total, page, pages) = view
         .state
-        .store(move |store| Ok((store.list_runs(&filter)?, store.count_runs(&filter)?)))
+        .store(move |store| {
+            let total = store.count_runs(&filter)?;
+            let pages = (total + PER_PAGE - 1) / PER_PAGE;
+            // A page that is no more, after a deletion, is the last one.
+            let page = wanted.clamp(1, pages.max(1));
+            filter.offset = (page - 1) * PER_PAGE;
+            Ok((store.list_runs(&filter)?, total, page, pages))
+        })
         .await?;
-    let mut runs: Vec<RunView> = runs.into_iter().map(Into::into).collect();
-    let by_number = |value: Option<f64>| value.unwrap_or(f64::INFINITY);
-    match query.sort.as_str() {
-        "name" => runs.sort_by_key(|run| run.name.to_lowercase()),
-        "loss" => runs.sort_by(|a, b| by_number(a.last_loss).total_cmp(&by_number(b.last_loss))),
-        "eval" => runs.sort_by(|a, b| by_number(a.eval_loss).total_cmp(&by_number(b.eval_loss))),
-        "steps" => runs.sort_by_key(|run| std::cmp::Reverse(run.step)),
-        "oldest" => runs.sort_by_key(|run| run.created_at),
-        _ => {}
-    }
+    let runs = runs.into_iter().map(Into::into).collect();
     view.page(&RunsPage {
         runs,
         total,
@@ -69,6 +76,6 @@ pub async fn list(view: View, query: Query<ListQuery>) -> HtmlResult {
         search,
         sort: query.sort.clone(),
         page,
-        pages: (total + PER_PAGE - 1) / PER_PAGE,
+        pages,
     })
 }

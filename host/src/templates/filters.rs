@@ -2,6 +2,7 @@ use chrono::{DateTime, Utc};
 use tera::{Kwargs, State, Tera, TeraResult};
 
 use crate::pages::assets;
+use crate::safety::gate;
 
 /// Numbers, times and sizes as people read them.
 pub(super) fn register(tera: &mut Tera) {
@@ -17,6 +18,9 @@ pub(super) fn register(tera: &mut Tera) {
     });
     tera.register_filter("date", |value: &str, _: Kwargs, _: &State| date(value));
     tera.register_filter("ago", |value: &str, _: Kwargs, _: &State| ago(value));
+    tera.register_filter("query", |value: &str, _: Kwargs, _: &State| {
+        gate::form_urlencode(value)
+    });
     tera.register_filter("short", |value: &str, _: Kwargs, _: &State| {
         value.chars().take(12).collect::<String>()
     });

@@ -49,7 +49,7 @@ pub use plugin_suggestions::{StoredSuggestion, SuggestionVerdict};
 pub use plugin_uses::StoredUse;
 pub use plugins::PluginSettings;
 pub use queue::{Claim, Signal};
-pub use runs::{NewRun, Run, RunFilter};
+pub use runs::{NewRun, Run, RunFilter, RunOrder};
 pub use url::redact;
 
 use connection::{AnyConnection, Manager};

@@ -61,6 +61,24 @@ pub struct Run {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+/// In which order runs are listed; those without the figure come last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RunOrder {
+    /// Newest first.
+    #[default]
+    Newest,
+    /// Oldest first.
+    Oldest,
+    /// By name, in any case of ASCII letters.
+    Name,
+    /// Lowest last loss first.
+    Loss,
+    /// Lowest held-out loss first.
+    EvalLoss,
+    /// Most steps first.
+    Steps,
+}
+
 /// Which runs to list; the default is the newest hundred.
 #[derive(Debug, Clone)]
 pub struct RunFilter {
@@ -68,6 +86,8 @@ pub struct RunFilter {
     pub status: Vec<RunStatus>,
     /// Only names that contain this, in any case of ASCII letters.
     pub search: Option<String>,
+    /// Which come first.
+    pub order: RunOrder,
     /// At most so many.
     pub limit: i64,
     /// Skip so many.
@@ -79,6 +99,7 @@ impl Default for RunFilter {
         Self {
             status: Vec::new(),
             search: None,
+            order: RunOrder::default(),
             limit: 100,
             offset: 0,
         }
@@ -119,15 +140,27 @@ impl Store {
         })
     }
 
-    /// Runs, newest first.
+    /// Runs, in the order of the filter.
     ///
     /// # Errors
     /// When the database fails.
     pub fn list_runs(&self, filter: &RunFilter) -> Result<Vec<Run>, Error> {
         self.read(|connection| {
-            let rows: Vec<Row> = matching(filter)
-                .select(Row::as_select())
-                .order((runs::created_at.desc(), runs::id.desc()))
+            let query = matching(filter).select(Row::as_select());
+            let query = match filter.order {
+                RunOrder::Newest => query.order(runs::created_at.desc()),
+                RunOrder::Oldest => query.order((runs::created_at.asc(), runs::id.asc())),
+                RunOrder::Name => query.order(lower(runs::name).asc()),
+                // The databases do not agree where NULL belongs.
+                RunOrder::Loss => query.order((runs::last_loss.is_null(), runs::last_loss.asc())),
+                RunOrder::EvalLoss => {
+                    query.order((runs::eval_loss.is_null(), runs::eval_loss.asc()))
+                }
+                RunOrder::Steps => query.order(runs::step.desc()),
+            };
+            // Pages must not share a run: among equals the newest is first.
+            let rows: Vec<Row> = query
+                .then_order_by(runs::id.desc())
                 .limit(filter.limit.max(0))
                 .offset(filter.offset.max(0))
                 .load(connection)?;

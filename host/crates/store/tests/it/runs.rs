@@ -1,6 +1,6 @@
 use domain::{CurationStep, CurationSummary, RunEvent, RunId, RunStatus};
 use store::testing::TestDatabase;
-use store::{Error, NewRun, RunFilter};
+use store::{Error, NewRun, RunFilter, RunOrder};
 
 use crate::harness::{claim, claimed, config, log, on_both_databases, open, queue, step};
 
@@ -9,6 +9,7 @@ on_both_databases!(
     a_run_keeps_what_its_curators_made_of_its_data,
     an_id_is_taken_once,
     runs_are_listed_newest_first_and_by_page,
+    runs_are_ordered_over_all_pages,
     runs_are_found_by_status_and_name,
     percent_and_underscore_in_a_search_mean_themselves,
     a_rename_of_no_run_says_so,
@@ -99,6 +100,46 @@ fn runs_are_listed_newest_first_and_by_page(database: &TestDatabase) {
     assert_eq!(page(0), [made[4], made[3]]);
     assert_eq!(page(4), [made[0]]);
     assert_eq!(store.count_runs(&RunFilter::default()).unwrap(), 5);
+}
+
+fn runs_are_ordered_over_all_pages(database: &TestDatabase) {
+    let store = open(database);
+    for (name, loss) in [
+        ("b", Some(2.0)),
+        ("C", None),
+        ("a", Some(1.0)),
+        ("d", Some(3.0)),
+    ] {
+        let run = queue(&store, name);
+        let Some(loss) = loss else {
+            store.request_stop(run.id).unwrap();
+            continue;
+        };
+        let claim = claim(&store, "worker");
+        store
+            .append_events(&claim, &[step(loss as u64, loss)])
+            .unwrap();
+    }
+    let first_two = |order, offset| {
+        let filter = RunFilter {
+            order,
+            limit: 2,
+            offset,
+            ..RunFilter::default()
+        };
+        let runs = store.list_runs(&filter).unwrap();
+        runs.into_iter().map(|run| run.name).collect::<Vec<_>>()
+    };
+    for (order, all) in [
+        (RunOrder::Newest, ["d", "a", "C", "b"]),
+        (RunOrder::Oldest, ["b", "C", "a", "d"]),
+        (RunOrder::Name, ["a", "b", "C", "d"]),
+        (RunOrder::Loss, ["a", "b", "d", "C"]),
+        (RunOrder::Steps, ["d", "b", "a", "C"]),
+    ] {
+        assert_eq!(first_two(order, 0), all[..2], "{order:?}");
+        assert_eq!(first_two(order, 2), all[2..], "{order:?}");
+    }
 }
 
 fn runs_are_found_by_status_and_name(database: &TestDatabase) {
