@@ -45,6 +45,12 @@
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   });
 
+  // What was typed into a form is still there, one page back.
+  for (const button of document.querySelectorAll("[data-back]")) {
+    button.hidden = history.length < 2;
+    button.addEventListener("click", () => history.back());
+  }
+
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !confirm(question)) event.preventDefault();
@@ -62,6 +68,18 @@
       time.textContent = ago((Date.now() - Date.parse(time.dateTime)) / 1000);
     }
   }, 15000);
+
+  // What scrolls can be reached by keyboard, and nothing else becomes a stop on the way.
+  const reach = () => {
+    for (const box of document.querySelectorAll(".scroll, .prose pre")) {
+      const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+      if (scrolls) box.tabIndex = 0;
+    }
+  };
+  reach();
+  addEventListener("resize", reach);
+  document.addEventListener("toggle", () => setTimeout(reach), true);
+  document.addEventListener("htmx:afterSettle", reach);
 
   document.getElementById("errors")?.focus();
 

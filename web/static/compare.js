@@ -37,7 +37,7 @@
     const head = document.createElement("tr");
     for (const text of ["Step", ...names]) {
       const cell = document.createElement("th");
-      cell.className = "num";
+      cell.className = "num break";
       cell.textContent = text;
       head.append(cell);
     }

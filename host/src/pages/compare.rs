@@ -13,6 +13,8 @@ const MOST: usize = 8;
 #[derive(Serialize)]
 struct ComparePage {
     runs: Vec<Compared>,
+    /// More were asked for than fit on one chart.
+    most: Option<usize>,
     /// For choosing, when fewer than two are chosen.
     all: Vec<RunView>,
     differences: Vec<Difference>,
@@ -52,6 +54,7 @@ pub async fn show(view: View, query: Query<Vec<(String, String)>>) -> HtmlResult
             ids.push(id);
         }
     }
+    let most = (ids.len() > MOST).then_some(MOST);
     ids.truncate(MOST);
     let (found, all) = view
         .state
@@ -81,6 +84,7 @@ pub async fn show(view: View, query: Query<Vec<(String, String)>>) -> HtmlResult
     let differences = differences(&configs);
     view.page(&ComparePage {
         differences,
+        most,
         runs: found
             .into_iter()
             .map(|(min_loss, best_eval, run)| Compared {
@@ -151,9 +155,44 @@ fn flatten(path: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
     }
 }
 
+/// An item of a list; a plugin of the run as its stage, its name and what is set.
+fn item(value: &Value) -> String {
+    let (Some(name), Some(stage)) = (value["name"].as_str(), value["stage"].as_str()) else {
+        return shown(value);
+    };
+    match &value["config"] {
+        Value::Object(config) if !config.is_empty() => {
+            format!("{stage} {name} {}", value["config"])
+        }
+        _ => format!("{stage} {name}"),
+    }
+}
+
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(item).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::shown;
+
+    #[test]
+    fn lists_and_plugins_are_written_as_people_say_them() {
+        assert_eq!(shown(&json!(["q_proj", "v_proj"])), "q_proj, v_proj");
+        assert_eq!(shown(&json!([0, 2])), "0, 2");
+        let plugins = json!([
+            { "name": "secrets", "stage": "curate", "config": { "action": "drop" } },
+            { "name": "parses", "stage": "score", "config": {} },
+        ]);
+        assert_eq!(
+            shown(&plugins),
+            r#"curate secrets {"action":"drop"}, score parses"#
+        );
     }
 }

@@ -88,8 +88,9 @@ impl Consent {
             digest: digest.clone(),
             capabilities: asked
                 .iter()
-                .map(|capability| {
-                    box_of(capability.word(), grants.capabilities.contains(capability))
+                .map(|capability| Choice {
+                    label: meaning(*capability).to_owned(),
+                    ..box_of(capability.word(), grants.capabilities.contains(capability))
                 })
                 .collect(),
             hosts: listed
@@ -145,6 +146,18 @@ impl Consent {
             updates: grants.updates,
             reaches_out,
         }))
+    }
+}
+
+/// What a capability lets a plugin do.
+fn meaning(capability: Capability) -> &'static str {
+    match capability {
+        Capability::Log => "Write lines that are shown with a result",
+        Capability::Config => "Read its settings",
+        Capability::Generate => "Have a model of this studio write text",
+        Capability::Http => "Send requests to other machines",
+        Capability::Folders => "Read folders that you name",
+        Capability::Secrets => "Use secrets such as keys",
     }
 }
 
