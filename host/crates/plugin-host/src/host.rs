@@ -560,18 +560,28 @@ impl PluginHost {
         }
     }
 
-    fn pending(&self, version: &Version) -> Pending {
+    /// A version that waits, and what it asks for beyond the one that answers.
+    fn pending(&self, version: &Version, answers: Option<&Version>) -> Pending {
         let manifest = &version.manifest;
-        let settings = self.settings();
-        let none = Grants::default();
-        let granted = settings.grants.get(&manifest.name);
-        let grants = granted.map_or(&none, |(_, grants)| grants);
+        let said = self.settings().grants.get(&manifest.name).cloned();
+        // What a shipped one has without a word of the user's is no more when its successor asks for it.
+        let grants = match (said, answers) {
+            (Some((_, grants)), _) => Some(grants),
+            (None, Some(before)) => self.standing(before).ok().flatten().map(|grants| {
+                Arc::new(Grants {
+                    imports: consent::host_imports(&before.imports),
+                    ..Grants::clone(&grants)
+                })
+            }),
+            (None, None) => None,
+        };
+        let grants = grants.unwrap_or_default();
         Pending {
             digest: version.digest.clone(),
             version: version.metadata.version.clone(),
             capabilities: manifest.capabilities.clone(),
             asks: manifest.asks.clone(),
-            more: consent::more(manifest, &version.imports, grants),
+            more: consent::more(manifest, &version.imports, &grants),
         }
     }
 
@@ -606,7 +616,7 @@ impl PluginHost {
             pending: entry
                 .pending
                 .as_deref()
-                .map(|version| self.pending(version)),
+                .map(|waits| self.pending(waits, version)),
             canary: version.and_then(|version| version.canary.clone()),
             imports: version
                 .map(|version| version.imports.clone())

@@ -1,5 +1,7 @@
 //! What becomes of grants and of the version that answers when a component changes.
 
+use std::path::Path;
+
 use domain::{Capability, Grants};
 use serde_json::json;
 
@@ -50,6 +52,41 @@ fn a_version_that_imports_more_than_was_consented_to_waits_though_it_asks_for_th
     let pending = host.get("logger").unwrap().pending.expect("it waits");
     assert_eq!(pending.more, ["import codetune:plugin/log"]);
     assert_eq!(run(&host, "logger").log, "");
+}
+
+#[test]
+fn a_changed_shipped_plugin_waits_and_only_what_the_shipped_one_has_not_is_called_more() {
+    let folder = Folder::new();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../plugins/source-stats");
+    let here = folder.plugins().join("source-stats");
+    std::fs::create_dir(&here).unwrap();
+    for file in ["plugin.toml", "source-stats.wasm"] {
+        std::fs::copy(shipped.join(file), here.join(file)).unwrap();
+    }
+    let host = folder.open();
+    let first = host.get("source-stats").unwrap();
+    assert_eq!(first.granted, [Capability::Config]);
+    // An empty section of no name: the same component with another digest.
+    let component = here.join("source-stats.wasm");
+    let mut bytes = std::fs::read(&component).unwrap();
+    bytes.extend([0, 1, 0]);
+    std::fs::write(&component, &bytes).unwrap();
+    host.reload().unwrap();
+    let shown = host.get("source-stats").unwrap();
+    assert_eq!(shown.digest, first.digest);
+    assert_eq!(shown.pending.expect("it waits").more, [""; 0]);
+    let manifest = here.join("plugin.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(
+        &manifest,
+        text.replace("[\"config\"]", "[\"config\", \"log\"]"),
+    )
+    .unwrap();
+    bytes.extend([0, 1, 0]);
+    std::fs::write(&component, &bytes).unwrap();
+    host.reload().unwrap();
+    let pending = host.get("source-stats").unwrap().pending;
+    assert_eq!(pending.expect("it waits").more, ["log"]);
 }
 
 #[test]
