@@ -80,8 +80,9 @@ pub(crate) fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCod
     }
     out.flush()?;
     eprintln!(
-        "{} files, {} bytes, {} diagnostics, {} not analysable, {} binary files left out, {:.2} s",
+        "{} {}, {} bytes, {} diagnostics, {} not analysable, {} binary left out, {:.2} s",
         totals.files,
+        if totals.files == 1 { "file" } else { "files" },
         totals.bytes,
         totals.diagnostics,
         totals.unanalyzable,

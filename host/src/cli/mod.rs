@@ -57,7 +57,7 @@ enum Command {
     Mask(mask::MaskArgs),
     /// Measure a model on held-out data
     Eval(eval::EvalArgs),
-    /// Look into a dataset
+    /// Inspect, import, curate or generate a dataset
     Dataset(dataset::DatasetArgs),
     /// Make, inspect and use tokenizers
     Tokenizer(tokenizer::TokenizerArgs),
@@ -79,7 +79,7 @@ enum Command {
     Export(export::ExportArgs),
     /// Merge an adapter into its model
     Merge(export::MergeArgs),
-    /// Look at plugins and call them
+    /// List, call, grant, write and install plugins
     Plugin(plugin::PluginArgs),
     /// Run an analyzer over files and folders
     Analyze(analyze::AnalyzeArgs),

@@ -112,11 +112,14 @@ fn made(report: &Value) -> Made {
     };
     let verified = &report["verification"];
     let checked = verified["relative_error"].as_f64().map(|error| {
-        format!(
-            "Read again: over {} tokens its logits differ from those of base and adapter by a relative error of {error:.1e}; {:.1} % of the likeliest tokens agree.",
-            verified["prompt_tokens"],
-            100.0 * verified["greedy_agreement"].as_f64().unwrap_or_default()
-        )
+        let tokens = &verified["prompt_tokens"];
+        let agree = 100.0 * verified["greedy_agreement"].as_f64().unwrap_or_default();
+        match error {
+            0.0 => format!("Read again: over {tokens} tokens its logits are those of base and adapter."),
+            error => format!(
+                "Read again: over {tokens} tokens its logits differ from those of base and adapter by a relative error of {error:.1e}; {agree:.1} % of the likeliest tokens agree."
+            ),
+        }
     });
     Made {
         files: list("files").iter().filter_map(file).collect(),

@@ -118,7 +118,9 @@ fn every_field_of_the_table_exists_in_the_config_or_is_optional() {
             FieldKind::Number { min, max } => format!("{:?}", min.max(max.min(1.0))),
             FieldKind::Choice(words) => format!("\"{}\"", words[0]),
             FieldKind::Flag => "false".to_owned(),
-            FieldKind::Text | FieldKind::Words | FieldKind::FlagOrWord => "\"cpu\"".to_owned(),
+            FieldKind::Text | FieldKind::Lines | FieldKind::Words | FieldKind::FlagOrWord => {
+                "\"cpu\"".to_owned()
+            }
             FieldKind::Integers => "[1]".to_owned(),
             FieldKind::Table => "{}".to_owned(),
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::{FinishReason, RunEvent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
 
 use super::Listener;
 
@@ -114,10 +115,7 @@ impl Listener for Progress {
                 eval_loss,
                 scores,
             } => {
-                let scores: String = scores
-                    .iter()
-                    .map(|(name, score)| format!("  {name} {score:.4}"))
-                    .collect();
+                let scores: String = scores.iter().map(figure).collect();
                 self.line(&format!(
                     "step {step}  held-out loss {eval_loss:.4}{scores}"
                 ))
@@ -151,5 +149,28 @@ impl Listener for Progress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// A figure of an evaluation with four digits behind the point.
+fn figure((name, value): (&String, &Value)) -> String {
+    // A JSON value itself takes no number of digits.
+    match value.as_f64() {
+        Some(value) => format!("  {name} {value:.4}"),
+        None => format!("  {name} {value}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::figure;
+
+    #[test]
+    fn figures_have_four_digits() {
+        let name = "perplexity".to_owned();
+        let shown = figure((&name, &json!(5.436_091_587_196_994)));
+        assert_eq!(shown, "  perplexity 5.4361");
     }
 }

@@ -227,10 +227,7 @@ mod tests {
             assert_eq!(read(&CheckedForm(texts(&config))).unwrap(), config);
         }
         let sent = CheckedForm::filled(&[("data.chat_template", "a\r\nb\r\n")]);
-        assert_eq!(
-            read(&sent).unwrap(),
-            json!({ "data": { "chat_template": "a\nb\n" } })
-        );
+        assert_eq!(read(&sent).unwrap()["data"]["chat_template"], "a\nb\n");
         let wrong = CheckedForm::filled(&[("lora.target_modules", "\"q_proj, v_proj")]);
         assert!(read(&wrong).is_err());
     }
