@@ -26,6 +26,8 @@ struct CurationFormPage {
     exact_duplicates: bool,
     threshold: String,
     plugins: Vec<Chosen>,
+    /// More may come yet.
+    is_loading: bool,
     errors: Vec<String>,
 }
 
@@ -282,6 +284,7 @@ async fn page(
         exact_duplicates: form.get("exact_duplicates").is_some(),
         threshold: text("threshold"),
         plugins: choices,
+        is_loading: view.state.plugins(|host| host.is_loading()).await?,
         errors,
     })
 }

@@ -19,6 +19,7 @@ struct DashboardPage {
     system: SystemBody,
     plugins_ready: usize,
     plugins_total: usize,
+    plugins_loading: bool,
 }
 
 impl Page for DashboardPage {
@@ -46,7 +47,9 @@ pub async fn show(view: View) -> HtmlResult {
             ))
         })
         .await?;
-    let plugins = state.plugins(|host| host.list()).await?;
+    let (plugins_loading, plugins) = state
+        .plugins(|host| (host.is_loading(), host.list()))
+        .await?;
     view.page(&DashboardPage {
         active: active.into_iter().map(Into::into).collect(),
         recent: recent.into_iter().map(Into::into).collect(),
@@ -58,5 +61,6 @@ pub async fn show(view: View) -> HtmlResult {
             .filter(|plugin| plugin.health == PluginHealth::Ready)
             .count(),
         plugins_total: plugins.len(),
+        plugins_loading,
     })
 }

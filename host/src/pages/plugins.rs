@@ -7,6 +7,8 @@ use crate::templates::{Page, View};
 #[derive(Serialize)]
 struct PluginsPage {
     plugins: Vec<PluginInfo>,
+    /// Some may come yet.
+    is_loading: bool,
     folder: String,
 }
 
@@ -16,10 +18,14 @@ impl Page for PluginsPage {
 
 /// `GET /plugins`.
 pub async fn list(view: View) -> HtmlResult {
-    let mut plugins = view.state.plugins(|host| host.list()).await?;
+    let (is_loading, mut plugins) = view
+        .state
+        .plugins(|host| (host.is_loading(), host.list()))
+        .await?;
     plugins.sort_by(|a, b| a.name.cmp(&b.name));
     view.page(&PluginsPage {
         plugins,
+        is_loading,
         folder: view.state.config.paths.plugins.display().to_string(),
     })
 }

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, TryLockError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,8 @@ struct Inner {
     settings: RwLock<Settings>,
     /// Held by the one reload that runs.
     reloading: Mutex<()>,
+    /// Until the first reload has ended.
+    is_loading: AtomicBool,
     generation: Mutex<u64>,
     swapped: Condvar,
 }
@@ -115,6 +118,7 @@ impl PluginHost {
                 registry: ArcSwap::default(),
                 settings: RwLock::default(),
                 reloading: Mutex::new(()),
+                is_loading: AtomicBool::new(true),
                 generation: Mutex::new(0),
                 swapped: Condvar::new(),
             }),
@@ -347,7 +351,18 @@ impl PluginHost {
         reloaded.map(|_| self.generation())
     }
 
+    /// The folder has not been gone through yet: that a plugin is not listed says nothing.
+    pub fn is_loading(&self) -> bool {
+        self.inner.is_loading.load(Ordering::Acquire)
+    }
+
     fn reload_alone(&self) -> Result<u64, Error> {
+        let reloaded = self.swap_what_changed();
+        self.inner.is_loading.store(false, Ordering::Release);
+        reloaded
+    }
+
+    fn swap_what_changed(&self) -> Result<u64, Error> {
         let inner = &*self.inner;
         let _one_at_a_time = inner
             .reloading

@@ -52,6 +52,8 @@ struct RunFormPage {
     sections: Vec<Section>,
     curators: Vec<Choice>,
     scorers: Vec<Choice>,
+    /// More plugins may come yet.
+    is_loading: bool,
     /// A plugin is chosen or wrong: show them open.
     has_plugins: bool,
     presets: Vec<Preset>,
@@ -180,7 +182,7 @@ pub async fn show(view: View, start: Query<Start>) -> HtmlResult {
             (values, String::new())
         }
     };
-    let plugins = view.state.plugins(|host| host.list()).await?;
+    let plugins = known(&view).await?;
     view.page(&page(
         values,
         name,
@@ -213,7 +215,7 @@ pub async fn submit(
             .insert_header((header::LOCATION, format!("/runs/{}", run.id)))
             .finish()),
         Err(AppError::Invalid(errors)) => {
-            let plugins = view.state.plugins(|host| host.list()).await?;
+            let plugins = known(&view).await?;
             let mut answer = view
                 .page(&page(form.0, name, "", &errors, toml, &plugins))?
                 .respond_to(&request);
@@ -274,13 +276,19 @@ fn belongs(path: &str, field: &Field) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
+/// Whether plugins are still being loaded, and those that are there.
+async fn known(view: &View) -> Result<(bool, Vec<PluginInfo>), AppError> {
+    let call = |host: &plugin_host::PluginHost| (host.is_loading(), host.list());
+    view.state.plugins(call).await
+}
+
 fn page(
     values: Vec<(String, String)>,
     name: String,
     preset: &str,
     errors: &FieldErrors,
     toml: String,
-    plugins: &[PluginInfo],
+    (is_loading, plugins): &(bool, Vec<PluginInfo>),
 ) -> RunFormPage {
     let values = CheckedForm(values);
     let default = CheckedForm(texts(&Value::Null));
@@ -364,6 +372,7 @@ fn page(
             || errors.0.iter().any(of_plugins),
         curators,
         scorers,
+        is_loading: *is_loading,
         sections: sections.into(),
         presets: PRESETS
             .iter()

@@ -290,10 +290,13 @@ fn a_host_that_does_not_wait_for_the_compiler_gets_the_plugins_when_they_are_rea
         cache_dir: cache.path().to_owned(),
     };
     let host = PluginHost::open_within(config, std::time::Duration::ZERO).unwrap();
+    assert!(host.is_loading(), "nothing is compiled that soon");
     host.wait_past(0, std::time::Duration::from_secs(120))
         .expect("the plugins are compiled in the end");
     assert!(host.get("source-stats").is_some());
     assert!(host.get("code-analyzer").is_some());
+    host.reload().unwrap();
+    assert!(!host.is_loading());
 }
 
 #[test]
