@@ -26,6 +26,7 @@ pub mod safety;
 pub mod scoring;
 pub mod secrets;
 pub mod server;
+mod shelf;
 pub mod state;
 pub mod telemetry;
 pub mod templates;

@@ -1,30 +1,28 @@
 //! Curations that the studio makes for its visitors: a job each, one at a time, in a process of its own.
 //!
-//! [`Curations`] knows them all; `process` runs `codetune dataset curate` and hears how far it is. Everything of a curation
-//! lies in one folder under the data folder, named by its id: the pipeline in `curate.toml`, what is known of the job in
-//! `job.json`, and in `curated` what the command writes, so that one that was stopped goes on where it was.
+//! [`Curations`] knows them all; `process` runs `codetune dataset curate` and hears how far it is. They lie on
+//! a [`Shelf`] under the data folder: in each one's folder the pipeline in `curate.toml`, and in `curated` what the command
+//! writes, so that one that was stopped goes on where it was.
 
 mod process;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use curation::{Pipeline, Report};
 use serde::{Deserialize, Serialize};
 use store::{NewDataset, Store};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::config::Config;
 use crate::error::AppError;
+use crate::shelf::{End, Piece, Shelf};
 
-/// Curations that may wait at a time.
-const MOST_WAITING: usize = 16;
-/// What is known of a curation, in its folder.
-const NOTE: &str = "job.json";
+/// The pipeline, in the curation's folder.
 const PIPELINE: &str = "curate.toml";
 /// What the command writes, in the curation's folder.
 const OUTPUT: &str = "curated";
@@ -91,10 +89,7 @@ pub enum CurationStatus {
 impl Curation {
     /// It is not at its end.
     pub fn is_active(&self) -> bool {
-        matches!(
-            self.status,
-            CurationStatus::Waiting | CurationStatus::Running
-        )
+        Piece::is_active(self)
     }
 
     /// It can be gone on with.
@@ -112,75 +107,53 @@ impl Curation {
     }
 }
 
+impl Piece for Curation {
+    const NOUN: &'static str = "curation";
+    const NOTE: &'static str = "job.json";
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn is_active(&self) -> bool {
+        matches!(
+            self.status,
+            CurationStatus::Waiting | CurationStatus::Running
+        )
+    }
+
+    fn leave_behind(&mut self) {
+        self.status = CurationStatus::Stopped;
+    }
+}
+
 /// All curations of the studio; clones share them.
 #[derive(Clone)]
 pub struct Curations(Arc<Shared>);
 
 struct Shared {
     config: Config,
-    folder: PathBuf,
     store: Store,
-    jobs: Mutex<Vec<Job>>,
-    turn: Semaphore,
-}
-
-struct Job {
-    curation: Curation,
-    /// Says what to do to whoever makes it; none while nobody does.
-    end: Option<oneshot::Sender<End>>,
-}
-
-/// How a job is ended early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// What is done stays.
-    Stop,
-    /// All of it goes.
-    Delete,
+    shelf: Shelf<Curation>,
 }
 
 impl Curations {
     /// Finds what earlier processes made in the data folder.
     pub fn open(config: &Config, store: Store) -> Self {
-        let folder = config.paths.curations();
-        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        let mut jobs: Vec<Job> = entries
-            .filter_map(|entry| {
-                let text = std::fs::read_to_string(entry.path().join(NOTE)).ok()?;
-                let mut curation: Curation = serde_json::from_str(&text).ok()?;
-                if entry.file_name().to_str() != Some(&curation.id.to_string()) {
-                    return None;
-                }
-                if curation.is_active() {
-                    curation.status = CurationStatus::Stopped;
-                }
-                Some(Job {
-                    curation,
-                    end: None,
-                })
-            })
-            .collect();
-        jobs.sort_by_key(|job| job.curation.id);
         Self(Arc::new(Shared {
             config: config.clone(),
-            folder,
             store,
-            jobs: Mutex::new(jobs),
-            turn: Semaphore::new(1),
+            shelf: Shelf::open(config.paths.curations()),
         }))
     }
 
-    fn jobs(&self) -> MutexGuard<'_, Vec<Job>> {
-        self.0
-            .jobs
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn shelf(&self) -> &Shelf<Curation> {
+        &self.0.shelf
     }
 
     /// All of them, newest first.
     pub fn list(&self) -> Vec<Curation> {
-        let jobs = self.jobs();
-        jobs.iter().rev().map(|job| job.curation.clone()).collect()
+        self.shelf().list()
     }
 
     /// The curation of that id.
@@ -188,15 +161,11 @@ impl Curations {
     /// # Errors
     /// 404.
     pub fn find(&self, id: Uuid) -> Result<Curation, AppError> {
-        let jobs = self.jobs();
-        jobs.iter()
-            .find(|job| job.curation.id == id)
-            .map(|job| job.curation.clone())
-            .ok_or_else(|| AppError::not_found(format!("There is no curation {id}.")))
+        self.shelf().find(id)
     }
 
     fn folder(&self, id: Uuid) -> PathBuf {
-        self.0.folder.join(id.to_string())
+        self.shelf().folder(id)
     }
 
     /// The pipeline as it was asked for, as TOML.
@@ -259,18 +228,14 @@ impl Curations {
             error: None,
             created_at: Utc::now(),
         };
-        self.check_room()?;
+        self.shelf().check_room()?;
         let folder = self.folder(curation.id);
         let text = toml::to_string(&new.pipeline).context("a pipeline serializes")?;
         std::fs::create_dir_all(&folder)
             .and_then(|()| std::fs::write(folder.join(PIPELINE), text))
             .with_context(|| format!("cannot write {}", folder.display()))?;
-        self.note(&curation)?;
-        self.jobs().push(Job {
-            curation: curation.clone(),
-            end: None,
-        });
-        self.run(curation.id);
+        let ended = self.shelf().add(curation.clone())?;
+        self.run(curation.id, ended);
         Ok(curation)
     }
 
@@ -284,42 +249,28 @@ impl Curations {
                 "This curation is not stopped.".to_owned(),
             ));
         }
-        self.check_room()?;
-        self.change(id, |curation| {
+        self.shelf().check_room()?;
+        self.shelf().change(id, |curation| {
             curation.status = CurationStatus::Waiting;
             curation.error = None;
         });
-        self.run(id);
+        self.run(id, self.shelf().again(id));
         self.find(id)
     }
 
-    fn check_room(&self) -> Result<(), AppError> {
-        let jobs = self.jobs();
-        if jobs.iter().filter(|job| job.curation.is_active()).count() >= MOST_WAITING {
-            return Err(AppError::Conflict(format!(
-                "{MOST_WAITING} curations are waiting already; wait for them, or delete some."
-            )));
-        }
-        Ok(())
-    }
-
-    fn run(&self, id: Uuid) {
-        let (end, ended) = oneshot::channel();
-        if let Some(job) = self.jobs().iter_mut().find(|job| job.curation.id == id) {
-            job.end = Some(end);
-        }
+    fn run(&self, id: Uuid, ended: oneshot::Receiver<End>) {
         let curations = self.clone();
         tokio::spawn(async move { curations.make(id, ended).await });
     }
 
     async fn make(self, id: Uuid, mut ended: oneshot::Receiver<End>) {
-        // The turn is held to the end of the work.
-        let _turn = tokio::select! {
-            turn = self.0.turn.acquire() => turn,
-            end = &mut ended => return self.ended_early(id, end.unwrap_or(End::Delete)),
+        let shelf = self.shelf();
+        let _turn = match shelf.turn(&mut ended).await {
+            Ok(turn) => turn,
+            Err(end) => return self.ended_early(id, end),
         };
         let Ok(curation) = self.find(id) else { return };
-        self.change(id, |curation| curation.status = CurationStatus::Running);
+        shelf.change(id, |curation| curation.status = CurationStatus::Running);
         let folder = self.folder(id);
         let task = process::Task {
             config: &self.0.config,
@@ -329,7 +280,7 @@ impl Curations {
             out: &folder.join(OUTPUT),
         };
         let mut tell = |said: process::Said| {
-            self.change(id, |curation| {
+            shelf.change(id, |curation| {
                 (curation.rows, curation.kept) = (said.rows, said.kept);
                 (curation.seconds, curation.seconds_left) = (Some(said.seconds), said.seconds_left);
             });
@@ -338,7 +289,7 @@ impl Curations {
         match made {
             process::Made::Ended(end) => self.ended_early(id, end),
             process::Made::Finished => {
-                self.change(id, |curation| {
+                shelf.change(id, |curation| {
                     curation.status = CurationStatus::Done;
                     curation.seconds_left = None;
                 });
@@ -350,30 +301,26 @@ impl Curations {
             }
             process::Made::Failed(message) => {
                 tracing::warn!(%id, "curation failed: {message}");
-                self.change(id, |curation| {
+                shelf.change(id, |curation| {
                     curation.status = CurationStatus::Failed;
                     curation.seconds_left = None;
                     curation.error = Some(message);
                 });
             }
         }
-        if let Ok(curation) = self.find(id)
-            && let Err(error) = self.note(&curation)
-        {
-            tracing::warn!(%id, "curation: {error:#}");
-        }
+        shelf.keep(id);
     }
 
     fn ended_early(&self, id: Uuid, end: End) {
         match end {
-            End::Delete => remove(&self.folder(id)),
-            End::Stop => self.change(id, |curation| {
-                curation.status = CurationStatus::Stopped;
-                curation.seconds_left = None;
-            }),
-        }
-        if let Ok(curation) = self.find(id) {
-            let _ = self.note(&curation);
+            End::Delete => self.shelf().remove(id),
+            End::Stop => {
+                self.shelf().change(id, |curation| {
+                    curation.status = CurationStatus::Stopped;
+                    curation.seconds_left = None;
+                });
+                self.shelf().keep(id);
+            }
         }
     }
 
@@ -384,7 +331,7 @@ impl Curations {
         let Ok(found) = self.find(id) else {
             return Ok(());
         };
-        self.change(id, |curation| {
+        self.shelf().change(id, |curation| {
             (curation.rows, curation.kept) = (summary.rows, summary.kept);
         });
         let path = std::path::absolute(folder.join("data.jsonl"))?;
@@ -403,20 +350,6 @@ impl Curations {
         Ok(())
     }
 
-    fn change(&self, id: Uuid, change: impl FnOnce(&mut Curation)) {
-        if let Some(job) = self.jobs().iter_mut().find(|job| job.curation.id == id) {
-            change(&mut job.curation);
-        }
-    }
-
-    fn note(&self, curation: &Curation) -> anyhow::Result<()> {
-        let folder = self.folder(curation.id);
-        let text = serde_json::to_string_pretty(curation).context("a curation serializes")?;
-        std::fs::create_dir_all(&folder)
-            .and_then(|()| std::fs::write(folder.join(NOTE), text))
-            .with_context(|| format!("cannot write {}", folder.display()))
-    }
-
     /// Asks a curation to stop; what is done stays, and [`Self::resume`] goes on from there.
     ///
     /// # Errors
@@ -426,7 +359,7 @@ impl Curations {
         if !curation.is_active() {
             return Err(AppError::Conflict("This curation has ended.".to_owned()));
         }
-        self.end(id, End::Stop);
+        self.shelf().end(id, End::Stop);
         Ok(curation)
     }
 
@@ -436,8 +369,6 @@ impl Curations {
     /// 404, or a database that fails.
     pub fn delete(&self, id: Uuid) -> Result<(), AppError> {
         let curation = self.find(id)?;
-        let is_made = self.end(id, End::Delete);
-        self.jobs().retain(|job| job.curation.id != id);
         let data = std::path::absolute(self.folder(id).join(OUTPUT).join("data.jsonl"));
         if let (CurationStatus::Done, Ok(data)) = (curation.status, data) {
             let datasets = self.0.store.list_datasets()?;
@@ -445,28 +376,7 @@ impl Curations {
                 self.0.store.delete_dataset(dataset.id)?;
             }
         }
-        // Whoever makes it removes its folder, once the process writes there no more.
-        if !is_made {
-            remove(&self.folder(id));
-        }
+        self.shelf().delete(id);
         Ok(())
-    }
-
-    /// Tells whoever makes it; false when nobody does.
-    fn end(&self, id: Uuid, end: End) -> bool {
-        let mut jobs = self.jobs();
-        let job = jobs.iter_mut().find(|job| job.curation.id == id);
-        let sender = job
-            .filter(|job| job.curation.is_active())
-            .and_then(|job| job.end.take());
-        sender.is_some_and(|sender| sender.send(end).is_ok())
-    }
-}
-
-fn remove(folder: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(folder)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!("{}: cannot be removed: {error}", folder.display());
     }
 }

@@ -8,8 +8,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::oneshot;
 
-use super::End;
 use crate::config::Config;
+use crate::shelf::End;
 
 /// What to run.
 pub(super) struct Task<'a> {

@@ -1,28 +1,22 @@
 //! Exports that the studio makes for its visitors: a job each, one at a time, in a process of its own.
 //!
 //! [`Exports`] knows them all; `process` runs `codetune export` and hears how far it is; [`archive`] hands a finished folder
-//! out as one file. Everything of an export lies in one folder under the data folder, named by its id, with what is known
-//! of it in `export.json`, so that finished ones are there after a restart.
+//! out as one file. They lie on a [`Shelf`], under the data folder.
 
 pub mod archive;
 mod process;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::Context;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::error::AppError;
-
-/// Exports that may wait at a time.
-const MOST_WAITING: usize = 16;
-/// What is known of an export, in its folder.
-const NOTE: &str = "export.json";
+use crate::shelf::{End, Piece, Shelf};
 
 /// What is to be written.
 #[derive(Debug, Clone)]
@@ -115,7 +109,25 @@ impl Export {
 
     /// It is not at its end.
     pub fn is_active(&self) -> bool {
+        Piece::is_active(self)
+    }
+}
+
+impl Piece for Export {
+    const NOUN: &'static str = "export";
+    const NOTE: &'static str = "export.json";
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn is_active(&self) -> bool {
         matches!(self.status, ExportStatus::Waiting | ExportStatus::Running)
+    }
+
+    fn leave_behind(&mut self) {
+        self.status = ExportStatus::Failed;
+        self.error = Some("the studio ended before it was done".to_owned());
     }
 }
 
@@ -126,59 +138,23 @@ pub struct Exports(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     program: PathBuf,
-    folder: PathBuf,
-    jobs: Mutex<Vec<Job>>,
-    turn: Semaphore,
-}
-
-#[derive(Debug)]
-struct Job {
-    export: Export,
-    /// Dropped to end it early.
-    _stop: Option<oneshot::Sender<()>>,
+    shelf: Shelf<Export>,
 }
 
 impl Exports {
     /// Finds what earlier processes made in `folder`; `program` is this one's own file.
     pub fn open(program: PathBuf, folder: PathBuf) -> Self {
-        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        let mut jobs: Vec<Job> = entries
-            .filter_map(|entry| {
-                let text = std::fs::read_to_string(entry.path().join(NOTE)).ok()?;
-                let mut export: Export = serde_json::from_str(&text).ok()?;
-                if entry.file_name().to_str() != Some(&export.id.to_string()) {
-                    return None;
-                }
-                if export.is_active() {
-                    export.status = ExportStatus::Failed;
-                    export.error = Some("the studio ended before it was done".to_owned());
-                }
-                Some(Job {
-                    export,
-                    _stop: None,
-                })
-            })
-            .collect();
-        jobs.sort_by_key(|job| job.export.id);
-        Self(Arc::new(Shared {
-            program,
-            folder,
-            jobs: Mutex::new(jobs),
-            turn: Semaphore::new(1),
-        }))
+        let shelf = Shelf::open(folder);
+        Self(Arc::new(Shared { program, shelf }))
     }
 
-    fn jobs(&self) -> MutexGuard<'_, Vec<Job>> {
-        self.0
-            .jobs
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn shelf(&self) -> &Shelf<Export> {
+        &self.0.shelf
     }
 
     /// All of them, newest first.
     pub fn list(&self) -> Vec<Export> {
-        let jobs = self.jobs();
-        jobs.iter().rev().map(|job| job.export.clone()).collect()
+        self.shelf().list()
     }
 
     /// The export of that id.
@@ -186,17 +162,12 @@ impl Exports {
     /// # Errors
     /// 404.
     pub fn find(&self, id: Uuid) -> Result<Export, AppError> {
-        let jobs = self.jobs();
-        jobs.iter()
-            .find(|job| job.export.id == id)
-            .map(|job| job.export.clone())
-            .ok_or_else(|| no_export(id))
+        self.shelf().find(id)
     }
 
     /// Where the files of an export are.
     fn files(&self, export: &Export) -> PathBuf {
-        let folder = self.0.folder.join(export.id.to_string());
-        folder.join(export.title())
+        self.shelf().folder(export.id).join(export.title())
     }
 
     /// A file of a finished export.
@@ -255,36 +226,23 @@ impl Exports {
             files: Vec::new(),
             created_at: Utc::now(),
         };
-        let (stop, stopped) = oneshot::channel();
-        {
-            let mut jobs = self.jobs();
-            if jobs.iter().filter(|job| job.export.is_active()).count() >= MOST_WAITING {
-                return Err(AppError::Conflict(format!(
-                    "{MOST_WAITING} exports are waiting already; wait for them, or delete some."
-                )));
-            }
-            self.note(&export)?;
-            jobs.push(Job {
-                export: export.clone(),
-                _stop: Some(stop),
-            });
-        }
+        self.shelf().check_room()?;
+        let ended = self.shelf().add(export.clone())?;
         let (exports, id) = (self.clone(), export.id);
-        tokio::spawn(async move { exports.make(id, new, stopped).await });
+        tokio::spawn(async move { exports.make(id, new, ended).await });
         Ok(export)
     }
 
-    async fn make(self, id: Uuid, new: NewExport, mut stopped: oneshot::Receiver<()>) {
-        // The turn is held to the end of the work.
-        let _turn = tokio::select! {
-            turn = self.0.turn.acquire() => turn,
-            _ = &mut stopped => return,
+    async fn make(self, id: Uuid, new: NewExport, mut ended: oneshot::Receiver<End>) {
+        let shelf = self.shelf();
+        let Ok(_turn) = shelf.turn(&mut ended).await else {
+            return shelf.remove(id);
         };
         let Ok(export) = self.find(id) else { return };
-        self.change(id, |export| export.status = ExportStatus::Running);
+        shelf.change(id, |export| export.status = ExportStatus::Running);
         let output = self.files(&export);
         let mut tell = |stage: &str, share: f64| {
-            self.change(id, |export| {
+            shelf.change(id, |export| {
                 export.stage = Some(stage.to_owned());
                 export.progress = Some(share);
             });
@@ -292,9 +250,9 @@ impl Exports {
         let made = tokio::select! {
             made = process::run(&self.0.program, &new, &output, &mut tell) => made,
             // Deleted: dropping the process ends it, and the folder goes after it.
-            _ = &mut stopped => return remove(&self.0.folder.join(id.to_string())),
+            _ = &mut ended => return shelf.remove(id),
         };
-        self.change(id, |export| {
+        shelf.change(id, |export| {
             (export.stage, export.progress) = (None, None);
             match made {
                 Ok(made) => {
@@ -310,30 +268,7 @@ impl Exports {
                 }
             }
         });
-        // Whoever deletes it meanwhile waits: a note would bring its folder back.
-        let jobs = self.jobs();
-        match jobs.iter().find(|job| job.export.id == id) {
-            Some(job) => {
-                if let Err(error) = self.note(&job.export) {
-                    tracing::warn!(%id, "export: {error}");
-                }
-            }
-            None => remove(&self.0.folder.join(id.to_string())),
-        }
-    }
-
-    fn change(&self, id: Uuid, change: impl FnOnce(&mut Export)) {
-        if let Some(job) = self.jobs().iter_mut().find(|job| job.export.id == id) {
-            change(&mut job.export);
-        }
-    }
-
-    fn note(&self, export: &Export) -> anyhow::Result<()> {
-        let folder = self.0.folder.join(export.id.to_string());
-        let text = serde_json::to_string_pretty(export).context("an export serializes")?;
-        std::fs::create_dir_all(&folder)
-            .and_then(|()| std::fs::write(folder.join(NOTE), text))
-            .with_context(|| format!("cannot write {}", folder.display()))
+        shelf.keep(id);
     }
 
     /// Ends an export, where it is not done, and removes all of it.
@@ -341,28 +276,9 @@ impl Exports {
     /// # Errors
     /// 404.
     pub fn delete(&self, id: Uuid) -> Result<(), AppError> {
-        let mut jobs = self.jobs();
-        let place = jobs.iter().position(|job| job.export.id == id);
-        let place = place.ok_or_else(|| no_export(id))?;
-        let job = jobs.remove(place);
-        drop(jobs);
-        // Whoever makes it removes its folder, once the process writes there no more.
-        if job.export.status != ExportStatus::Running {
-            remove(&self.0.folder.join(id.to_string()));
-        }
+        self.find(id)?;
+        self.shelf().delete(id);
         Ok(())
-    }
-}
-
-fn no_export(id: Uuid) -> AppError {
-    AppError::not_found(format!("There is no export {id}."))
-}
-
-fn remove(folder: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(folder)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!("{}: cannot be removed: {error}", folder.display());
     }
 }
 
@@ -388,12 +304,12 @@ mod tests {
             files: Vec::new(),
             created_at: Utc::now(),
         };
-        exports.note(&export).unwrap();
+        exports.shelf().add(export.clone()).unwrap();
         let stranger = folder.path().join("stranger");
         std::fs::create_dir(&stranger).unwrap();
         std::fs::copy(
-            folder.path().join(export.id.to_string()).join(NOTE),
-            stranger.join(NOTE),
+            folder.path().join(export.id.to_string()).join(Export::NOTE),
+            stranger.join(Export::NOTE),
         )
         .unwrap();
         let exports = Exports::open("codetune".into(), folder.path().to_owned());
