@@ -5,13 +5,14 @@
 
 mod config;
 mod extend;
+mod quick;
 mod resize;
 mod train;
 
 #[cfg(test)]
 mod tests;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use crate::gguf::{Gguf, is_gguf};
 use crate::{Error, Result};
@@ -32,6 +33,8 @@ pub struct Tokenizer {
     /// Without its post-processor, so that offsets are exact (`ByteLevel` trims blanks off them) and special
     /// tokens are added here, in one place.
     inner: tokenizers::Tokenizer,
+    /// The same ids sooner, where the tokenizer is of the kind for which that can be done.
+    quick: Option<Arc<quick::Quick>>,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
     byte_level: bool,
@@ -116,7 +119,9 @@ impl Tokenizer {
             .with_truncation(None)
             .map_err(|error| Error::file(path, format!("{error}")))?;
         let (prefix, suffix) = added_around(&inner, path)?;
-        let byte_level = splits_bytes(bytes);
+        let json: serde_json::Value = serde_json::from_slice(bytes)
+            .map_err(|error| Error::file(path, format!("is no tokenizer: {error}")))?;
+        let byte_level = splits_bytes(&json["pre_tokenizer"]);
         inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
         let mut eos_ids = described.eos_ids;
         if let Some(eos) = &described.special.eos {
@@ -130,8 +135,10 @@ impl Tokenizer {
             eos_ids.retain(|other| *other != id);
             eos_ids.insert(0, id);
         }
+        let quick = quick::Quick::new(&json, &inner).map(Arc::new);
         Ok(Self {
             inner,
+            quick,
             prefix,
             suffix,
             byte_level,
@@ -146,14 +153,19 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Input`] where the tokenizer fails.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|error| Error::Input(format!("the tokenizer failed: {error}")))?;
+        let ids = match self.quickly(text, false) {
+            Some(tokens) => tokens.ids,
+            None => self
+                .inner
+                .encode_fast(text, false)
+                .map_err(|error| Error::Input(format!("the tokenizer failed: {error}")))?
+                .get_ids()
+                .to_vec(),
+        };
         if !special {
-            return Ok(encoding.get_ids().to_vec());
+            return Ok(ids);
         }
-        Ok([&self.prefix[..], encoding.get_ids(), &self.suffix[..]].concat())
+        Ok([&self.prefix[..], &ids, &self.suffix[..]].concat())
     }
 
     /// Ids of `text` and the bytes of it, from and to, that each stands for.
@@ -161,11 +173,18 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Input`] where the tokenizer fails.
     pub fn encode_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Offsets>)> {
+        if let Some(tokens) = self.quickly(text, true) {
+            return Ok((tokens.ids, tokens.offsets));
+        }
         let encoding = self
             .inner
             .encode(text, false)
             .map_err(|error| Error::Input(format!("the tokenizer failed: {error}")))?;
         Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+    }
+
+    fn quickly(&self, text: &str, offsets: bool) -> Option<quick::Tokens> {
+        self.quick.as_ref()?.encode(&self.inner, text, offsets)
     }
 
     /// Ids of the joined pieces and, for each, whether it belongs to a trained piece.
@@ -185,10 +204,7 @@ impl Tokenizer {
             return Ok((ids, mask));
         }
         let text: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
-        let encoding = self
-            .inner
-            .encode(text.as_str(), false)
-            .map_err(|error| Error::Input(format!("the tokenizer failed: {error}")))?;
+        let (ids, offsets) = self.encode_offsets(&text)?;
         let mut edges = Vec::with_capacity(pieces.len());
         let mut end = 0;
         for piece in &pieces {
@@ -199,7 +215,7 @@ impl Tokenizer {
             let edge = edges.partition_point(|edge| *edge <= from);
             edges.get(edge).is_some_and(|edge| *edge < to)
         };
-        if self.byte_level && encoding.get_offsets().iter().any(crosses) {
+        if self.byte_level && offsets.iter().any(crosses) {
             let (mut ids, mut mask) = (Vec::new(), Vec::new());
             for piece in &pieces {
                 ids.extend(self.encode(&piece.text, false)?);
@@ -207,8 +223,7 @@ impl Tokenizer {
             }
             return Ok((ids, mask));
         }
-        let mask = encoding
-            .get_offsets()
+        let mask = offsets
             .iter()
             .map(|&(from, to)| {
                 let first = edges.partition_point(|edge| *edge <= from);
@@ -218,7 +233,7 @@ impl Tokenizer {
                     .any(|piece| piece.trained)
             })
             .collect();
-        Ok((encoding.get_ids().to_vec(), mask))
+        Ok((ids, mask))
     }
 
     /// Text of `ids`; bytes that are no UTF-8 become U+FFFD.
@@ -372,16 +387,13 @@ fn added_around(inner: &tokenizers::Tokenizer, path: &Path) -> Result<(Vec<u32>,
     Ok((full[..start].to_vec(), full[end..].to_vec()))
 }
 
-fn splits_bytes(tokenizer_json: &[u8]) -> bool {
-    fn byte_level(value: &serde_json::Value) -> bool {
-        match value["type"].as_str() {
-            Some("ByteLevel") => value["add_prefix_space"] != serde_json::Value::Bool(true),
-            Some("Sequence") => value["pretokenizers"]
-                .as_array()
-                .is_some_and(|steps| steps.iter().any(byte_level)),
-            _ => false,
-        }
+/// The pre-tokenizer turns text into bytes, and puts nothing before it.
+fn splits_bytes(pre_tokenizer: &serde_json::Value) -> bool {
+    match pre_tokenizer["type"].as_str() {
+        Some("ByteLevel") => pre_tokenizer["add_prefix_space"] != serde_json::Value::Bool(true),
+        Some("Sequence") => pre_tokenizer["pretokenizers"]
+            .as_array()
+            .is_some_and(|steps| steps.iter().any(splits_bytes)),
+        _ => false,
     }
-    serde_json::from_slice::<serde_json::Value>(tokenizer_json)
-        .is_ok_and(|json| byte_level(&json["pre_tokenizer"]))
 }
