@@ -52,6 +52,9 @@ fuzz seconds="60":
     set -euo pipefail
     for target in $(cargo +nightly fuzz list --fuzz-dir fuzz); do
         mkdir -p fuzz/corpus/$target
-        cargo +nightly fuzz run --fuzz-dir fuzz --sanitizer none $target fuzz/corpus/$target fuzz/seeds/$target -- \
+        seeds=(fuzz/seeds/$target)
+        # Components are too large to be kept twice.
+        if [ $target = component ]; then seeds+=(plugins/review plugins/near-duplicates tests/plugins/hostile/curators); fi
+        cargo +nightly fuzz run --fuzz-dir fuzz --sanitizer none $target fuzz/corpus/$target "${seeds[@]}" -- \
             -max_total_time={{seconds}} -timeout=10 -rss_limit_mb=2048
     done

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use curation::{Pipeline, Standing, Step};
+use curation::{HoldOut, Pipeline, Standing, Step};
 use domain::{
     CurationSummary, DataConfig, FieldErrors, PluginKind, PluginStage, RunConfig, RunEvent,
 };
@@ -15,6 +15,8 @@ use crate::curate::{Error, Request, curate, standing};
 
 /// Where in `train.output` the curated data lies.
 const FOLDER: &str = "curated";
+/// What of it is held out, where the curation holds out.
+const HELD_OUT: &str = "held-out.jsonl";
 /// Progress is told no more often; the store keeps it.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
@@ -29,8 +31,10 @@ pub struct Curated {
 
 /// The pipeline that a run names: that of `data.curate`, then its `[[plugins]]` of the stage curate.
 ///
+/// Where a step is for training alone, `data.eval_split` is held out here: later nobody could tell which rows went past it.
+///
 /// # Errors
-/// Under `data.curate`, a file that cannot be read or is no pipeline.
+/// Under `data.curate`, a file that cannot be read or is no pipeline for a run.
 pub fn pipeline(run: &RunConfig) -> Result<Pipeline, FieldErrors> {
     let wrong =
         |path: &str, error: String| FieldErrors::one("data.curate", format!("{path}: {error}"));
@@ -42,13 +46,27 @@ pub fn pipeline(run: &RunConfig) -> Result<Pipeline, FieldErrors> {
         }
         None => Pipeline::parse("").map_err(|error| wrong("", error.to_string()))?,
     };
+    if pipeline.hold_out.is_some() {
+        return Err(wrong(
+            run.data.curate.as_deref().unwrap_or_default(),
+            "hold_out is for `codetune dataset curate`; a run holds out by data.eval_split or data.eval_path".to_owned(),
+        ));
+    }
     let own = run.plugins_of(PluginStage::Curate).map(|plugin| Step {
         name: plugin.name.clone(),
         stage: "curate".to_owned(),
         on_error: Default::default(),
+        only: plugin.only,
         config: plugin.config.clone().into_iter().collect(),
     });
     pipeline.steps.extend(own);
+    let splits = run.data.eval_path.is_none() && run.data.eval_split > 0.0;
+    if splits && pipeline.only_for_training().is_some() {
+        pipeline.hold_out = Some(HoldOut {
+            share: run.data.eval_split,
+            seed: run.train.seed,
+        });
+    }
     Ok(pipeline)
 }
 
@@ -82,6 +100,21 @@ pub fn check(host: &PluginHost, run: &RunConfig) -> Result<(), FieldErrors> {
     errors.into_result()
 }
 
+/// Gives every curator with a setting `seed` the run's, unless the step names one: what draws is drawn anew with another
+/// `train.seed`, and the settings that are written down say with which.
+fn seed(host: &PluginHost, pipeline: &mut Pipeline, seed: u64) {
+    for step in &mut pipeline.steps {
+        let metadata = host.get(&step.name).and_then(|plugin| plugin.metadata);
+        let takes_seed = metadata
+            .is_some_and(|metadata| metadata.config_schema["properties"]["seed"].is_object());
+        if takes_seed {
+            step.config
+                .entry("seed".to_owned())
+                .or_insert_with(|| seed.into());
+        }
+    }
+}
+
 /// Curates the data of a run into `train.output/curated`; what is there already of the same rows, pipeline and plugins is
 /// used as it is, and the half of it is gone on from. Another curation's folder is moved aside.
 ///
@@ -96,8 +129,9 @@ pub fn curated(
     on_event: &mut dyn FnMut(RunEvent),
 ) -> engine::Result<Curated> {
     let mut pipeline = pipeline(run)?;
+    seed(host, &mut pipeline, run.train.seed);
     let out = Path::new(&run.train.output).join(FOLDER);
-    let data = engine::data::curated(&run.data, &out.join("data.jsonl"))?;
+    let mut data = engine::data::curated(&run.data, &out.join("data.jsonl"))?;
     // What the run calls its columns holds for its curators too, unless the pipeline says otherwise.
     for (ours, theirs) in &data.columns {
         let entry = pipeline.columns.entry(ours.clone());
@@ -136,6 +170,21 @@ pub fn curated(
             summary.rows,
             out.join("report.json").display()
         )));
+    }
+    if pipeline.hold_out.is_some() {
+        if summary.held_out == 0 {
+            return Err(FieldErrors::one(
+                "data.eval_split",
+                format!(
+                    "= {} held out none of the {} rows that the run's curators left; give held-out data as data.eval_path",
+                    run.data.eval_split,
+                    summary.kept
+                ),
+            )
+            .into());
+        }
+        data.eval_path = Some(out.join(HELD_OUT).display().to_string());
+        data.eval_split = 0.0;
     }
     on_event(RunEvent::Curated {
         path: out,

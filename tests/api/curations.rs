@@ -117,6 +117,47 @@ async fn a_dataset_is_curated_reported_downloaded_trained_on_and_deleted() {
 }
 
 #[actix_web::test]
+async fn rows_that_are_held_out_stay_as_they_are_and_are_downloaded_apart() {
+    let app = TestApp::with_shipped_plugins();
+    let folder = tempfile::tempdir().unwrap();
+    let rows: Vec<String> = (0..8)
+        .map(|n| json!({ "text": format!("def add_{n}(value):\n    return value + {n}\n") }))
+        .map(|row| row.to_string())
+        .collect();
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, rows.join("\n")).unwrap();
+    let nonsense = json!({ "name": "nonsense", "only": "train", "config": { "rate": 1.0 } });
+    let mut body = json!({ "path": path.display().to_string(), "plugins": [nonsense] });
+    let refused = app
+        .json(Method::POST, "/api/v1/curations", body.clone())
+        .await;
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert_eq!(refused.json()["error"]["field"], "hold_out_share");
+    body["hold_out_share"] = json!(0.25);
+    let answer = app.json(Method::POST, "/api/v1/curations", body).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let curation = ended(&app, &id).await;
+    assert_eq!(curation["status"], "done", "{curation}");
+    let report = app
+        .get(&format!("/api/v1/curations/{id}/report"))
+        .await
+        .json();
+    assert_eq!(
+        (&report["kept"], &report["held_out"], &report["rewritten"]),
+        (&json!(6), &json!(2), &json!(6))
+    );
+    let apart = app
+        .get_bytes(&format!("/api/v1/curations/{id}/files/held-out.jsonl"))
+        .await;
+    let apart = String::from_utf8(apart.bytes).unwrap();
+    assert_eq!(apart.lines().count(), 2);
+    assert!(apart.lines().all(|line| rows.iter().any(|row| row == line)));
+    let page = app.get(&format!("/datasets/curations/{id}")).await;
+    assert!(page.body.contains("held-out.jsonl"), "{}", page.body);
+}
+
+#[actix_web::test]
 async fn one_that_is_stopped_goes_on_where_it_was() {
     let app = TestApp::with_shipped_plugins();
     let folder = tempfile::tempdir().unwrap();

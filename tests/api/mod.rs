@@ -5,4 +5,5 @@ mod health;
 mod models;
 mod plugin_consent;
 mod plugins;
+mod review;
 mod runs;

@@ -1,7 +1,7 @@
 //! Forms: what is wrong is said at its field, and nothing is changed without the token.
 
 use actix_web::http::Method;
-use domain::{RunEvent, RunId, RunStatus};
+use domain::{Only, RunEvent, RunId, RunStatus};
 use serde_json::json;
 
 use crate::harness::{TestApp, request, root, run_config, started, step};
@@ -179,6 +179,41 @@ async fn the_preview_shows_a_run_toml_or_what_is_wrong() {
         "{}",
         answer.body
     );
+}
+
+#[actix_web::test]
+async fn a_curator_is_kept_off_what_is_held_out_by_a_box_that_is_still_ticked_for_the_next_run() {
+    let app = TestApp::new();
+    let place = app.state.config.paths.plugins.join("nonsense");
+    std::fs::create_dir_all(&place).unwrap();
+    for file in ["nonsense.wasm", "plugin.toml"] {
+        let shipped = root().join("plugins/nonsense").join(file);
+        std::fs::copy(shipped, place.join(file)).unwrap();
+    }
+    app.state.plugin_host.reload().unwrap();
+    let visitor = app.visitor().await;
+    let (model, data) = golden();
+    let fields = [
+        ("model.path", model.as_str()),
+        ("data.path", data.as_str()),
+        ("plugin.curate.nonsense", "true"),
+        ("plugin-config.curate.nonsense", "{\"rate\": 0.5}"),
+        ("plugin-only.curate.nonsense", "true"),
+    ];
+    let answer = app.post_form(&visitor, "/runs/new", &fields).await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let run = app
+        .state
+        .store
+        .list_runs(&Default::default())
+        .unwrap()
+        .remove(0);
+    assert_eq!(run.config.plugins[0].only, Some(Only::Train));
+    assert_eq!(run.config.plugins[0].config["rate"], 0.5);
+    let page = app.get(&format!("/runs/new?from={}", run.id)).await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    let ticked = "name=\"plugin-only.curate.nonsense\" value=\"true\" checked";
+    assert!(page.body.contains(ticked), "{}", page.body);
 }
 
 #[actix_web::test]

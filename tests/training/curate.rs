@@ -139,6 +139,54 @@ fn a_second_curation_asks_no_plugin_and_writes_the_same_bits() {
 }
 
 #[test]
+fn rows_that_a_pipeline_holds_out_lie_apart_and_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = |n: usize| format!("def add_{n}(value):\n    return value + {n}\n");
+    let rows: Vec<String> = (0..20)
+        .map(|n| json!({ "text": text(n) }).to_string())
+        .collect();
+    std::fs::write(folder.path().join("rows.jsonl"), rows.join("\n")).unwrap();
+    let pipeline = "hold_out = {share = 0.2}\n\
+        [[plugins]]\nname = 'nonsense'\nonly = 'train'\nconfig = {rate = 1.0, seed = 9}\n";
+    std::fs::write(folder.path().join("curate.toml"), pipeline).unwrap();
+    let arguments = [
+        "curate",
+        "rows.jsonl",
+        "--pipeline",
+        "curate.toml",
+        "--out",
+        "one",
+        "--json",
+    ];
+    let found = report(&curate(folder.path(), &arguments));
+    assert_eq!(
+        (&found["kept"], &found["held_out"]),
+        (&json!(16), &json!(4))
+    );
+    assert_eq!(found["rewritten"], 16);
+    let held_out = std::fs::read_to_string(folder.path().join("one/held-out.jsonl")).unwrap();
+    assert_eq!(held_out.lines().count(), 4);
+    assert!(
+        held_out
+            .lines()
+            .all(|line| rows.iter().any(|row| row == line))
+    );
+    let row = |way: &Value| way["row"].as_u64().unwrap();
+    let explain = |arguments: &[&str]| {
+        report(&curate(
+            folder.path(),
+            &[&["explain", "one", "--json"], arguments].concat(),
+        ))
+    };
+    // A number in data.jsonl is no number in held-out.jsonl.
+    for output_row in ["0", "3"] {
+        let way = explain(&["--output-row", output_row]);
+        assert_eq!(way["steps"][0]["decision"], "rewrite");
+        assert!(!held_out.contains(&format!("add_{}(", row(&way))));
+    }
+}
+
+#[test]
 fn what_cannot_be_curated_is_wrong_usage_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
     write_rows(folder.path());
@@ -150,6 +198,10 @@ fn what_cannot_be_curated_is_wrong_usage_and_is_named() {
             "action",
         ),
         ("colour = 1", "colour"),
+        (
+            "[[plugins]]\nname = 'nonsense'\nonly = 'train'",
+            "add `hold_out",
+        ),
     ] {
         std::fs::write(folder.path().join("curate.toml"), pipeline).unwrap();
         let arguments = [

@@ -116,6 +116,138 @@ fn a_run_trains_on_what_its_curators_leave_and_says_so_in_its_card() {
     );
 }
 
+/// The texts of a file in `curated`, sorted.
+fn texts(path: &Path) -> Vec<String> {
+    let file = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    let rows = file
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut texts: Vec<String> = rows
+        .map(|row| row["text"].as_str().unwrap().to_owned())
+        .collect();
+    texts.sort();
+    texts
+}
+
+#[test]
+fn nonsense_is_written_behind_training_rows_by_the_runs_seed_and_never_behind_what_is_held_out() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(
+        folder.path(),
+        "[[plugins]]\nname = 'nonsense'\nstage = 'curate'\nonly = 'train'\nconfig = {rate = 1.0}\n",
+    );
+    let run = |output: &str, seed: u64| {
+        let (output, seed) = (
+            format!("train.output={output}"),
+            format!("train.seed={seed}"),
+        );
+        let settings = [
+            "--set",
+            &output,
+            "--set",
+            &seed,
+            "--set",
+            "train.eval_steps=1",
+        ];
+        let output = train(folder.path(), &settings);
+        assert!(output.status.success(), "{}", stderr(&output));
+        lines(&output)
+    };
+    let events = run("one", 5);
+    let curated = find(&events, "curated");
+    // Of ten rows one is another again; two of ten are held out.
+    assert_eq!(curated["rows"], 10);
+    assert_eq!(
+        curated["steps"][1]["config"],
+        json!({ "rate": 1.0, "seed": 5 })
+    );
+    let held_out = curated["held_out"].as_u64().unwrap();
+    assert!((1..=3).contains(&held_out), "{curated}");
+    assert_eq!(curated["kept"].as_u64().unwrap() + held_out, 9);
+    assert_eq!(curated["steps"][1]["rewritten"], curated["kept"]);
+    assert!(find(&events, "eval")["eval_loss"].is_f64());
+
+    let one = folder.path().join("one/curated");
+    let mut originals = texts(&folder.path().join("rows.jsonl"));
+    originals.dedup();
+    let is_cleaned = |text: &String| text.contains("<KEY>");
+    for text in texts(&one.join("held-out.jsonl")) {
+        assert!(originals.contains(&text) || is_cleaned(&text), "{text}");
+        assert_eq!(text.matches("def ").count(), 1, "{text}");
+    }
+    for text in texts(&one.join("data.jsonl")) {
+        let starts = originals
+            .iter()
+            .any(|original| text.starts_with(original.as_str()));
+        assert!(starts || is_cleaned(&text), "{text}");
+        assert!(text.matches("def ").count() > 1, "{text}");
+    }
+
+    // Every row says what was done to it, and by which seed.
+    let explain = |row: &str| {
+        let output = codetune(
+            folder.path(),
+            &["dataset", "explain", "one/curated", "--row", row, "--json"],
+        );
+        assert!(output.status.success(), "{}", stderr(&output));
+        lines(&output).remove(0)
+    };
+    let ways: Vec<Value> = (0..10).map(|row| explain(&row.to_string())).collect();
+    let (apart, trained): (Vec<&Value>, Vec<&Value>) = ways
+        .iter()
+        .filter(|way| way["decision"] != "drop")
+        .partition(|way| way["held_out"] == true);
+    assert_eq!(apart.len() as u64, held_out);
+    assert!(
+        apart
+            .iter()
+            .all(|way| way["steps"][1]["decision"] == "passed by")
+    );
+    for way in trained {
+        let step = &way["steps"][1];
+        assert_eq!(
+            (&step["plugin"], &step["config"]["seed"]),
+            (&json!("nonsense"), &json!(5))
+        );
+        assert_eq!(step["reasons"][0]["code"], "nonsense", "{way}");
+    }
+
+    // One seed writes the same bytes; another holds out and writes others.
+    let read = |name: &str, file: &str| {
+        std::fs::read(folder.path().join(name).join("curated").join(file)).unwrap()
+    };
+    run("two", 5);
+    run("three", 6);
+    for file in ["data.jsonl", "held-out.jsonl", "provenance.jsonl"] {
+        assert!(read("one", file) == read("two", file), "{file}");
+    }
+    assert!(read("one", "data.jsonl") != read("three", "data.jsonl"));
+
+    // Held-out data in a file of its own is nobody's to touch, and all rows are trained on.
+    std::fs::copy(
+        folder.path().join("rows.jsonl"),
+        folder.path().join("held.jsonl"),
+    )
+    .unwrap();
+    let before = std::fs::read(folder.path().join("held.jsonl")).unwrap();
+    let settings = [
+        "--set",
+        "train.output=four",
+        "--set",
+        "data.eval_path=held.jsonl",
+    ];
+    let output = train(folder.path(), &settings);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let events = lines(&output);
+    let curated = find(&events, "curated");
+    assert_eq!(
+        (&curated["kept"], &curated["held_out"]),
+        (&json!(9), &json!(0))
+    );
+    assert_eq!(curated["steps"][1]["rewritten"], 9);
+    assert!(std::fs::read(folder.path().join("held.jsonl")).unwrap() == before);
+}
+
 #[test]
 fn scorers_judge_the_same_answers_at_each_evaluation() {
     let folder = tempfile::tempdir().unwrap();
@@ -161,6 +293,14 @@ fn a_run_whose_plugins_cannot_be_used_ends_with_two_and_names_them() {
             "action",
         ),
         ("[[plugins]]\nname = 'parses'\nstage = 'taste'\n", "stage"),
+        (
+            "[[plugins]]\nname = 'parses'\nstage = 'score'\nonly = 'train'\n",
+            "plugins.0.only",
+        ),
+        (
+            "[[plugins]]\nname = 'secrets'\nstage = 'curate'\nonly = 'eval'\n",
+            "only",
+        ),
     ] {
         write_run(folder.path(), plugins);
         let output = train(folder.path(), &[]);
@@ -177,6 +317,14 @@ fn a_run_whose_plugins_cannot_be_used_ends_with_two_and_names_them() {
         );
     }
     write_run(folder.path(), "");
+    std::fs::write(folder.path().join("apart.toml"), "hold_out.share = 0.1\n").unwrap();
+    let output = train(folder.path(), &["--set", "data.curate=apart.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("data.eval_split"),
+        "{}",
+        stderr(&output)
+    );
     let output = train(folder.path(), &["--set", "data.curate=nowhere.toml"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(

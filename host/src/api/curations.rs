@@ -7,8 +7,8 @@ use actix_web::http::header::{
 };
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpResponse, Responder};
-use curation::{NearDuplicates, OnError, Pipeline, Report, Step};
-use domain::{FieldErrors, PluginKind};
+use curation::{HoldOut, NearDuplicates, OnError, Pipeline, Report, Step};
+use domain::{FieldErrors, Only, PluginKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -19,9 +19,12 @@ use crate::curations::{Curation, NewCuration};
 use crate::error::AppError;
 use crate::state::{AppState, blocking};
 
+/// Rows that are held out, where a curation holds some out.
+pub const HELD_OUT: &str = "held-out.jsonl";
 /// Files of a finished curation that can be downloaded.
-pub const FILES: [&str; 4] = [
+pub const FILES: [&str; 5] = [
     "data.jsonl",
+    HELD_OUT,
     "provenance.jsonl",
     "report.json",
     "curation.json",
@@ -43,6 +46,11 @@ pub struct CreateCuration {
     pub exact_duplicates: Option<bool>,
     /// From which estimated likeness on a row is a duplicate, 0 to 1; 0.7 when left out.
     pub near_duplicates_threshold: Option<f64>,
+    /// Share of the rows that goes into `held-out.jsonl`, past plugins that are for training alone; up to 0.5, none when left
+    /// out.
+    pub hold_out_share: Option<f64>,
+    /// Draws which rows are held out; 0 when left out.
+    pub hold_out_seed: Option<u64>,
     /// Our names of columns to the dataset's: `{"text": "body"}`.
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
@@ -56,6 +64,8 @@ pub struct CurationPlugin {
     pub name: String,
     /// What becomes of a row on which it fails: drop, or keep; drop when left out.
     pub on_error: Option<String>,
+    /// `train`, for rows alone that are not held out; all rows when left out.
+    pub only: Option<String>,
     /// Values for its config schema.
     #[serde(default)]
     pub config: BTreeMap<String, Value>,
@@ -101,6 +111,24 @@ fn check(host: &plugin_host::PluginHost, body: CreateCuration) -> Result<NewCura
                 continue;
             }
         };
+        let only = match plugin.only.as_deref() {
+            None => None,
+            Some("train") => Some(Only::Train),
+            Some(other) => {
+                let message = format!("must be train, not {other:?}");
+                errors.push(format!("plugins.{index}.only"), message);
+                continue;
+            }
+        };
+        if only.is_some() && body.hold_out_share.is_none() {
+            errors.push(
+                "hold_out_share",
+                format!(
+                    "is required, since {} is for rows to train on alone",
+                    plugin.name
+                ),
+            );
+        }
         if let Err(error) = host.job(&plugin.name, PluginKind::Curator, &plugin.config) {
             errors.push(format!("plugins.{index}"), error.to_string());
         }
@@ -108,6 +136,7 @@ fn check(host: &plugin_host::PluginHost, body: CreateCuration) -> Result<NewCura
             name: plugin.name,
             stage: "curate".to_owned(),
             on_error,
+            only,
             config: plugin.config,
         });
     }
@@ -118,6 +147,10 @@ fn check(host: &plugin_host::PluginHost, body: CreateCuration) -> Result<NewCura
             threshold: threshold.unwrap_or(NearDuplicates::default().threshold),
             ..NearDuplicates::default()
         },
+        hold_out: body.hold_out_share.map(|share| HoldOut {
+            share,
+            seed: body.hold_out_seed.unwrap_or(0),
+        }),
         columns: body.columns,
         steps,
     };
@@ -224,7 +257,8 @@ pub async fn report(state: Data<AppState>, id: Path<Uuid>) -> Result<Json<Report
     Ok(Json(report_of(&state, *id).await?))
 }
 
-/// A file of a finished curation: data.jsonl, provenance.jsonl, report.json or curation.json; parts of it, too (`Range`).
+/// A file of a finished curation: data.jsonl, held-out.jsonl where it holds rows out, provenance.jsonl, report.json or
+/// curation.json; parts of it, too (`Range`).
 #[utoipa::path(get, path = "/api/v1/curations/{id}/files/{name}", tag = "curations",
     params(("id" = Uuid, Path), ("name" = String, Path)),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 404, body = super::openapi::ErrorBody)))]

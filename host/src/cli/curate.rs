@@ -86,6 +86,17 @@ pub(crate) fn run(args: &CurateArgs, config: &Config) -> anyhow::Result<ExitCode
     let text =
         std::fs::read_to_string(&args.pipeline).map_err(|error| in_file(error.to_string()))?;
     let pipeline = Pipeline::parse(&text).map_err(|error| in_file(error.to_string()))?;
+    // Without it everything could be held out later, and what is for training alone would be evaluated with.
+    if let Some(step) = pipeline
+        .only_for_training()
+        .filter(|_| pipeline.hold_out.is_none())
+    {
+        return Err(in_file(format!(
+            "plugins: {}: only = \"train\" needs to know what is held out: add `hold_out = {{ share = 0.1 }}`, or name the \
+             file in a run's data.curate",
+            step.name
+        )));
+    }
     let (host, _) = open(config)?;
     let data = DataConfig {
         path: Some(args.path.display().to_string()),
@@ -177,6 +188,9 @@ fn print(report: &Report, out: &Path) {
         report.exact_duplicates,
         report.near_duplicates
     );
+    if report.held_out > 0 {
+        println!("  {} rows held out, in held-out.jsonl", report.held_out);
+    }
     for step in &report.steps {
         println!(
             "  {} {}: {} kept, {} dropped, {} rewritten, {} failed",
@@ -260,8 +274,13 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     println!("  input   {}", text(&way["input"]));
     if let Some(output) = way["output"].as_str() {
         println!(
-            "  output  {output}, row {} of data.jsonl",
-            way["output_row"]
+            "  output  {output}, row {} of {}",
+            way["output_row"],
+            if is_held_out(&way) {
+                "held-out.jsonl"
+            } else {
+                "data.jsonl"
+            }
         );
     }
     for step in way["steps"].as_array().into_iter().flatten() {
@@ -315,7 +334,8 @@ fn find(args: &ExplainArgs) -> anyhow::Result<Value> {
         let line = line.with_context(|| path.display().to_string())?;
         let mut way: Value =
             serde_json::from_str(&line).with_context(|| path.display().to_string())?;
-        if way[key].as_u64() == Some(wanted) {
+        let is_in_file = args.row.is_some() || !is_held_out(&way);
+        if is_in_file && way[key].as_u64() == Some(wanted) {
             complete(&mut way, &about);
             return Ok(way);
         }
@@ -328,7 +348,12 @@ fn find(args: &ExplainArgs) -> anyhow::Result<Value> {
     )))
 }
 
-/// The plugins that saw a row are the first of the pipeline, in its order.
+/// Whether a row lies in `held-out.jsonl`.
+fn is_held_out(way: &Value) -> bool {
+    way["held_out"].as_bool().unwrap_or(false)
+}
+
+/// The steps of a row are the first of the pipeline, in its order; those that pass by a row that is held out are among them.
 fn complete(way: &mut Value, about: &Value) {
     let plugins = about["plugins"].as_array().into_iter().flatten();
     let steps = way["steps"].as_array_mut().into_iter().flatten();

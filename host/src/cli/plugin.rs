@@ -188,6 +188,9 @@ fn describe(plugin: &PluginInfo) {
     if let Some(error) = &plugin.last_error {
         println!("    the newest file does not load: {error}");
     }
+    if let Some(why) = &plugin.unkept {
+        println!("    its compiled code cannot be kept, so the next start takes longer: {why}");
+    }
 }
 
 fn call(name: &str, input: &str, json: bool, config: &Config) -> anyhow::Result<ExitCode> {

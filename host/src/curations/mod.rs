@@ -190,7 +190,7 @@ impl Curations {
         Ok(report)
     }
 
-    /// A file of a finished curation: `data.jsonl`, `provenance.jsonl`, `report.json` or `curation.json`.
+    /// A file of a finished curation: `data.jsonl`, `held-out.jsonl`, `provenance.jsonl`, `report.json` or `curation.json`.
     ///
     /// # Errors
     /// 404, or 409 where it is not done.

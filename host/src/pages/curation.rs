@@ -6,7 +6,7 @@ use curation::{BeforeAfter, Example, Report, StepReport};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::api::curations::{self, FILES};
+use crate::api::curations::{self, FILES, HELD_OUT};
 use crate::curations::{Curation, CurationStatus};
 use crate::error::{AppError, HtmlResult, see_other};
 use crate::safety::csrf::CheckedForm;
@@ -22,7 +22,7 @@ struct CurationPage {
     curation: Curation,
     pipeline: String,
     report: Option<ReportView>,
-    files: [&'static str; 4],
+    files: Vec<&'static str>,
 }
 
 impl Page for CurationPage {
@@ -33,6 +33,7 @@ impl Page for CurationPage {
 struct ReportView {
     rows: u64,
     kept: u64,
+    held_out: u64,
     rewritten: u64,
     dropped: u64,
     exact_duplicates: u64,
@@ -132,6 +133,7 @@ impl From<Report> for ReportView {
             steps: steps.collect(),
             rows: report.rows,
             kept: report.kept,
+            held_out: report.held_out,
             rewritten: report.rewritten,
             dropped: report.dropped,
             exact_duplicates: report.exact_duplicates,
@@ -148,10 +150,13 @@ pub async fn show(view: View, id: Path<Uuid>) -> HtmlResult {
     let curation = view.state.curations.find(id)?;
     let curations = view.state.curations.clone();
     let pipeline = blocking(move || curations.pipeline(id)).await??;
-    let report = match curation.status {
+    let report: Option<ReportView> = match curation.status {
         CurationStatus::Done => Some(curations::report_of(&view.state, id).await?.into()),
         _ => None,
     };
+    let holds_out = report.as_ref().is_some_and(|report| report.held_out > 0);
+    let files = FILES.into_iter();
+    let files = files.filter(|name| *name != HELD_OUT || holds_out);
     view.page(&CurationPage {
         is_active: curation.is_active(),
         can_resume: curation.can_resume(),
@@ -159,7 +164,7 @@ pub async fn show(view: View, id: Path<Uuid>) -> HtmlResult {
         curation,
         pipeline,
         report,
-        files: FILES,
+        files: files.collect(),
     })
 }
 

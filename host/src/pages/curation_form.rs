@@ -25,6 +25,7 @@ struct CurationFormPage {
     formats: &'static [&'static str],
     exact_duplicates: bool,
     threshold: String,
+    hold_out_share: String,
     plugins: Vec<Chosen>,
     /// More may come yet.
     is_loading: bool,
@@ -50,6 +51,7 @@ struct Chosen {
     is_chosen: bool,
     order: String,
     keeps: bool,
+    is_only: bool,
     /// Why it cannot be used, where it cannot.
     problem: Option<String>,
     controls: Vec<Control>,
@@ -148,6 +150,9 @@ async fn read(
                     on_error: form
                         .get(&format!("on_error.{}", plugin.name))
                         .map(str::to_owned),
+                    only: form
+                        .get(&format!("only.{}", plugin.name))
+                        .map(|_| "train".to_owned()),
                     name: plugin.name,
                 },
             )),
@@ -157,15 +162,18 @@ async fn read(
         }
     }
     chosen.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let threshold = text("threshold");
-    let threshold = match threshold.parse::<f64>() {
-        Ok(number) => Some(number),
-        Err(_) if threshold.is_empty() => None,
-        Err(_) => {
-            errors.push("threshold", format!("must be a number, not {threshold:?}"));
-            None
+    let mut number = |name: &str| {
+        let text = text(name);
+        match text.parse::<f64>() {
+            Ok(number) => Some(number),
+            Err(_) if text.is_empty() => None,
+            Err(_) => {
+                errors.push(name, format!("must be a number, not {text:?}"));
+                None
+            }
         }
     };
+    let (threshold, hold_out_share) = (number("threshold"), number("hold_out_share"));
     if let Err(errors) = errors.into_result() {
         return Ok(Err(errors));
     }
@@ -176,6 +184,8 @@ async fn read(
         plugins: chosen.into_iter().map(|(_, plugin)| plugin).collect(),
         exact_duplicates: Some(form.get("exact_duplicates").is_some()),
         near_duplicates_threshold: threshold,
+        hold_out_share,
+        hold_out_seed: None,
         columns: Default::default(),
     }))
 }
@@ -252,6 +262,7 @@ async fn page(
                 .get(&format!("order.{name}"))
                 .map_or_else(|| (place + 1).to_string(), str::to_owned),
             keeps: form.get(&format!("on_error.{name}")) == Some("keep"),
+            is_only: form.get(&format!("only.{name}")).is_some(),
             problem: plugins::problem(&plugin.health),
             controls: match has_settings {
                 true => schema_form::controls(&schema),
@@ -283,6 +294,7 @@ async fn page(
         formats: FORMATS,
         exact_duplicates: form.get("exact_duplicates").is_some(),
         threshold: text("threshold"),
+        hold_out_share: text("hold_out_share"),
         plugins: choices,
         is_loading: view.state.plugins(|host| host.is_loading()).await?,
         errors,

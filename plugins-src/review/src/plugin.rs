@@ -62,7 +62,7 @@ fn review(input: &Input) -> Result<String, String> {
         Failure::Budget => "no tokens are left of this call's budget".to_owned(),
         Failure::Failed(message) => message,
     })?;
-    let findings = findings(&written.text, input.code.lines().count());
+    let findings = findings(&written.text, &input.code);
     let answer = json!({
         "findings": findings, "text": written.text, "finish_reason": written.finish_reason,
         "new_tokens": written.new_tokens,
@@ -75,8 +75,9 @@ impl Guest for Review {
         PluginMetadata {
             name: "review".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            description: "Has the studio's model review a file and reads its remarks by line."
-                .to_owned(),
+            description:
+                "Has the studio's model review a file and reads its remarks and mendings by line."
+                    .to_owned(),
             author: "CodeTune Studio".to_owned(),
             tags: ["model", "review"].map(str::to_owned).to_vec(),
             input_schema: include_str!("schema/input.json").to_owned(),

@@ -1,6 +1,6 @@
 //! Some rows in a row go through all steps on one thread; nothing here knows another row.
 
-use domain::{Decision, Judged, Sample, Verdict};
+use domain::{Decision, Judged, Only, Sample, Verdict};
 use serde_json::{Map, Value};
 
 use crate::memo::Memo;
@@ -21,8 +21,9 @@ pub(crate) struct Row {
     pub(crate) size: (usize, usize),
     /// An earlier row with the same texts: no plugin sees this one then.
     pub(crate) duplicate_of: Option<u64>,
-    /// One verdict for each step that saw it.
-    pub(crate) judged: Vec<Judged<Verdict>>,
+    /// One verdict for each step so far; none from those that are not for it.
+    pub(crate) judged: Vec<Option<Judged<Verdict>>>,
+    pub(crate) is_held_out: bool,
     /// Which step dropped it.
     pub(crate) dropped_by: Option<usize>,
     pub(crate) is_rewritten: bool,
@@ -32,6 +33,7 @@ pub(crate) struct Row {
 pub(crate) struct Running<'a> {
     pub(crate) curator: &'a dyn Curator,
     pub(crate) on_error: OnError,
+    pub(crate) only: Option<Only>,
     pub(crate) memo: Option<Memo>,
 }
 
@@ -40,7 +42,14 @@ pub(crate) fn judge(rows: &mut [Row], steps: &[Running<'_>]) -> u64 {
     let mut remembered = 0;
     for (index, step) in steps.iter().enumerate() {
         let is_on = |row: &&mut Row| row.duplicate_of.is_none() && row.dropped_by.is_none();
-        let mut on: Vec<&mut Row> = rows.iter_mut().filter(is_on).collect();
+        let is_passed_by = |row: &Row| step.only == Some(Only::Train) && row.is_held_out;
+        let (passed_by, mut on): (Vec<&mut Row>, Vec<&mut Row>) = rows
+            .iter_mut()
+            .filter(is_on)
+            .partition(|row| is_passed_by(row));
+        for row in passed_by {
+            row.judged.push(None);
+        }
         let digests: Vec<[u8; 32]> = on
             .iter()
             .map(|row| match row.is_rewritten {
@@ -105,5 +114,5 @@ fn take(row: &mut Row, step: usize, on_error: OnError, judged: Judged<Verdict>) 
         Err(_) if on_error == OnError::Drop => row.dropped_by = Some(step),
         Err(_) => {}
     }
-    row.judged.push(judged);
+    row.judged.push(Some(judged));
 }

@@ -84,7 +84,7 @@ impl<'a> Commit<'a> {
         if row.duplicate_of.is_some() || row.dropped_by.is_some() {
             return Ok(None);
         }
-        let signatures = row.judged.iter().rev().filter_map(signature);
+        let signatures = row.judged.iter().flatten().rev().filter_map(signature);
         let Some(signature) = signatures.into_iter().next() else {
             return Ok(None);
         };
@@ -127,6 +127,7 @@ impl<'a> Commit<'a> {
             similarity: None,
             output: None,
             output_row: None,
+            held_out: row.is_held_out,
             steps: row.judged.iter().zip(steps).map(step_line).collect(),
         };
         if let Some(first) = row.duplicate_of {
@@ -141,7 +142,12 @@ impl<'a> Commit<'a> {
             line.by = Some("exact-duplicates");
         } else if let Some(step) = row.dropped_by {
             line.by = steps.get(step).map(|step| step.curator.name());
-            line.reason = row.judged.last().and_then(drop_reason);
+            line.reason = row
+                .judged
+                .iter()
+                .flatten()
+                .next_back()
+                .and_then(drop_reason);
         } else if let Some(found) = near {
             let Match {
                 row: first,
@@ -161,7 +167,10 @@ impl<'a> Commit<'a> {
                 true => hex(&sample::digest(&row.sample)),
                 false => line.input.clone(),
             });
-            line.output_row = Some(report.kept);
+            line.output_row = Some(match row.is_held_out {
+                true => report.held_out,
+                false => report.kept,
+            });
         } else {
             line.decision = "drop";
         }
@@ -172,6 +181,7 @@ impl<'a> Commit<'a> {
             sample: &row.sample,
             is_kept,
             is_rewritten: row.is_rewritten,
+            is_held_out: row.is_held_out,
         });
         let mut bytes = to_json(&line)?;
         self.folder.append(Kind::Provenance, &bytes)?;
@@ -180,7 +190,11 @@ impl<'a> Commit<'a> {
                 true => to_json(&sample::write(row.fields, &row.sample, &row.places))?,
                 false => to_json(&row.fields)?,
             };
-            self.folder.append(Kind::Data, &bytes)?;
+            let kind = match row.is_held_out {
+                true => Kind::HeldOut,
+                false => Kind::Data,
+            };
+            self.folder.append(kind, &bytes)?;
         }
         Ok(())
     }
@@ -205,6 +219,8 @@ struct Line<'a> {
     output: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_row: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    held_out: bool,
     steps: Vec<StepLine<'a>>,
 }
 
@@ -223,20 +239,22 @@ struct StepLine<'a> {
     scores: BTreeMap<&'a str, f64>,
 }
 
-fn step_line<'a>((judged, step): (&'a Judged<Verdict>, &'a Running<'_>)) -> StepLine<'a> {
+fn step_line<'a>((judged, step): (&'a Option<Judged<Verdict>>, &'a Running<'_>)) -> StepLine<'a> {
     let digest = step.curator.digest();
     let mut line = StepLine {
         plugin: step.curator.name(),
         digest: digest.get(..16).unwrap_or(digest),
-        fuel: judged.fuel,
+        fuel: judged.as_ref().map_or(0, |judged| judged.fuel),
         decision: "keep",
         reasons: &[],
         error: None,
         scores: BTreeMap::new(),
     };
-    match &judged.result {
-        Err(message) => (line.decision, line.error) = ("none", Some(message.as_str())),
-        Ok(verdict) => {
+    match judged.as_ref().map(|judged| &judged.result) {
+        // It was not asked: it is for rows to train on.
+        None => line.decision = "passed by",
+        Some(Err(message)) => (line.decision, line.error) = ("none", Some(message.as_str())),
+        Some(Ok(verdict)) => {
             let scores = verdict.scores.iter();
             line.scores = scores
                 .map(|score| (score.name.as_str(), score.value))

@@ -11,15 +11,15 @@ use sha2::{Digest, Sha256};
 use crate::report::Report;
 use crate::{Error, Result, hex};
 
-/// Files that grow row by row: kept rows, every row's way, texts that were seen, signatures of kept rows.
-const FILES: [&str; 4] = [
+/// Files that grow row by row: kept rows, every row's way, texts that were seen, signatures of kept rows, and rows that are
+/// held out.
+const FILES: [&str; 5] = [
     "data.jsonl",
     "provenance.jsonl",
     "texts.bin",
     "signatures.bin",
+    "held-out.jsonl",
 ];
-/// How many of them are the output.
-const OUTPUTS: usize = 2;
 
 /// Which file of a run.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,7 @@ pub(crate) enum Kind {
     Provenance = 1,
     Texts = 2,
     Signatures = 3,
+    HeldOut = 4,
 }
 
 /// How far a run has come.
@@ -38,7 +39,8 @@ pub(crate) struct State {
     /// Of the rows so far: only the same input goes on.
     pub(crate) chain: String,
     pub(crate) report: Report,
-    lengths: [u64; FILES.len()],
+    /// Of each file; one that is not there yet has none.
+    lengths: Vec<u64>,
 }
 
 /// See the module.
@@ -91,7 +93,11 @@ impl Folder {
             )));
         }
         let mut files = Vec::new();
-        for (name, length) in FILES.iter().zip(state.lengths) {
+        let mut lengths = [0; FILES.len()];
+        for (length, saved) in lengths.iter_mut().zip(&state.lengths) {
+            *length = *saved;
+        }
+        for (name, length) in FILES.iter().zip(lengths) {
             let path = work.join(name);
             let file = (|| {
                 let mut file = OpenOptions::new()
@@ -117,7 +123,7 @@ impl Folder {
             out: out.to_owned(),
             work,
             files,
-            lengths: state.lengths,
+            lengths,
             _lock: lock,
         };
         Ok((folder, state))
@@ -148,19 +154,29 @@ impl Folder {
                 .and_then(|()| file.get_ref().sync_data())
                 .map_err(Error::io(&self.work.join(name)))?;
         }
-        state.lengths = self.lengths;
+        state.lengths = self.lengths.to_vec();
         write_json(&self.work.join("state.json"), state)
     }
 
     /// Puts the files into place, the report last, and removes what only the run needed.
-    pub(crate) fn finish(mut self, report: &Report, about: serde_json::Value) -> Result<()> {
+    pub(crate) fn finish(
+        mut self,
+        report: &Report,
+        about: serde_json::Value,
+        holds_out: bool,
+    ) -> Result<()> {
         for (file, name) in self.files.iter_mut().zip(FILES) {
             file.flush().map_err(Error::io(&self.work.join(name)))?;
         }
         let data = self.path(Kind::Data);
         let mut about = about;
         about["output_sha256"] = digest(&data)?.into();
-        for name in &FILES[..OUTPUTS] {
+        let mut outputs = vec![Kind::Data, Kind::Provenance];
+        if holds_out {
+            about["held_out_sha256"] = digest(&self.path(Kind::HeldOut))?.into();
+            outputs.push(Kind::HeldOut);
+        }
+        for name in outputs.into_iter().map(|kind| FILES[kind as usize]) {
             let target = self.out.join(name);
             fs::rename(self.work.join(name), &target).map_err(Error::io(&target))?;
         }

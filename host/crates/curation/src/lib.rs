@@ -11,6 +11,7 @@
 mod chunk;
 mod commit;
 mod folder;
+mod hold_out;
 mod memo;
 mod near;
 mod pipeline;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 use domain::{Judged, Sample, Verdict};
 use serde_json::{Map, Value};
 
+pub use hold_out::HoldOut;
 pub use pipeline::{NearDuplicates, OnError, Pipeline, Step};
 pub use report::{BeforeAfter, Bin, Example, Histogram, ReasonReport, Report, StepReport};
 pub use run::{Options, Outcome, Progress, curate};

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use domain::Only;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Error, Result};
+use crate::{Error, HoldOut, Result};
 
 /// What rows go through.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct Pipeline {
     /// How rows are compared whose plugins gave them a signature.
     #[serde(default)]
     pub near_duplicates: NearDuplicates,
+    /// Rows that go into `held-out.jsonl` instead of `data.jsonl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_out: Option<HoldOut>,
     /// A column under another name: `text = "body"`.
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
@@ -60,6 +64,9 @@ pub struct Step {
     /// What becomes of a row on which the plugin fails.
     #[serde(default)]
     pub on_error: OnError,
+    /// Rows that it is for; all where it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Only>,
     /// Values for its config schema.
     #[serde(default)]
     pub config: BTreeMap<String, Value>,
@@ -108,6 +115,13 @@ impl Pipeline {
                 "near_duplicates.bands = {bands}, rows = {rows}: both at least 1, their product at most 4096"
             ));
         }
+        if let Some(HoldOut { share, .. }) = pipeline.hold_out
+            && !(share > 0.0 && share <= 0.5)
+        {
+            return fault(format!(
+                "hold_out.share = {share}: must be more than 0 and at most 0.5"
+            ));
+        }
         for step in &pipeline.steps {
             if step.stage != "curate" {
                 return fault(format!(
@@ -120,6 +134,13 @@ impl Pipeline {
             return fault("plugins: names none, and exact_duplicates is off".to_owned());
         }
         Ok(pipeline)
+    }
+
+    /// The first step that is for rows to train on alone.
+    pub fn only_for_training(&self) -> Option<&Step> {
+        self.steps
+            .iter()
+            .find(|step| step.only == Some(Only::Train))
     }
 }
 
@@ -142,6 +163,10 @@ mod tests {
             ("near_duplicates.threshold = nan", "threshold"),
             ("near_duplicates.bands = 0", "bands"),
             ("exact_duplicates = false", "names none"),
+            ("hold_out.share = 0.6", "hold_out.share"),
+            ("hold_out.share = nan", "hold_out.share"),
+            ("hold_out.seed = 1", "share"),
+            ("[[plugins]]\nname = \"a\"\nonly = \"eval\"", "only"),
             ("[[plugins]]\nname = \"a\"\non_error = \"x\"", "on_error"),
         ] {
             let message = Pipeline::parse(text).unwrap_err().to_string();

@@ -19,7 +19,10 @@ pub struct Report {
     pub rows: u64,
     /// Rows that are in the output.
     pub kept: u64,
-    /// Of these, rows that were changed.
+    /// Rows that are kept apart, to evaluate on.
+    #[serde(default)]
+    pub held_out: u64,
+    /// Of both, rows that were changed.
     pub rewritten: u64,
     /// Rows that went.
     pub dropped: u64,
@@ -136,11 +139,13 @@ impl Histogram {
 pub(crate) struct Passed<'a> {
     pub(crate) row: u64,
     pub(crate) origin: &'a str,
-    pub(crate) judged: &'a [Judged<Verdict>],
+    /// One for each step that had its turn; none where it is not for this row.
+    pub(crate) judged: &'a [Option<Judged<Verdict>>],
     /// As it is behind the steps.
     pub(crate) sample: &'a Sample,
     pub(crate) is_kept: bool,
     pub(crate) is_rewritten: bool,
+    pub(crate) is_held_out: bool,
 }
 
 impl Report {
@@ -162,13 +167,18 @@ impl Report {
     /// Counts a row that has had all its verdicts.
     pub(crate) fn passed(&mut self, passed: &Passed<'_>) {
         for (step, judged) in self.steps.iter_mut().zip(passed.judged) {
-            step.count(judged, passed);
+            if let Some(judged) = judged {
+                step.count(judged, passed);
+            }
         }
         if !passed.is_kept {
             self.dropped += 1;
             return;
         }
-        self.kept += 1;
+        match passed.is_held_out {
+            true => self.held_out += 1,
+            false => self.kept += 1,
+        }
         self.rewritten += u64::from(passed.is_rewritten);
         let (characters, lines) = sample::size(passed.sample);
         self.characters.after.add(characters as f64);

@@ -69,9 +69,9 @@ pub enum Outcome {
 
 /// Sends rows through a pipeline; `curators` are its steps in their order.
 ///
-/// The output folder gets `data.jsonl` (kept rows, in the order of the input), `provenance.jsonl` (one line a row: what
-/// each plugin said and what it took), `report.json` and `curation.json` (what to rebuild it with). They are the same, bit
-/// for bit, for any number of threads.
+/// The output folder gets `data.jsonl` (kept rows, in the order of the input), `held-out.jsonl` where the pipeline holds rows
+/// out, `provenance.jsonl` (one line a row: what each plugin said and what it took), `report.json` and `curation.json` (what
+/// to rebuild it with). They are the same, bit for bit, for any number of threads.
 ///
 /// # Errors
 /// A row without a text, a folder that belongs to another run, an input that changed since a stop, files.
@@ -103,6 +103,7 @@ pub fn curate(
         .map(|(step, curator)| Running {
             curator: *curator,
             on_error: step.on_error,
+            only: step.only,
             memo: options.memory.and_then(|folder| {
                 let key = format!("{}{}", curator.digest(), config_digest(*curator));
                 Memo::open(folder, &hex(&Sha256::digest(key)))
@@ -200,7 +201,8 @@ pub fn curate(
     let mut about = about;
     about["rows"] = report.rows.into();
     about["input_sha256"] = commit.state.chain.clone().into();
-    commit.folder.finish(&report, about)?;
+    let holds_out = pipeline.hold_out.is_some();
+    commit.folder.finish(&report, about, holds_out)?;
     Ok(Outcome::Finished(report))
 }
 
@@ -260,6 +262,9 @@ fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Result<Vec<R
             places: read.places,
             duplicate_of: None,
             judged: Vec::new(),
+            is_held_out: pipeline
+                .hold_out
+                .is_some_and(|hold_out| hold_out.takes(first + index as u64)),
             dropped_by: None,
             is_rewritten: false,
         })

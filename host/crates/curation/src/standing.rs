@@ -42,6 +42,9 @@ pub fn standing(
             .iter()
             .all(|key| found[key] == about[key])
             && found["output_sha256"].as_str() == Some(&digest(&out.join("data.jsonl"))?)
+            && (pipeline.hold_out.is_none()
+                || found["held_out_sha256"].as_str()
+                    == Some(&digest(&out.join("held-out.jsonl"))?))
             && found["input_sha256"].as_str() == Some(&chain_of(pipeline, rows, u64::MAX)?);
         return Ok(if is_same {
             Standing::Done
@@ -99,6 +102,7 @@ pub fn summary(out: &Path) -> Result<CurationSummary> {
         input_sha256: text("input_sha256"),
         rows: report.rows,
         kept: report.kept,
+        held_out: report.held_out,
         rewritten: report.rewritten,
         dropped: report.dropped,
         exact_duplicates: report.exact_duplicates,

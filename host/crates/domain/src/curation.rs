@@ -66,6 +66,14 @@ pub enum Decision {
     },
 }
 
+/// Rows that a curator is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Only {
+    /// Those that are trained on; what is held out goes past it.
+    Train,
+}
+
 /// One number about a sample or a completion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
@@ -132,7 +140,10 @@ pub struct CurationSummary {
     pub rows: u64,
     /// Rows that are trained on.
     pub kept: u64,
-    /// Of these, rows that were changed.
+    /// Rows that are held out, past the steps that are for training alone; 0 where something else says what is held out.
+    #[serde(default)]
+    pub held_out: u64,
+    /// Of both, rows that were changed.
     pub rewritten: u64,
     /// Rows that went.
     pub dropped: u64,

@@ -14,7 +14,7 @@ mod run_config;
 
 pub use analysis::{Diagnostic, FileAnalysis, Metric, Severity, SourceFile, Span, SuggestedEdit};
 pub use curation::{
-    Completion, CurationStep, CurationSummary, Decision, Judged, Reason, Sample, SampleEdit,
+    Completion, CurationStep, CurationSummary, Decision, Judged, Only, Reason, Sample, SampleEdit,
     SamplePart, Score, Signature, Verdict,
 };
 pub use event::{FinishReason, RunEvent};

@@ -210,6 +210,9 @@ pub struct PluginInfo {
     pub health: PluginHealth,
     /// The fault of the newest version when an older one answers in its place.
     pub last_error: Option<String>,
+    /// Why its compiled code is not kept: it answers, but the next start has to compile it again.
+    #[serde(default)]
+    pub unkept: Option<String>,
 }
 
 /// How a call ended.

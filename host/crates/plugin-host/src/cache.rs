@@ -35,6 +35,24 @@ pub(crate) struct Record {
     pub(crate) metadata: PluginMetadata,
 }
 
+/// A component that could not be kept.
+pub(crate) struct Unkept {
+    component: Component,
+    record: Record,
+    /// The folder, and what the system said.
+    pub(crate) why: String,
+}
+
+impl Unkept {
+    /// Tries again.
+    ///
+    /// # Errors
+    /// As [`CompileCache::store`].
+    pub(crate) fn store(self, cache: &CompileCache, digest: &str) -> Result<(), Box<Self>> {
+        cache.store(digest, &self.component, self.record)
+    }
+}
+
 impl Record {
     pub(crate) fn new(
         kinds: Vec<PluginKind>,
@@ -103,8 +121,16 @@ impl CompileCache {
         }
     }
 
-    /// Keeps a component. A fault is no one's concern but the next start's, so it is only logged.
-    pub(crate) fn store(&self, digest: &str, component: &Component, mut record: Record) {
+    /// Keeps a component, whole or not at all.
+    ///
+    /// # Errors
+    /// Gives everything back for another try: a full disk is no one's concern but the next start's.
+    pub(crate) fn store(
+        &self,
+        digest: &str,
+        component: &Component,
+        mut record: Record,
+    ) -> Result<(), Box<Unkept>> {
         let stored = component
             .serialize()
             .map_err(|error| std::io::Error::other(format!("{error:#}")))
@@ -113,18 +139,22 @@ impl CompileCache {
                 self.write(&self.code(digest), &code)?;
                 self.write(&self.record(digest), &serde_json::to_vec(&record)?)
             });
-        if let Err(error) = stored {
-            tracing::warn!(
-                "a compiled plugin cannot be kept in {}: {error}",
-                self.folder.display()
-            );
-        }
+        stored.map_err(|error| {
+            let why = format!("{}: {error}", self.folder.display());
+            tracing::warn!("a compiled plugin cannot be kept in {why}");
+            Box::new(Unkept {
+                component: component.clone(),
+                record,
+                why,
+            })
+        })
     }
 
     /// Beside, to the disk, into place.
     fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(bytes)?;
+        // Through the file itself: errors would name the temporary path too.
+        file.as_file_mut().write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())

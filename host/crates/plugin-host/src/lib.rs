@@ -37,6 +37,7 @@ mod wasi;
 mod watch;
 
 pub mod bench;
+pub mod fuzzing;
 
 pub use anatomy::{Anatomy, anatomy};
 pub use consent::check_secret_name;

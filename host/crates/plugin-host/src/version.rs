@@ -2,7 +2,7 @@
 //! calls at once. A call holds its version, so a reload never touches it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::{
@@ -13,7 +13,7 @@ use serde_json::Value;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::breaker::Breaker;
-use crate::cache::{CompileCache, Record};
+use crate::cache::{CompileCache, Record, Unkept};
 use crate::call::{CallState, Called, Terms, bounded, call, rearm};
 use crate::fixtures;
 use crate::inspect::{check_imports, inspect};
@@ -44,6 +44,8 @@ pub(crate) struct Version {
     pub(crate) rate: Arc<Rate>,
     /// How it did on the inputs of late, where there was a version before.
     pub(crate) canary: Option<Canary>,
+    /// What the cache could not take: it answers all the same, and the next reload tries again.
+    unkept: Mutex<Option<Box<Unkept>>>,
     /// The user's settings that were merged last, and what came of it.
     merged: Mutex<Option<Merged>>,
     terms: Terms,
@@ -130,6 +132,7 @@ impl Version {
             recent,
             rate: Arc::default(),
             canary: None,
+            unkept: Mutex::default(),
             merged: Mutex::default(),
             manifest,
         };
@@ -140,9 +143,27 @@ impl Version {
                     ExecutionOutcome::Failed { code, message } => Err(format!("{code}: {message}")),
                 }
             })?;
-            cache.store(&source.digest, &component, record);
+            let stored = cache.store(&source.digest, &component, record);
+            *version.lock_unkept() = stored.err();
         }
         Ok(version)
+    }
+
+    /// Keeps the compiled code where that has failed before.
+    pub(crate) fn keep(&self, cache: &CompileCache) {
+        let mut unkept = self.lock_unkept();
+        if let Some(again) = unkept.take() {
+            *unkept = again.store(cache, &self.digest).err();
+        }
+    }
+
+    /// Why the compiled code is not kept for the next start; none when it is.
+    pub(crate) fn unkept(&self) -> Option<String> {
+        self.lock_unkept().as_ref().map(|unkept| unkept.why.clone())
+    }
+
+    fn lock_unkept(&self) -> MutexGuard<'_, Option<Box<Unkept>>> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls the tool for somebody: the breaker hears of it, and the input is kept to try the next version on. It must

@@ -1,6 +1,6 @@
 //! The plugins that a run may use, as boxes to tick: curators and scorers, each with settings as JSON.
 
-use domain::{FieldErrors, PluginInfo, PluginKind, PluginStage, PluginUse};
+use domain::{FieldErrors, Only, PluginInfo, PluginKind, PluginStage, PluginUse};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -11,6 +11,8 @@ use crate::safety::csrf::CheckedForm;
 const USE: &str = "plugin.";
 /// Before `stage.name` in the name of its settings.
 const CONFIG: &str = "plugin-config.";
+/// Before `stage.name` in the name of the box that keeps a curator off what is held out.
+const ONLY: &str = "plugin-only.";
 
 /// One plugin at one stage.
 #[derive(Debug, Serialize)]
@@ -23,6 +25,9 @@ pub(super) struct Choice {
     config: String,
     /// Why it cannot be used, where it cannot.
     problem: Option<String>,
+    /// A curator may be for rows to train on alone, and whether it is.
+    may_be_only: bool,
+    is_only: bool,
 }
 
 /// What can be chosen at a stage, and what is, by a form's fields.
@@ -35,6 +40,8 @@ pub(super) fn choices(all: &[PluginInfo], stage: PluginStage, form: &CheckedForm
         let id = format!("{word}.{place}");
         Choice {
             is_chosen: form.get(&format!("{USE}{id}")).is_some(),
+            may_be_only: stage == PluginStage::Curate,
+            is_only: form.get(&format!("{ONLY}{id}")).is_some(),
             config: form
                 .get(&format!("{CONFIG}{id}"))
                 .unwrap_or_default()
@@ -106,10 +113,15 @@ pub(super) fn texts(config: &Value) -> Vec<(String, String)> {
                 true => String::new(),
                 false => Value::Object(plugin.config).to_string(),
             };
-            [
+            let only = plugin
+                .only
+                .map(|Only::Train| (format!("{ONLY}{id}"), "true".to_owned()));
+            let mut fields = vec![
                 (format!("{USE}{id}"), "true".to_owned()),
                 (format!("{CONFIG}{id}"), config),
-            ]
+            ];
+            fields.extend(only);
+            fields
         })
         .collect()
 }
@@ -132,11 +144,15 @@ pub(super) fn read(form: &CheckedForm, errors: &mut FieldErrors) -> Vec<Value> {
             text => serde_json::from_str::<Map<String, Value>>(text),
         };
         match config {
-            Ok(config) if config.is_empty() => {
-                plugins.push(json!({ "name": name, "stage": stage }));
-            }
             Ok(config) => {
-                plugins.push(json!({ "name": name, "stage": stage, "config": config }));
+                let mut plugin = json!({ "name": name, "stage": stage });
+                if !config.is_empty() {
+                    plugin["config"] = config.into();
+                }
+                if form.get(&format!("{ONLY}{id}")).is_some() {
+                    plugin["only"] = json!(Only::Train);
+                }
+                plugins.push(plugin);
             }
             Err(error) => errors.push(
                 format!("plugins.{name}.config"),

@@ -1,6 +1,7 @@
 //! Whole curations, with curators made here and with those that are shipped.
 
 mod fake;
+mod held_out;
 mod shipped;
 
 use std::cell::RefCell;

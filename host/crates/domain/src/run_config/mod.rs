@@ -11,6 +11,8 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Only;
+
 pub use data::{DataConfig, DataFormat, Documents, FimLoss, FimMode, FimSpan, Overflow, TrainOn};
 pub use fields::{FIELDS, Field, FieldKind};
 pub use lora::{InitLoraWeights, LoraConfig, TargetModules};
@@ -43,6 +45,9 @@ pub struct PluginUse {
     pub name: String,
     /// What it is used for.
     pub stage: PluginStage,
+    /// Rows that a curator is for; all where it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Only>,
     /// Values for its config schema.
     #[serde(default)]
     pub config: serde_json::Map<String, serde_json::Value>,

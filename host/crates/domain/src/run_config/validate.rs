@@ -118,6 +118,12 @@ impl RunConfig {
 
     fn check_plugins(&self, errors: &mut FieldErrors) {
         for (index, plugin) in self.plugins.iter().enumerate() {
+            if plugin.stage == PluginStage::Score && plugin.only.is_some() {
+                errors.push(
+                    format!("plugins.{index}.only"),
+                    "is for curators: what is scored is held out",
+                );
+            }
             let again =
                 |other: &PluginUse| other.stage == plugin.stage && other.name == plugin.name;
             // Their scores bear their names: two of one name could not be told apart.

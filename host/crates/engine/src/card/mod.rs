@@ -162,6 +162,15 @@ fn curation(found: &CurationSummary) -> String {
         found.near_duplicates,
         found.pipeline,
     );
+    if found.held_out > 0 {
+        let held_out = format!(
+            " {} rows were held out, past what is for training alone.",
+            found.held_out
+        );
+        if let Some(end) = text.find("\n\n|") {
+            text.insert_str(end, &held_out);
+        }
+    }
     for step in &found.steps {
         text += &format!(
             "| {} | {} | {} | {} | {} | {} | `{}` |\n",

@@ -41,8 +41,14 @@ fn every_seed_of_every_target_is_read_without_a_panic() {
 #[test]
 fn every_target_is_a_binary_that_the_fuzzer_finds() {
     let ours: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let stem = |path: PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
-    let files: BTreeSet<String> = names(&folder("targets")).into_iter().map(stem).collect();
+    let stem = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
+    let files = names(&folder("targets"));
+    // The plugin host has some too, and looks after them itself.
+    let is_ours = |path: &&PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.contains("engine::fuzzing::")
+    };
+    let files: BTreeSet<String> = files.iter().filter(is_ours).map(stem).collect();
     assert_eq!(ours, files);
     let manifest = std::fs::read_to_string(folder("Cargo.toml")).unwrap();
     for name in &ours {

@@ -28,6 +28,7 @@ fn plugin(stage: PluginStage) -> PluginUse {
     PluginUse {
         name: "keeper".into(),
         stage,
+        only: None,
         config: serde_json::Map::new(),
     }
 }

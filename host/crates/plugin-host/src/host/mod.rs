@@ -192,7 +192,8 @@ impl PluginHost {
     }
 
     /// Looks at the folder again and swaps the whole set when something changed: first everything new is captured,
-    /// checked, compiled and tried, then it answers. Whatever fails keeps its version before.
+    /// checked, compiled and tried, then it answers. Whatever fails keeps its version before. Compiled code that a full
+    /// disk did not take is written again first.
     ///
     /// Returns the generation that is in place then.
     ///
@@ -224,6 +225,11 @@ impl PluginHost {
             .unwrap_or_else(PoisonError::into_inner);
         let found = source::scan(&inner.config.plugins_dir)?;
         let before = inner.registry.load_full();
+        for entry in &before.entries {
+            for version in [&entry.version, &entry.pending].into_iter().flatten() {
+                version.keep(&inner.cache);
+            }
+        }
         let load = |source: &source::Source, entry: Option<&Entry>| {
             let runtime = &inner.runtime;
             runtime.on_loader_thread(|| self.load(source, entry))

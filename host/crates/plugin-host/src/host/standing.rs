@@ -214,6 +214,7 @@ impl PluginHost {
                 .unwrap_or_default(),
             health: self.health(entry),
             last_error: version.and(entry.fault.clone()),
+            unkept: version.and_then(Version::unkept),
         }
     }
 

@@ -9,6 +9,7 @@ mod curators;
 mod endpoints;
 mod folder;
 mod hostile;
+mod mutated;
 mod packs;
 mod reload;
 mod server;
