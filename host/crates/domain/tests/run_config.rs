@@ -83,6 +83,50 @@ fn an_init_adapter_refuses_settings_beside_it() {
 }
 
 #[test]
+fn modules_are_chosen_and_left_out_by_names_or_by_an_expression_of_python() {
+    let config = RunConfig::from_toml(
+        MINIMAL,
+        &[
+            r#"lora.target_modules="^(?!.*lm_head).*_proj""#.to_owned(),
+            r#"lora.exclude_modules=["up_proj"]"#.to_owned(),
+        ],
+    );
+    assert!(config.is_ok(), "{config:?}");
+    for (set, told) in [
+        (
+            "target_modules=\"(\"",
+            "lora.target_modules: is no valid regex",
+        ),
+        (
+            "exclude_modules=\"(\"",
+            "lora.exclude_modules: is no valid regex",
+        ),
+        (
+            "rank_pattern={\"(\" = 4}",
+            "lora.rank_pattern.(: is no valid regex",
+        ),
+        (
+            "alpha_pattern={\"[\" = 4.0}",
+            "lora.alpha_pattern.[: is no valid regex",
+        ),
+        ("exclude_modules=[]", "lora.exclude_modules: must name"),
+        ("exclude_modules=\"all-linear\"", "would leave nothing"),
+    ] {
+        let message = refusal(MINIMAL, &[&format!("lora.{set}")]);
+        assert!(message.contains(told), "{message}");
+    }
+    let both = [
+        "lora.target_modules=\".*q_proj\"",
+        "lora.layers_to_transform=[1]",
+    ];
+    let message = refusal(MINIMAL, &both);
+    assert!(
+        message.contains("lora.layers_to_transform: cannot be used"),
+        "{message}"
+    );
+}
+
+#[test]
 fn scorers_need_held_out_prompts_and_a_name_of_their_own() {
     let scorer = "[[plugins]]\nname = \"parses\"\nstage = \"score\"\n";
     let once = format!("{MINIMAL}\n{scorer}");

@@ -139,7 +139,7 @@ pub enum DataFormat {
     Preference,
     /// Documents of code, cut into prefix, middle and suffix.
     Fim,
-    /// `{"input_ids", "labels"}`, not shifted, -100 = not trained on.
+    /// `{"input_ids", "labels", "attention_mask"?}`, labels not shifted, -100 = not trained on.
     Tokenized,
     /// A folder of source code.
     SourceTree,

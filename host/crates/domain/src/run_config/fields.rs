@@ -104,6 +104,7 @@ pub const FIELDS: &[Field] = &[
     field("lora.lora_alpha", "Alpha", Number { min: 0.001, max: 65_536.0 }, "The update is scaled by alpha / r; twice the rank is usual."),
     field("lora.lora_dropout", "Dropout", Number { min: 0.0, max: 0.9 }, "Share of the adapter's inputs that a step drops."),
     field("lora.target_modules", "Target modules", Words, "all-linear, a regex, or names such as q_proj, v_proj; one name alone ends with a comma."),
+    field("lora.exclude_modules", "Excluded modules", Words, "Which of the target modules get no adapter: a regex, or names; one name alone ends with a comma."),
     field("lora.use_rslora", "rsLoRA", Flag, "Scale by alpha / sqrt(r), which keeps high ranks stable."),
     field("lora.use_dora", "DoRA", Flag, "Learn magnitude and direction apart."),
     field("lora.init_lora_weights", "Initial weights", FlagOrWord, "true: B is zero; gaussian, pissa or pissa_niter_N; false: both random."),

@@ -14,6 +14,9 @@ pub struct LoraConfig {
     pub lora_dropout: f64,
     /// Which linear layers get an adapter.
     pub target_modules: TargetModules,
+    /// Which of those get none after all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_modules: Option<TargetModules>,
     /// Rank-stabilised scaling (arXiv 2312.03732).
     pub use_rslora: bool,
     /// Weight decomposition (arXiv 2402.09353).
@@ -50,6 +53,7 @@ impl Default for LoraConfig {
             lora_alpha: 32.0,
             lora_dropout: 0.0,
             target_modules: TargetModules::One("all-linear".into()),
+            exclude_modules: None,
             use_rslora: false,
             use_dora: false,
             rank_pattern: BTreeMap::new(),
@@ -63,7 +67,7 @@ impl Default for LoraConfig {
     }
 }
 
-/// PEFT's `target_modules`.
+/// PEFT's `target_modules` and `exclude_modules`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     untagged,

@@ -144,25 +144,22 @@ impl RunConfig {
 
     fn check_lora(&self, errors: &mut FieldErrors) {
         let lora = &self.lora;
-        match &lora.target_modules {
-            TargetModules::One(pattern) if pattern.trim().is_empty() => {
-                errors.push(
-                    "lora.target_modules",
-                    "must name at least one module, or all-linear",
-                );
+        check_modules(errors, "lora.target_modules", &lora.target_modules);
+        match &lora.exclude_modules {
+            Some(TargetModules::One(word)) if word == "all-linear" => {
+                errors.push("lora.exclude_modules", "would leave nothing to adapt");
             }
-            TargetModules::One(pattern) if pattern != "all-linear" => {
-                if let Err(error) = regex::Regex::new(pattern) {
-                    errors.push(
-                        "lora.target_modules",
-                        format!("is no valid regex: {}", last_line(&error)),
-                    );
-                }
-            }
-            TargetModules::List(names) if names.is_empty() => {
-                errors.push("lora.target_modules", "must name at least one module");
-            }
-            _ => {}
+            Some(modules) => check_modules(errors, "lora.exclude_modules", modules),
+            None => {}
+        }
+        if matches!(&lora.target_modules, TargetModules::One(word) if word != "all-linear")
+            && !lora.layers_to_transform.is_empty()
+        {
+            // PEFT refuses to load such an adapter.
+            errors.push(
+                "lora.layers_to_transform",
+                "cannot be used with a regex in lora.target_modules, which can choose layers itself: .*layers\\.[01]\\..*q_proj",
+            );
         }
         if let InitLoraWeights::Named(name) = &lora.init_lora_weights {
             let rounds = name.strip_prefix("pissa_niter_");
@@ -174,6 +171,15 @@ impl RunConfig {
                         "must be true, false, \"gaussian\", \"pissa\" or \"pissa_niter_N\" with N up to 255, not {name:?}"
                     ),
                 );
+            }
+        }
+        let patterns = [
+            ("rank_pattern", lora.rank_pattern.keys().collect::<Vec<_>>()),
+            ("alpha_pattern", lora.alpha_pattern.keys().collect()),
+        ];
+        for (table, names) in patterns {
+            for name in names {
+                check_regex(errors, &format!("lora.{table}.{name}"), name);
             }
         }
         for (name, rank) in &lora.rank_pattern {
@@ -195,7 +201,29 @@ impl RunConfig {
     }
 }
 
-fn last_line(error: &regex::Error) -> String {
+fn check_modules(errors: &mut FieldErrors, field: &str, modules: &TargetModules) {
+    match modules {
+        TargetModules::One(pattern) if pattern.trim().is_empty() => {
+            errors.push(field, "must name at least one module");
+        }
+        TargetModules::One(pattern) if pattern != "all-linear" => {
+            check_regex(errors, field, pattern);
+        }
+        TargetModules::List(names) if names.is_empty() => {
+            errors.push(field, "must name at least one module");
+        }
+        _ => {}
+    }
+}
+
+/// Python's expressions look around and refer back, which the crate regex cannot.
+fn check_regex(errors: &mut FieldErrors, field: &str, pattern: &str) {
+    if let Err(error) = fancy_regex::Regex::new(pattern) {
+        errors.push(field, format!("is no valid regex: {}", last_line(&error)));
+    }
+}
+
+fn last_line(error: &fancy_regex::Error) -> String {
     error
         .to_string()
         .lines()

@@ -13,6 +13,8 @@ pub(super) fn install(environment: &mut Environment<'_>) {
     environment.add_filter("count", length);
     environment.add_filter("int", int);
     environment.add_filter("float", float);
+    environment.add_filter("default", default);
+    environment.add_filter("d", default);
     environment.add_filter("wordcount", wordcount);
     environment.add_filter("truncate", truncate);
     environment.add_test("sequence", |value: &Value| {
@@ -109,6 +111,22 @@ fn float(value: &Value, default: Option<f64>) -> f64 {
         ValueKind::Bool => f64::from(u8::from(value.is_true())),
         _ => f64::try_from(value.clone()).unwrap_or(otherwise),
     }
+}
+
+/// Jinja2's `default(default_value='', boolean=false)`.
+fn default(
+    value: &Value,
+    other: Option<Value>,
+    boolean: Option<bool>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
+    let other = other.or(kwargs.get("default_value")?);
+    let boolean = boolean.or(kwargs.get("boolean")?).unwrap_or(false);
+    kwargs.assert_all_used()?;
+    Ok(match value.is_undefined() || boolean && !value.is_true() {
+        true => other.unwrap_or_else(|| Value::from("")),
+        false => value.clone(),
+    })
 }
 
 /// Jinja2's `truncate(length=255, killwords=False, end='...', leeway=5)`.

@@ -1,6 +1,9 @@
 //! Methods of Python's texts: those that minijinja's own set lacks, and those where it differs from Python.
 
-use minijinja::{Error, ErrorKind, State, Value, value::Tuple, value::from_args};
+use minijinja::{
+    Error, ErrorKind, State, Value,
+    value::{Kwargs, Tuple, from_args},
+};
 use minijinja_contrib::pycompat;
 
 /// `str.isspace` of Python: Unicode's white space and the four separators of ASCII.
@@ -35,15 +38,23 @@ pub(super) fn call(
             stripped(text, set, method != "rstrip", method != "lstrip").into()
         }
         "split" => {
-            let (separator, most): (Option<&str>, Option<i64>) = from_args(args)?;
+            let (separator, most, named): (Option<&str>, Option<i64>, Kwargs) = from_args(args)?;
+            let separator = separator.or(named.get("sep")?);
+            let most = most.or(named.get("maxsplit")?);
+            named.assert_all_used()?;
             split(text, separator, most)?
         }
         "rsplit" => {
-            let (separator, most): (Option<&str>, Option<i64>) = from_args(args)?;
+            let (separator, most, named): (Option<&str>, Option<i64>, Kwargs) = from_args(args)?;
+            let separator = separator.or(named.get("sep")?);
+            let most = most.or(named.get("maxsplit")?);
+            named.assert_all_used()?;
             rsplit(text, separator, most)?
         }
         "splitlines" => {
-            let (keep,): (Option<bool>,) = from_args(args)?;
+            let (keep, named): (Option<bool>, Kwargs) = from_args(args)?;
+            let keep = keep.or(named.get("keepends")?);
+            named.assert_all_used()?;
             lines(text, keep.unwrap_or(false)).into_iter().collect()
         }
         "partition" | "rpartition" => {

@@ -317,7 +317,23 @@ fn without_generation_tags(source: &str) -> (String, bool) {
     };
     let (opening, closing) = (tag("generation"), tag("endgeneration"));
     let marks = opening.is_match(source);
-    let opened = opening.replace_all(source, format!("{{%$1 call {TRAINED}() $2%}}"));
+    // A block sees what stands around it, but minijinja takes along only what it reads, not the namespaces that it
+    // assigns to (`{% set ns.done = true %}`): each is read once where nothing comes of it.
+    let assigned =
+        regex::Regex::new(r"\{%[-+]?\s*set\s+([A-Za-z_]\w*)\s*\.").expect("a constant pattern");
+    let namespaces: std::collections::BTreeSet<&str> = assigned
+        .captures_iter(source)
+        .filter_map(|found| found.get(1).map(|name| name.as_str()))
+        .collect();
+    let taken: String = namespaces
+        .iter()
+        .map(|name| format!("{{{{ {name} }}}}"))
+        .collect();
+    let begun = match taken.is_empty() {
+        true => format!("{{%$1 call {TRAINED}() $2%}}"),
+        false => format!("{{%$1 call {TRAINED}() %}}{{% if false %}}{taken}{{% endif $2%}}"),
+    };
+    let opened = opening.replace_all(source, begun);
     let closed = closing.replace_all(&opened, "{%$1 endcall $2%}");
     (closed.into_owned(), marks)
 }

@@ -192,6 +192,44 @@ fn a_template_that_never_ends_or_writes_too_much_is_refused() {
 }
 
 #[test]
+fn a_generation_block_assigns_to_the_namespaces_around_it() {
+    let source = "{% set ns = namespace(n=0) %}{% for m in messages %}{% if m.role == 'assistant' %}\n  {%- generation %}\n{% set ns.n = ns.n + 1 %}{{ m.content }}{% set ns.last = m.role %}\n{%- endgeneration %}{% endif %}{% endfor %}[{{ ns.n }}{{ ns.last }}]";
+    let messages =
+        ["user", "assistant", "assistant"].map(|role| json!({"role": role, "content": "x"}));
+    let template = ChatTemplate::new(source, &SpecialTokens::default()).unwrap();
+    let conversation = Conversation {
+        messages: &messages,
+        ..Default::default()
+    };
+    let turns = template.turns(conversation).unwrap();
+    assert_eq!(turns.text, "xx[2assistant]");
+    assert_eq!(turns.assistant, [0..1, 1..2]);
+    // One that it only assigns to.
+    let source = "{% set ns = namespace(a='no') %}{% generation %}{% set ns.a = 'yes' %}{% endgeneration %}{{ ns.a }}";
+    let template = ChatTemplate::new(source, &SpecialTokens::default()).unwrap();
+    assert_eq!(template.render(conversation, false).unwrap(), "yes");
+}
+
+#[test]
+fn methods_and_filters_take_their_settings_by_name() {
+    for (source, expected) in [
+        ("{{ 'a,b,c'.split(sep=',') }}", "['a', 'b', 'c']"),
+        ("{{ 'a,b,c'.split(',', maxsplit=1) }}", "['a', 'b,c']"),
+        ("{{ 'a,b,c'.rsplit(',', maxsplit=1) }}", "['a,b', 'c']"),
+        ("{{ 'a\nb'.splitlines(keepends=true) }}", "['a\\n', 'b']"),
+        ("{{ '' | d('c', boolean=True) }}", "c"),
+        (
+            "{{ x | default(default_value='c') }}{{ none | default('c') }}",
+            "cNone",
+        ),
+    ] {
+        let template = ChatTemplate::new(source, &SpecialTokens::default()).unwrap();
+        let got = template.render(Conversation::default(), false).unwrap();
+        assert_eq!(got, expected, "{source}");
+    }
+}
+
+#[test]
 fn a_template_for_tools_is_used_where_there_are_tools() {
     let mut template = ChatTemplate::new("plain", &SpecialTokens::default()).unwrap();
     template.add(super::TOOL_USE, "with tools").unwrap();

@@ -248,7 +248,14 @@ impl GenerateRequest {
         };
         let base = Self::default();
         let num_beams = count("num_beams", base.num_beams)?;
-        let samples = config["do_sample"] == true && num_beams == 1;
+        let samples = config["do_sample"] == true;
+        if samples && num_beams > 1 {
+            return Err(format!(
+                "sets do_sample with num_beams = {num_beams}; beams that draw are not supported: remove one of both"
+            ));
+        }
+        // Transformers draws from 50 tokens where a file does not say.
+        let top_k = if samples { 50 } else { base.top_k };
         Ok(Self {
             max_new_tokens: count("max_new_tokens", base.max_new_tokens)?,
             min_new_tokens: count("min_new_tokens", base.min_new_tokens)?,
@@ -256,7 +263,7 @@ impl GenerateRequest {
                 true => number("temperature", 1.0)?,
                 false => 0.0,
             },
-            top_k: count("top_k", base.top_k)?,
+            top_k: count("top_k", top_k)?,
             top_p: number("top_p", base.top_p)?,
             min_p: number("min_p", base.min_p)?,
             repetition_penalty: number("repetition_penalty", base.repetition_penalty)?,
@@ -276,6 +283,8 @@ const UNSUPPORTED: &[(&str, Option<f64>)] = &[
     ("begin_suppress_tokens", None),
     ("constraints", None),
     ("diversity_penalty", Some(0.0)),
+    ("dola_layers", None),
+    ("encoder_no_repeat_ngram_size", Some(0.0)),
     ("encoder_repetition_penalty", Some(1.0)),
     ("epsilon_cutoff", Some(0.0)),
     ("eta_cutoff", Some(0.0)),
@@ -284,11 +293,15 @@ const UNSUPPORTED: &[(&str, Option<f64>)] = &[
     ("forced_bos_token_id", None),
     ("forced_eos_token_id", None),
     ("guidance_scale", Some(1.0)),
+    ("max_time", None),
+    ("min_length", Some(0.0)),
     ("num_beam_groups", Some(1.0)),
     ("num_return_sequences", Some(1.0)),
     ("penalty_alpha", Some(0.0)),
+    ("renormalize_logits", None),
     ("sequence_bias", None),
     ("suppress_tokens", None),
+    ("token_healing", None),
     ("top_h", None),
     ("typical_p", Some(1.0)),
     ("watermarking_config", None),
@@ -345,6 +358,8 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(request, expected);
+        let open = read(json!({ "do_sample": true, "min_length": 0, "max_time": null })).unwrap();
+        assert_eq!((open.temperature, open.top_k), (1.0, 50));
         let greedy = read(json!({ "temperature": 0.6, "stop_strings": "END" })).unwrap();
         assert_eq!(
             (greedy.temperature, greedy.stop),
@@ -359,6 +374,9 @@ mod tests {
         for (config, word) in [
             (json!({ "bad_words_ids": [[1]] }), "bad_words_ids"),
             (json!({ "typical_p": 0.5 }), "typical_p"),
+            (json!({ "min_length": 3 }), "min_length"),
+            (json!({ "renormalize_logits": true }), "renormalize_logits"),
+            (json!({ "do_sample": true, "num_beams": 2 }), "num_beams"),
             (json!({ "top_k": "many" }), "top_k"),
             (json!({ "early_stopping": "often" }), "early_stopping"),
         ] {

@@ -15,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) lora_alpha: f64,
     pub(crate) lora_dropout: f64,
     pub(crate) target_modules: TargetModules,
+    pub(crate) exclude_modules: Option<TargetModules>,
     pub(crate) use_rslora: bool,
     pub(crate) use_dora: bool,
     /// Modules that are trained and saved whole.
@@ -33,6 +34,7 @@ impl Settings {
             lora_alpha: lora.lora_alpha,
             lora_dropout: lora.lora_dropout,
             target_modules: lora.target_modules.clone(),
+            exclude_modules: lora.exclude_modules.clone(),
             use_rslora: lora.use_rslora,
             use_dora: lora.use_dora,
             modules_to_save: lora.modules_to_save.clone(),
@@ -50,6 +52,7 @@ impl Settings {
             lora_alpha: self.lora_alpha,
             lora_dropout: self.lora_dropout,
             target_modules: self.target_modules.clone(),
+            exclude_modules: self.exclude_modules.clone(),
             use_rslora: self.use_rslora,
             use_dora: self.use_dora,
             modules_to_save: self.modules_to_save.clone(),
@@ -118,9 +121,14 @@ impl Settings {
                 ));
             }
         };
-        let target_modules = table.get("target_modules").cloned().unwrap_or(Value::Null);
-        let target_modules = serde_json::from_value(target_modules)
-            .map_err(|_| "target_modules must be a word or a list of words".to_owned())?;
+        let modules = |key: &str| match table.get(key).filter(|value| truthy(value)) {
+            None => Ok(None),
+            Some(value) => serde_json::from_value(value.clone())
+                .map(Some)
+                .map_err(|_| format!("{key} must be a word or a list of words, not {value}")),
+        };
+        let target_modules = modules("target_modules")?
+            .ok_or("target_modules is missing: a word or a list of words")?;
         let number = |key: &str, default: f64| match table.get(key) {
             None | Some(Value::Null) => Ok(default),
             Some(value) => value
@@ -129,11 +137,16 @@ impl Settings {
                 .ok_or(format!("{key} must be a number, not {value}")),
         };
         let pattern = |key: &str| -> Result<BTreeMap<String, f64>, String> {
-            match table.get(key) {
-                None | Some(Value::Null) => Ok(BTreeMap::new()),
+            let table: BTreeMap<String, f64> = match table.get(key) {
+                None | Some(Value::Null) => BTreeMap::new(),
                 Some(value) => serde_json::from_value(value.clone())
-                    .map_err(|_| format!("{key} must be a table of numbers, not {value}")),
+                    .map_err(|_| format!("{key} must be a table of numbers, not {value}"))?,
+            };
+            for name in table.keys() {
+                fancy_regex::Regex::new(name)
+                    .map_err(|error| format!("{key}: {name:?} is no valid regex: {error}"))?;
             }
+            Ok(table)
         };
         let layers = match table.get("layers_to_transform") {
             None | Some(Value::Null) => Vec::new(),
@@ -147,6 +160,7 @@ impl Settings {
             lora_alpha: number("lora_alpha", 8.0)?,
             lora_dropout: number("lora_dropout", 0.0)?,
             target_modules,
+            exclude_modules: modules("exclude_modules")?,
             use_rslora: table.get("use_rslora").is_some_and(truthy),
             use_dora: table.get("use_dora").is_some_and(truthy),
             modules_to_save: match table.get("modules_to_save") {
@@ -205,6 +219,7 @@ impl Settings {
         for (key, value) in [
             ("alpha_pattern", json!(self.alpha_pattern)),
             ("base_model_name_or_path", json!(base)),
+            ("exclude_modules", json!(self.exclude_modules)),
             ("init_lora_weights", json!(self.init)),
             ("layers_to_transform", json!(layers)),
             ("lora_alpha", whole(self.lora_alpha)),
@@ -238,7 +253,6 @@ const UNSUPPORTED: &[&str] = &[
     "use_bdlora",
     "lora_bias",
     "fan_in_fan_out",
-    "exclude_modules",
     "ensure_weight_tying",
     "layer_replication",
     "target_parameters",
@@ -257,5 +271,55 @@ fn truthy(value: &Value) -> bool {
         Value::Array(items) => !items.is_empty(),
         Value::Object(table) => !table.is_empty(),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(more: Value) -> Result<Settings, String> {
+        let mut table = super::super::peft_defaults();
+        table.insert("target_modules".into(), json!(["q_proj", "v_proj"]));
+        table.extend(more.as_object().unwrap().clone());
+        Settings::from_json(&table)
+    }
+
+    #[test]
+    fn excluded_modules_are_kept_for_who_reads_the_adapter_next() {
+        for excluded in [json!(["v_proj"]), json!(".*\\.0\\..*")] {
+            let settings = read(json!({ "exclude_modules": excluded })).unwrap();
+            let written = settings.to_json(&[], None, None);
+            assert_eq!(written["exclude_modules"], excluded);
+            let run = settings.to_run(&LoraConfig::default());
+            assert_eq!(Settings::of_run(&run), settings);
+        }
+        assert_eq!(
+            read(json!({ "exclude_modules": [] }))
+                .unwrap()
+                .exclude_modules,
+            None
+        );
+    }
+
+    #[test]
+    fn options_of_peft_that_are_not_done_are_refused_by_name() {
+        for (key, value) in [
+            ("bias", json!("lora_only")),
+            ("lora_bias", json!(true)),
+            ("fan_in_fan_out", json!(true)),
+            ("init_lora_weights", json!("olora")),
+            ("layer_replication", json!([[0, 2]])),
+            ("trainable_token_indices", json!([3])),
+            ("target_parameters", json!(["x"])),
+            ("use_qalora", json!(true)),
+            ("exclude_modules", json!(3)),
+            ("rank_pattern", json!({ "(": 4 })),
+            ("alpha_pattern", json!({ "q_proj": "many" })),
+            ("peft_type", json!("LOHA")),
+        ] {
+            let message = read(json!({ key: value })).unwrap_err();
+            assert!(message.contains(key), "{key}: {message}");
+        }
     }
 }

@@ -1,10 +1,11 @@
 use domain::TargetModules;
-use regex::Regex;
+use fancy_regex::Regex;
 
 use super::Settings;
 
 /// Which of a model's linear layers get an adapter, by PEFT's rules: `all-linear` means every one but the head, a
-/// single word is a regex that must match a whole module path, and a list holds names or path endings.
+/// single word is a regex that must match a whole module path, and a list holds names or path endings. What
+/// `exclude_modules` names in the same way is left out again.
 ///
 /// # Errors
 /// A sentence when a pattern is no regex, a name matches nothing, or nothing is left.
@@ -18,33 +19,12 @@ pub(crate) fn targets(
     let modules = &[linears, ends].concat()[..];
     let mut chosen: Vec<&str> = match &settings.target_modules {
         TargetModules::One(word) if word == "all-linear" => linears.to_vec(),
-        TargetModules::One(pattern) => {
-            let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
-                format!("target_modules: {pattern:?} is no valid regex: {error}")
-            })?;
-            modules
-                .iter()
-                .copied()
-                .filter(|module| regex.is_match(module))
-                .collect()
-        }
-        TargetModules::List(names) => {
-            if let Some(name) = names
-                .iter()
-                .find(|name| !modules.iter().any(|module| ends_in(module, name)))
-            {
-                return Err(format!(
-                    "target_modules: {name:?} names no linear layer, embedding or head; {}",
-                    hint(modules)
-                ));
-            }
-            modules
-                .iter()
-                .copied()
-                .filter(|module| names.iter().any(|name| ends_in(module, name)))
-                .collect()
-        }
+        named => matching("target_modules", named, modules)?,
     };
+    if let Some(excluded) = &settings.exclude_modules {
+        let excluded = matching("exclude_modules", excluded, modules)?;
+        chosen.retain(|module| !excluded.contains(module));
+    }
     if !settings.layers_to_transform.is_empty() {
         chosen.retain(|module| {
             layer_of(module).is_some_and(|layer| settings.layers_to_transform.contains(&layer))
@@ -52,11 +32,45 @@ pub(crate) fn targets(
     }
     if chosen.is_empty() {
         return Err(format!(
-            "target_modules and layers_to_transform choose no linear layer; {}",
+            "target_modules, exclude_modules and layers_to_transform choose no linear layer; {}",
             hint(modules)
         ));
     }
     Ok(chosen.into_iter().map(str::to_owned).collect())
+}
+
+/// The modules that a regex or a list of names means; `key` is whose they are.
+fn matching<'a>(
+    key: &str,
+    named: &TargetModules,
+    modules: &[&'a str],
+) -> Result<Vec<&'a str>, String> {
+    match named {
+        TargetModules::One(pattern) => {
+            let wrong = |error| format!("{key}: {pattern:?} is no valid regex: {error}");
+            let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(wrong)?;
+            let mut found = Vec::new();
+            for module in modules {
+                if regex.is_match(module).map_err(wrong)? {
+                    found.push(*module);
+                }
+            }
+            Ok(found)
+        }
+        TargetModules::List(names) => {
+            if let Some(name) = names
+                .iter()
+                .find(|name| !modules.iter().any(|module| ends_in(module, name)))
+            {
+                return Err(format!(
+                    "{key}: {name:?} names no linear layer, embedding or head; {}",
+                    hint(modules)
+                ));
+            }
+            let chosen = |module: &&str| names.iter().any(|name| ends_in(module, name));
+            Ok(modules.iter().copied().filter(chosen).collect())
+        }
+    }
 }
 
 fn ends_in(module: &str, name: &str) -> bool {
@@ -92,7 +106,8 @@ fn layer_of(module: &str) -> Option<u32> {
 /// Whether a key of `rank_pattern` or `alpha_pattern` is meant for a module: as a regex, it matches the whole path
 /// or what follows one of its dots.
 pub(super) fn pattern_matches(pattern: &str, module: &str) -> bool {
-    Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$")).is_ok_and(|regex| regex.is_match(module))
+    Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$"))
+        .is_ok_and(|regex| regex.is_match(module).unwrap_or(false))
 }
 
 #[cfg(test)]
@@ -112,6 +127,7 @@ mod tests {
             lora_alpha: 16.0,
             lora_dropout: 0.0,
             target_modules: targets,
+            exclude_modules: None,
             use_rslora: false,
             use_dora: false,
             modules_to_save: Vec::new(),
@@ -160,6 +176,28 @@ mod tests {
         let ends = ["lm_head", "embed_tokens", "up_proj"].map(str::to_owned);
         assert_eq!(count(TargetModules::List(ends.into()), vec![]), Ok(4));
         assert_eq!(count(TargetModules::One("lm_.*".into()), vec![]), Ok(1));
+        let around = r"^(?!.*\.1\.).*(?<!up)_proj";
+        assert_eq!(count(TargetModules::One(around.into()), vec![]), Ok(1));
+    }
+
+    #[test]
+    fn excluded_modules_are_left_out_by_the_same_rules() {
+        let left = |excluded: TargetModules| {
+            let mut settings = settings(TargetModules::One("all-linear".into()), vec![]);
+            settings.exclude_modules = Some(excluded);
+            targets(&settings, &MODULES, &["model.embed_tokens", "lm_head"])
+        };
+        let named = left(TargetModules::List(vec!["mlp.up_proj".into()])).unwrap();
+        assert_eq!(named, [MODULES[0], MODULES[2]]);
+        let pattern = left(TargetModules::One(r".*\.1\..*".into())).unwrap();
+        assert_eq!(pattern, [MODULES[0], MODULES[1]]);
+        let none = left(TargetModules::One(".*proj".into())).unwrap_err();
+        assert!(none.contains("choose no linear layer"), "{none}");
+        let missing = left(TargetModules::List(vec!["down_proj".into()])).unwrap_err();
+        assert!(
+            missing.contains("exclude_modules: \"down_proj\""),
+            "{missing}"
+        );
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Decoder {
             ops::scale(&d_low, lora.scale)?;
             let (rank, vocab) = grad.dims2()?;
             let rows = Tensor::zeros((vocab, rank), DType::F32, grad.device())?;
-            ops::scatter_add(&rows, ids, &d_low)?;
+            self.add_to_tokens(&rows, ids, &d_low)?;
             ops::add(grad, &rows.t()?.contiguous()?)?;
         }
         Ok(())

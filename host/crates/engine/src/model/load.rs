@@ -130,6 +130,10 @@ impl Reader {
         let d = self.description.clone();
         let names = d.names;
         let weight = |module: &str| format!("{module}.weight");
+        if d.tied_head {
+            self.source
+                .check_tied(&weight(names.embedding), "lm_head.weight")?;
+        }
         let embedding = self
             .source
             .matrix(&weight(names.embedding), &[d.vocab, d.hidden])?;

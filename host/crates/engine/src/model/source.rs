@@ -1,8 +1,8 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{Loading, Matrix, Packed, Parameter, Weights, named_generator, normal};
-use crate::Result;
 use crate::gguf::GgufWeights;
+use crate::{Error, Result};
 
 /// Where the values of a model come from: each tensor is asked for by its name, once, and held as the loading says.
 pub(crate) struct Source {
@@ -91,6 +91,23 @@ impl Source {
         match self.loading.trainable {
             true => Parameter::trainable(name.to_owned(), &value),
             false => Ok(Parameter::frozen(name.to_owned(), value)),
+        }
+    }
+
+    /// Fails where the files hold a head of its own though it is to be the embedding: Transformers computes with both.
+    ///
+    /// # Errors
+    /// The two differ.
+    pub(crate) fn check_tied(&self, embedding: &str, head: &str) -> Result<()> {
+        match &self.values {
+            Values::Files(weights)
+                if weights.contains(head) && !weights.are_same(embedding, head) =>
+            {
+                Err(Error::Input(format!(
+                    "{head} is another tensor than {embedding}, but tie_word_embeddings says that they are one; set tie_word_embeddings to false in config.json, or remove {head}"
+                )))
+            }
+            _ => Ok(()),
         }
     }
 

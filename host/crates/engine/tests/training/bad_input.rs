@@ -90,6 +90,18 @@ fn options_of_a_model_that_are_not_done_are_refused_by_name() {
 }
 
 #[test]
+fn a_head_of_its_own_is_refused_where_the_config_ties_it_to_the_embedding() {
+    let message = failure(|model| {
+        edit(model, |config| config["tie_word_embeddings"] = json!(true));
+    });
+    assert!(
+        message.contains("lm_head.weight is another tensor")
+            && message.contains("tie_word_embeddings"),
+        "{message}"
+    );
+}
+
+#[test]
 fn weights_that_the_config_has_no_place_for_are_refused() {
     let message = failure(|model| edit(model, |config| config["model_type"] = json!("llama")));
     assert!(

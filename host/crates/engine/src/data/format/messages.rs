@@ -3,25 +3,29 @@ use std::{borrow::Cow, ops::Range};
 use domain::TrainOn;
 use serde_json::Value;
 
-use super::{Columns, Content};
+use super::{Columns, Content, marks};
 use crate::{
     Result, chat::Conversation, data::encode::Encoder, data::read::kind, tokenizer::Piece,
 };
 
 /// `{"messages": [{"role", "content"}], "tools"?}`, written by the chat template. What the assistant writes, its
-/// end of turn included, is learned: the last turn (`completion`), every turn (`assistant`), or everything (`all`).
+/// end of turn included, is learned: the last turn (`completion`), every turn (`assistant`), or everything (`all`); a
+/// turn's own mark (see [`marks`]) goes before that.
 ///
 /// Messages may call tools (`tool_calls`) and hold their answers (role `tool`). A list as JSON text, which CSV and
 /// some Parquet files hold, is read.
 pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {
     let value = parsed(columns, "messages", columns.value("messages")?)?;
-    written(columns, checked(columns, &value)?, encoder)
+    let (messages, marks) = checked(columns, &value)?;
+    written(columns, &messages, &marks, encoder)
 }
 
-/// Messages as the chat template writes them, with the row's tools.
+/// Messages as the chat template writes them, with the row's tools; `marks` says of each whether it is learned, where
+/// the row does.
 pub(super) fn written(
     columns: &Columns<'_>,
     messages: &[Value],
+    marks: &[Option<bool>],
     encoder: &Encoder,
 ) -> Result<Content> {
     let messages: Vec<Value> = messages.iter().map(without_nulls).collect();
@@ -33,21 +37,35 @@ pub(super) fn written(
     };
     let template = encoder.template();
     let told = |error: crate::Error| columns.row.origin.error(error.to_string());
-    let pieces = match columns.config.train_on {
-        TrainOn::All => vec![Piece::trained(
+    let all = columns.config.train_on == TrainOn::All;
+    let pieces = if all && !marks.contains(&Some(false)) {
+        vec![Piece::trained(
             template.render(conversation, false).map_err(told)?,
-        )],
-        which => {
-            let turns = template.turns(conversation).map_err(told)?;
-            let mut learned: Vec<Range<usize>> = turns
-                .assistant
-                .into_iter()
-                .map(|turn| without_blanks_after_the_end(&turns.text, turn, encoder))
-                .collect();
-            if which == TrainOn::Completion {
-                learned = learned.split_off(learned.len().saturating_sub(1));
+        )]
+    } else {
+        let turns = template.turns(conversation).map_err(told)?;
+        let chosen = chosen(
+            &messages,
+            marks,
+            turns.assistant.len(),
+            columns.config.train_on,
+        )
+        .map_err(|message| columns.row.origin.error(message))?;
+        let turn = turns.assistant.into_iter().zip(chosen);
+        match all {
+            true => {
+                let passed: Vec<Range<usize>> = turn
+                    .filter_map(|(turn, learned)| (!learned).then_some(turn))
+                    .collect();
+                cut(&turns.text, &passed, false)
             }
-            cut(&turns.text, &learned)
+            false => {
+                let learned: Vec<Range<usize>> = turn
+                    .filter_map(|(turn, learned)| learned.then_some(turn))
+                    .map(|turn| without_blanks_after_the_end(&turns.text, turn, encoder))
+                    .collect();
+                cut(&turns.text, &learned, true)
+            }
         }
     };
     Ok(Content::Text {
@@ -55,6 +73,45 @@ pub(super) fn written(
         special: false,
         end: false,
     })
+}
+
+/// Which of the assistant's turns are learned: those that are marked, and of the others those of `train_on`.
+fn chosen(
+    messages: &[Value],
+    marks: &[Option<bool>],
+    turns: usize,
+    train_on: TrainOn,
+) -> Result<Vec<bool>, String> {
+    let usual = |turn: usize| train_on != TrainOn::Completion || turn + 1 == turns;
+    if marks.iter().all(Option::is_none) {
+        return Ok((0..turns).map(usual).collect());
+    }
+    let is_assistant = |message: &Value| message["role"] == "assistant";
+    let other = (messages.iter().zip(marks)).position(|(message, mark)| {
+        !is_assistant(message) && *mark == Some(train_on != TrainOn::All)
+    });
+    if let Some(at) = other {
+        return Err(format!(
+            "message {} is of the role {} and marked with train: only the assistant's turns can be marked so; \
+             data.train_on = \"all\" learns the others too",
+            at + 1,
+            messages[at]["role"]
+        ));
+    }
+    let own: Vec<Option<bool>> = (messages.iter().zip(marks))
+        .filter_map(|(message, mark)| is_assistant(message).then_some(*mark))
+        .collect();
+    if own.len() != turns {
+        return Err(format!(
+            "the chat template marks {turns} places for {} turns of the assistant, so that the row's own marks (train, \
+             weight) cannot be followed",
+            own.len()
+        ));
+    }
+    let each = own.into_iter().enumerate();
+    Ok(each
+        .map(|(turn, mark)| mark.unwrap_or_else(|| usual(turn)))
+        .collect())
 }
 
 /// The row's tools, where it has some: a list, or the JSON of one.
@@ -98,14 +155,16 @@ fn without_nulls(message: &Value) -> Value {
     }
 }
 
-fn checked<'a>(columns: &Columns<'_>, value: &'a Value) -> Result<&'a [Value]> {
-    let messages = value
+/// The messages, each with a text, and what they say of themselves.
+fn checked(columns: &Columns<'_>, value: &Value) -> Result<(Vec<Value>, Vec<Option<bool>>)> {
+    let list = value
         .as_array()
         .ok_or_else(|| columns.error("messages", format!("must be a list, not {}", kind(value))))?;
-    if messages.is_empty() {
+    if list.is_empty() {
         return Err(columns.error("messages", "must hold at least one message"));
     }
-    for (index, message) in messages.iter().enumerate() {
+    let (mut messages, mut marks) = (list.clone(), Vec::with_capacity(list.len()));
+    for (index, message) in messages.iter_mut().enumerate() {
         let at = index + 1;
         if !message["role"].is_string() {
             return Err(columns.error(
@@ -113,21 +172,28 @@ fn checked<'a>(columns: &Columns<'_>, value: &'a Value) -> Result<&'a [Value]> {
                 format!("message {at} has no role (system, user, assistant or tool)"),
             ));
         }
-        let content = &message["content"];
-        let calls = message
-            .get("tool_calls")
-            .is_some_and(|calls| !calls.is_null());
-        if !(content.is_string() || content.is_null() && calls) {
-            return Err(columns.error(
-                "messages",
-                format!(
-                    "content of message {at} must be text, not {}",
-                    kind(content)
-                ),
-            ));
+        let wrong = |told: String| columns.error("messages", format!("message {at}: {told}"));
+        let content = message.get("content").cloned().unwrap_or_default();
+        marks.push(marks::mark(message, &content).map_err(wrong)?);
+        match marks::joined(&content).map_err(wrong)? {
+            Some(text) => message["content"] = text.into(),
+            None => {
+                let calls = message
+                    .get("tool_calls")
+                    .is_some_and(|calls| !calls.is_null());
+                if !(content.is_null() && calls) {
+                    return Err(columns.error(
+                        "messages",
+                        format!(
+                            "content of message {at} must be text, not {}",
+                            kind(&content)
+                        ),
+                    ));
+                }
+            }
         }
     }
-    Ok(messages)
+    Ok((messages, marks))
 }
 
 /// A template may write a line break after the end-of-turn token; the model has stopped by then.
@@ -143,14 +209,19 @@ fn without_blanks_after_the_end(text: &str, turn: Range<usize>, encoder: &Encode
     }
 }
 
-fn cut(text: &str, learned: &[Range<usize>]) -> Vec<Piece> {
+/// The text in pieces: those of `ranges` are learned, or with `learned` false those between them.
+fn cut(text: &str, ranges: &[Range<usize>], learned: bool) -> Vec<Piece> {
+    let piece = |range: Range<usize>, trained: bool| Piece {
+        text: text[range].to_owned(),
+        trained,
+    };
     let mut pieces = Vec::new();
     let mut cursor = 0;
-    for turn in learned {
-        pieces.push(Piece::given(&text[cursor..turn.start]));
-        pieces.push(Piece::trained(&text[turn.clone()]));
+    for turn in ranges {
+        pieces.push(piece(cursor..turn.start, !learned));
+        pieces.push(piece(turn.clone(), learned));
         cursor = turn.end;
     }
-    pieces.push(Piece::given(&text[cursor..]));
+    pieces.push(piece(cursor..text.len(), !learned));
     pieces
 }

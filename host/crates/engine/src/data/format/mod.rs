@@ -2,6 +2,7 @@
 
 mod alpaca;
 mod completion;
+mod marks;
 mod messages;
 mod preference;
 mod segments;
@@ -54,7 +55,7 @@ pub(super) fn columns(format: DataFormat) -> &'static [&'static str] {
         DataFormat::Sharegpt => sharegpt::COLUMNS,
         DataFormat::Segments => &["segments"],
         DataFormat::Fim | DataFormat::SourceTree => &["text", "path", "repo"],
-        DataFormat::Tokenized => &["input_ids", "labels"],
+        DataFormat::Tokenized => &["input_ids", "labels", "attention_mask"],
         _ => &["text"],
     }
 }

@@ -1,6 +1,6 @@
 use serde_json::{Map, Value, json};
 
-use super::{Columns, Content, messages};
+use super::{Columns, Content, marks, messages};
 use crate::{
     Result,
     data::{encode::Encoder, read::kind},
@@ -22,11 +22,47 @@ pub(super) const COLUMNS: &[&str] = &[
 /// The tags alone.
 pub(in crate::data) const TAGS: &[&str] = COLUMNS.split_at(3).1;
 
+/// What else of a turn a chat template may write.
+const KEPT: [&str; 5] = [
+    "name",
+    "tool_call_id",
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+];
+
 /// `{"conversations": [{"from", "value"}], "system"?, "tools"?}` as LLaMA-Factory and Axolotl read it, written by the
 /// chat template: human is the user, gpt the assistant, function_call a call of a tool as JSON, observation or tool
 /// its answer. Turns with `role` and `content` are taken too.
 pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {
-    messages::written(columns, &turns(columns)?, encoder)
+    let messages = turns(columns)?;
+    let list = columns.value("conversations")?.as_array();
+    let list = list.map(Vec::as_slice).unwrap_or_default();
+    // The system column stands before the turns.
+    let mut marks = vec![None; messages.len() - list.len()];
+    for (at, turn) in list.iter().enumerate() {
+        let content = text_of(columns, turn).unwrap_or(&Value::Null);
+        let mark = marks::mark(turn, content);
+        marks.push(mark.map_err(|message| {
+            columns.error("conversations", format!("turn {}: {message}", at + 1))
+        })?);
+    }
+    messages::written(columns, &messages, &marks, encoder)
+}
+
+/// What a turn says.
+fn text_of<'a>(columns: &Columns<'_>, turn: &'a Value) -> Option<&'a Value> {
+    let name = columns.config.columns.get("content_tag");
+    under(turn, name.map(String::as_str), ["value", "content"])
+}
+
+/// A turn's value under the name that is set, or under the first of the usual ones that holds something.
+fn under<'a>(turn: &'a Value, set: Option<&str>, usual: [&str; 2]) -> Option<&'a Value> {
+    let value = |name: &str| turn.get(name).filter(|value| !value.is_null());
+    match set {
+        Some(name) => value(name),
+        None => usual.into_iter().find_map(value),
+    }
 }
 
 /// The system text and the conversation as messages.
@@ -69,38 +105,44 @@ fn message(columns: &Columns<'_>, turn: &Value) -> Result<Value, String> {
         .as_object()
         .ok_or_else(|| format!("must be an object, not {}", kind(turn)))?;
     let tag = |name: &str| columns.config.columns.get(name).map(String::as_str);
-    let text = |set: Option<&str>, defaults: [&str; 2]| -> Result<String, String> {
-        let found = match set {
-            Some(name) => map.get(name),
-            None => defaults.iter().find_map(|name| map.get(*name)),
-        };
-        match found {
-            Some(Value::String(text)) => Ok(text.clone()),
-            Some(other) => Err(format!(
-                "{} must be text, not {}",
-                set.unwrap_or(defaults[0]),
-                kind(other)
-            )),
-            None => Err(format!("has no {}", set.unwrap_or(defaults[0]))),
-        }
+    let missing = |name: &str, default| format!("has no {}", tag(name).unwrap_or(default));
+    let from = match under(turn, tag("role_tag"), ["from", "role"]) {
+        Some(Value::String(from)) => from.clone(),
+        Some(other) => return Err(format!("its role must be text, not {}", kind(other))),
+        None => return Err(missing("role_tag", "from")),
     };
-    let from = text(tag("role_tag"), ["from", "role"])?;
     let tool_calls = map.get("tool_calls").filter(|calls| !calls.is_null());
-    let content = match tool_calls {
-        // What calls tools need not say anything.
-        Some(_) => text(tag("content_tag"), ["value", "content"]).unwrap_or_default(),
-        None => text(tag("content_tag"), ["value", "content"])?,
+    let content = match text_of(columns, turn) {
+        Some(said) => match marks::joined(said)? {
+            Some(text) => text,
+            // What calls tools need not say anything.
+            None if tool_calls.is_some() => String::new(),
+            None => return Err(format!("its text must be text, not {}", kind(said))),
+        },
+        None if tool_calls.is_some() => String::new(),
+        None => return Err(missing("content_tag", "value")),
     };
     let is = |name: &str, defaults: &[&str]| match tag(name) {
         Some(set) => from == set,
         None => defaults.contains(&from.as_str()),
     };
-    let plain = |role: &str| Ok(json!({"role": role, "content": content}));
+    let plain = |role: &str| {
+        let mut message = json!({"role": role, "content": content});
+        for name in KEPT {
+            let value = map.get(name).filter(|value| !value.is_null());
+            if let Some(value) = value {
+                message[name] = value.clone();
+            }
+        }
+        Ok::<_, String>(message)
+    };
     if let Some(calls) = tool_calls
         && (is("assistant_tag", &["gpt", "assistant", "model"])
             || is("function_tag", &["function_call"]))
     {
-        return Ok(json!({"role": "assistant", "content": content, "tool_calls": calls}));
+        let mut message = plain("assistant")?;
+        message["tool_calls"] = calls.clone();
+        return Ok(message);
     }
     if is("user_tag", &["human", "user"]) {
         plain("user")

@@ -68,6 +68,21 @@ fn conversations_of_axolotl_with_role_and_content_and_other_tags_are_read() {
 }
 
 #[test]
+fn the_reasoning_and_the_names_of_a_turn_reach_the_template() {
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}{{ ' ' + m.name if m.name }}\n{% if m.reasoning_content %}[{{ m.reasoning_content }}]{% endif %}{{ m.content }}<|im_end|>{% endfor %}";
+    let row = r#"{"conversations": [{"from": "human", "value": "q", "name": "ann"}, {"from": "gpt", "value": "a", "thinking": "hm"}]}"#;
+    let data = loaded("rows.jsonl", row, |config| {
+        config.chat_template = Some(template.into());
+        config.train_on = TrainOn::All;
+    })
+    .unwrap();
+    assert_eq!(
+        all(&data.train[0]),
+        "<|im_start|>user ann\nq<|im_end|><|im_start|>assistant\n[hm]a<|im_end|>"
+    );
+}
+
+#[test]
 fn segments_of_axolotl_stand_as_they_are() {
     let row = r#"{"segments": [{"label": false, "text": "Q: one\nA:"}, {"label": true, "text": " first\n"}, {"label": false, "text": "Q"}]}"#;
     let data = rows(row, TrainOn::Completion);
@@ -84,4 +99,79 @@ fn alpaca_has_earlier_turns_before_the_instruction() {
         "### Instruction:\nBefore?\n\n### Response:\nfirst\n\n### Instruction:\nNow?\n\n### Response:\nsecond<|endoftext|>"
     ));
     assert_eq!(learned(&data.train[0]), "second<|endoftext|>");
+}
+
+const MARKED: &str = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "one", "train": true}, {"role": "user", "content": "b", "train": false}, {"role": "assistant", "content": "two", "weight": 0}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "three"}]}"#;
+
+#[test]
+fn a_turn_that_says_whether_it_is_learned_goes_before_the_rule() {
+    let learns = |text: &str, train_on| learned(&rows(text, train_on).train[0]);
+    let both = "one<|im_end|>three<|im_end|>";
+    assert_eq!(learns(MARKED, TrainOn::Completion), both);
+    assert_eq!(learns(MARKED, TrainOn::Assistant), both);
+    let sharegpt = r#"{"system": "s", "conversations": [{"from": "human", "value": "a", "train": false}, {"from": "gpt", "value": "one", "train": true}, {"from": "human", "value": "b"}, {"from": "gpt", "value": "two", "train": false}]}"#;
+    assert_eq!(learns(sharegpt, TrainOn::Assistant), "one<|im_end|>");
+    let last = MARKED.replace("\"three\"", "\"three\", \"weight\": 0.0");
+    assert_eq!(learns(&last, TrainOn::Completion), "one<|im_end|>");
+    let weighted = MARKED.replace("\"train\": false", "\"train\": null");
+    let all = learns(&weighted, TrainOn::All);
+    assert!(all.contains("one<|im_end|>") && all.contains("user\nb<|im_end|>"));
+    assert!(!all.contains("two"), "{all}");
+}
+
+#[test]
+fn marks_that_cannot_be_followed_are_refused_by_name() {
+    let refusal = |from: &str, to: &str, train_on| {
+        let text = MARKED.replace(from, to);
+        assert_ne!(text, MARKED);
+        super::refusal(&text, |config| {
+            config.chat_template = Some(TEMPLATE.into());
+            config.train_on = train_on;
+        })
+    };
+    let user = refusal("\"train\": false", "\"train\": true", TrainOn::Assistant);
+    assert!(
+        user.contains("line 1") && user.contains("message 3"),
+        "{user}"
+    );
+    let passed = refusal("\"b\"", "\"d\"", TrainOn::All);
+    assert!(passed.contains("message 3"), "{passed}");
+    let half = refusal("\"weight\": 0", "\"weight\": 0.5", TrainOn::Assistant);
+    assert!(
+        half.contains("weight must be true or false, not 0.5"),
+        "{half}"
+    );
+    let both = refusal(
+        "\"weight\": 0",
+        "\"weight\": 0, \"train\": true",
+        TrainOn::Assistant,
+    );
+    assert!(both.contains("contradicts"), "{both}");
+    let within = refusal(
+        "\"weight\": 0",
+        "\"train_detail\": [{\"begin_offset\": 0}]",
+        TrainOn::Assistant,
+    );
+    assert!(within.contains("train_detail is not supported"), "{within}");
+}
+
+#[test]
+fn texts_in_parts_are_one_text() {
+    let one = r#"{"messages": [{"role": "user", "content": "first second"}, {"role": "assistant", "content": "yes"}]}"#;
+    let parts = r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "first"}, {"type": "text", "text": " second"}]}, {"role": "assistant", "content": [{"type": "text", "text": "yes"}]}]}"#;
+    let chat = r#"{"conversations": [{"from": "human", "value": [{"text": "first"}, {"value": " second"}]}, {"from": "gpt", "value": "yes"}]}"#;
+    let expected = rows(one, TrainOn::Assistant).train;
+    assert_eq!(rows(parts, TrainOn::Assistant).train, expected);
+    assert_eq!(rows(chat, TrainOn::Assistant).train, expected);
+    let mixed = parts.replace(
+        "\"text\": \"first\"",
+        "\"text\": \"first\", \"train\": false",
+    );
+    let message = super::refusal(&mixed, |config| {
+        config.chat_template = Some(TEMPLATE.into())
+    });
+    assert!(
+        message.contains("message 1") && message.contains("turns of their own"),
+        "{message}"
+    );
 }

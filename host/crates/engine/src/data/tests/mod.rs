@@ -278,6 +278,24 @@ fn tokens_are_taken_as_they_are_and_cut() {
 }
 
 #[test]
+fn padding_of_tokenized_rows_is_neither_learned_nor_attended_to() {
+    let bare = r#"{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}"#;
+    let expected = loaded("rows.jsonl", bare, |_| {}).unwrap().train;
+    // Behind the tokens and before them, with labels of its own, and with an id that no model has.
+    for padded in [
+        r#"{"input_ids": [5, 6, 7, 0, 0], "labels": [-100, 6, 7, -100, -100], "attention_mask": [1, 1, 1, 0, 0]}"#,
+        r#"{"input_ids": [0, 0, 5, 6, 7], "labels": [0, 0, -100, 6, 7], "attention_mask": [0, 0, 1, 1, 1]}"#,
+        r#"{"input_ids": [5, 6, 7, -1], "labels": [-100, 6, 7, -1], "attention_mask": [1, 1, 1, 0]}"#,
+        r#"{"input_ids": [5, 6, 7], "labels": [-100, 6, 7], "attention_mask": null}"#,
+    ] {
+        let data = loaded("rows.jsonl", padded, |_| {}).unwrap();
+        assert_eq!(data.train, expected, "{padded}");
+    }
+    let nothing = r#"{"input_ids": [0], "labels": [0], "attention_mask": [0]}"#;
+    assert!(loaded("rows.jsonl", nothing, |_| {}).is_err());
+}
+
+#[test]
 fn tokens_need_no_tokenizer() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("config.json"), r#"{"vocab_size": 8}"#).unwrap();
@@ -363,7 +381,23 @@ fn bad_rows_are_refused_with_file_line_and_field() {
         ),
         (
             "{\"input_ids\": [1, -3], \"labels\": [1, 1]}",
-            "value 2 is -3",
+            "line 1: field input_ids: value 2 is -3",
+        ),
+        (
+            "{\"input_ids\": [1, 2], \"labels\": [1, -7]}",
+            "line 1: field labels: value 2 is -7",
+        ),
+        (
+            "{\"input_ids\": [1, 2], \"labels\": [1, 2], \"attention_mask\": [1]}",
+            "line 1: field attention_mask: holds 1 values and input_ids 2",
+        ),
+        (
+            "{\"input_ids\": [1, 2, 3], \"labels\": [1, 2, 3], \"attention_mask\": [1, 0, 1]}",
+            "line 1: field attention_mask: value 2 is 0 between tokens",
+        ),
+        (
+            "{\"input_ids\": [1, 2], \"labels\": [1, 2], \"attention_mask\": [1, 2]}",
+            "line 1: field attention_mask: value 2 is 2, and only 0 and 1",
         ),
         (
             "{\"messages\": []}",
@@ -379,7 +413,15 @@ fn bad_rows_are_refused_with_file_line_and_field() {
         ),
         (
             "{\"messages\": [{\"role\": \"user\", \"content\": [1]}]}",
+            "message 1: part 1 must be {\"type\": \"text\", \"text\"}, not a number",
+        ),
+        (
+            "{\"messages\": [{\"role\": \"user\", \"content\": []}]}",
             "content of message 1 must be text, not a list",
+        ),
+        (
+            "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\", \"image_url\": \"x\"}]}]}",
+            "part 1 is of type \"image_url\"; only text can be learned from",
         ),
     ] {
         let message = refusal(text, |_| {});

@@ -109,18 +109,29 @@ impl Decoder {
         if self.embedding_trains() {
             ops::scale(&dx, self.description.embedding_scale)?;
             if let Some(grad) = self.embedding_in_use(true).grad() {
-                match self.without_padding(&batch.ids)? {
-                    None => ops::scatter_add(grad, &batch.ids, &dx)?,
-                    Some(rows) if rows.elem_count() == 0 => {}
-                    Some(rows) => {
-                        let ids = batch.ids.index_select(&rows, 0)?;
-                        ops::scatter_add(grad, &ids, &ops::gather(&dx, &rows)?)?;
-                    }
-                }
+                self.add_to_tokens(grad, &batch.ids, &dx)?;
             }
             self.adapt_embedding_back(&batch.ids, &dx)?;
         }
         Ok(loss)
+    }
+
+    /// Adds `dy` [T, H] to the rows `ids` of `grad` [V, H], but for the padding's, which PyTorch's embeddings keep as it is.
+    pub(in crate::model) fn add_to_tokens(
+        &self,
+        grad: &Tensor,
+        ids: &Tensor,
+        dy: &Tensor,
+    ) -> Result<()> {
+        match self.without_padding(ids)? {
+            None => ops::scatter_add(grad, ids, dy)?,
+            Some(rows) if rows.elem_count() == 0 => {}
+            Some(rows) => {
+                let ids = ids.index_select(&rows, 0)?;
+                ops::scatter_add(grad, &ids, &ops::gather(dy, &rows)?)?;
+            }
+        }
+        Ok(())
     }
 
     /// Rows of a batch whose token is not the padding; `None` where none is.

@@ -55,8 +55,9 @@ pub(super) fn refuse_options(config: &Keys<'_>, family: &Family) -> Result<(), S
                 .into(),
         );
     }
-    // StarCoder's own config holds dropouts of 0.1: they belong to pretraining and are off here, as in evaluation.
-    if family.model_type != "gpt_bigcode" {
+    // Published configs of these families hold dropouts of 0.1, StarCoder2's all three: they belong to pretraining and
+    // are off here, as in evaluation.
+    if !["gpt_bigcode", "starcoder2", "granite"].contains(&family.model_type) {
         for key in [
             "attention_dropout",
             "residual_dropout",
@@ -129,4 +130,30 @@ pub(super) fn attention_scale(
             false => 1.0,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::family::FAMILIES;
+
+    #[test]
+    fn dropouts_that_published_configs_hold_do_not_keep_a_model_out() {
+        for family in FAMILIES {
+            let config = json!({
+                "attention_dropout": 0.1, "residual_dropout": 0.1, "embedding_dropout": 0.1,
+                "attn_pdrop": 0.1, "resid_pdrop": 0.1, "embd_pdrop": 0.1,
+            });
+            let refused = refuse_options(&Keys(config.as_object().unwrap()), family);
+            match family.model_type {
+                "starcoder2" | "granite" | "gpt_bigcode" => assert_eq!(refused, Ok(())),
+                other => assert!(
+                    refused.unwrap_err().contains("attention_dropout"),
+                    "{other}"
+                ),
+            }
+        }
+    }
 }
