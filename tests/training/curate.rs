@@ -38,6 +38,20 @@ fn write_rows(folder: &Path) {
     std::fs::write(folder.join("curate.toml"), PIPELINE).unwrap();
 }
 
+/// The rows of a folder through its pipeline, with the report as JSON.
+fn into(folder: &Path, out: &str) -> Output {
+    let arguments = [
+        "curate",
+        "rows.jsonl",
+        "--pipeline",
+        "curate.toml",
+        "--out",
+        out,
+        "--json",
+    ];
+    curate(folder, &arguments)
+}
+
 fn report(output: &Output) -> Value {
     assert!(output.status.success(), "{}", stderr(output));
     lines(output).remove(0)
@@ -47,16 +61,7 @@ fn report(output: &Output) -> Value {
 fn a_dataset_is_curated_reported_and_every_row_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     write_rows(folder.path());
-    let arguments = [
-        "curate",
-        "rows.jsonl",
-        "--pipeline",
-        "curate.toml",
-        "--out",
-        "one",
-        "--json",
-    ];
-    let output = curate(folder.path(), &arguments);
+    let output = into(folder.path(), "one");
     let found = report(&output);
     assert_eq!(found["rows"], 4);
     assert_eq!(
@@ -109,16 +114,7 @@ fn a_second_curation_asks_no_plugin_and_writes_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     write_rows(folder.path());
     let into = |out: &str| {
-        let arguments = [
-            "curate",
-            "rows.jsonl",
-            "--pipeline",
-            "curate.toml",
-            "--out",
-            out,
-            "--json",
-        ];
-        let output = curate(folder.path(), &arguments);
+        let output = into(folder.path(), out);
         report(&output);
         let progress: Value =
             serde_json::from_str(stderr(&output).lines().last().unwrap()).unwrap();
@@ -149,16 +145,7 @@ fn rows_that_a_pipeline_holds_out_lie_apart_and_are_explained() {
     let pipeline = "hold_out = {share = 0.2}\n\
         [[plugins]]\nname = 'nonsense'\nonly = 'train'\nconfig = {rate = 1.0, seed = 9}\n";
     std::fs::write(folder.path().join("curate.toml"), pipeline).unwrap();
-    let arguments = [
-        "curate",
-        "rows.jsonl",
-        "--pipeline",
-        "curate.toml",
-        "--out",
-        "one",
-        "--json",
-    ];
-    let found = report(&curate(folder.path(), &arguments));
+    let found = report(&into(folder.path(), "one"));
     assert_eq!(
         (&found["kept"], &found["held_out"]),
         (&json!(16), &json!(4))
