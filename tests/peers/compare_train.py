@@ -9,10 +9,10 @@ ratios of ours to theirs. With more than one --seq-len each is measured, tokens/
 """
 import argparse
 import json
-import pathlib
 import statistics
-import subprocess
 import sys
+
+import measuring
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--codetune", required=True)
@@ -25,24 +25,14 @@ parser.add_argument("--only-ours", action="store_true", help="leave PyTorch out,
 parser.add_argument("--json", action="store_true")
 args = parser.parse_args()
 
-PEER = pathlib.Path(__file__).with_name("peft_train.py")
-
-
-def answer(command):
-    run = subprocess.run(command, capture_output=True, text=True)
-    if run.returncode != 0:
-        sys.exit(f"{' '.join(command)}\n{run.stderr}")
-    return json.loads(run.stdout.strip().splitlines()[-1])
-
 
 def ours(dtype, seq_len):
-    return answer([args.codetune, "bench", "train", "--model", args.model, "--batch-size", str(args.batch_size),
-                   "--seq-len", str(seq_len), "--steps", str(args.steps), "--dtype", dtype, "--lora-r", "16", "--json"])
+    return measuring.ours(args.codetune, steps=args.steps, model=args.model, batch_size=args.batch_size, seq_len=seq_len,
+                          dtype=dtype)
 
 
 def theirs(dtype, seq_len):
-    return answer([sys.executable, str(PEER), "--model", args.model, "--batch-size", str(args.batch_size),
-                   "--seq-len", str(seq_len), "--steps", str(args.steps - 1), "--dtype", dtype, "--lora-r", "16"])
+    return measuring.peft(args.steps, model=args.model, batch_size=args.batch_size, seq_len=seq_len, dtype=dtype)
 
 
 sides = {"codetune": ours} if args.only_ours else {"codetune": ours, "peft": theirs}
@@ -51,7 +41,10 @@ for seq_len in args.seq_len:
     rounds = {(side, dtype): [] for dtype in ("f32", "bf16") for side in sides}
     for _ in range(args.rounds):
         for (side, dtype), answers in rounds.items():
-            answers.append(sides[side](dtype, seq_len))
+            try:
+                answers.append(sides[side](dtype, seq_len))
+            except measuring.Failed as error:
+                sys.exit(str(error))
     row = {"seq_len": seq_len, "batch_size": args.batch_size}
     for (side, dtype), answers in rounds.items():
         row[f"{side}_{dtype}_tokens_per_second"] = statistics.median(a["tokens_per_second"] for a in answers)

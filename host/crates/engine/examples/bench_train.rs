@@ -1,11 +1,11 @@
 //! `codetune bench train` without the program around it, so that a change of the engine alone is quick to measure.
 //!
-//! usage: bench_train MODEL_DIR [f32|bf16|f16] [BATCH] [SEQ] [STEPS] [DEVICE]; a folder that is not there is made.
+//! usage: bench_train MODEL_DIR [f32|bf16|f16] [BATCH] [SEQ] [STEPS] [DEVICE] [nf4|q4k|q8_0]; a folder that is not there is made.
 //!        bench_train --device DEVICE   says which GPU that is, or what is missing
 
 use std::path::PathBuf;
 
-use domain::ModelDtype;
+use domain::{ModelDtype, Quantize};
 use engine::bench::{BenchTrain, Shape, make_model, train};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -45,6 +45,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             _ => ModelDtype::F32,
         },
         lora_r: 16,
+        quantize: match args.get(6).map(String::as_str) {
+            Some("nf4") => Some(Quantize::Nf4),
+            Some("q4k") => Some(Quantize::Q4k),
+            Some("q8_0") => Some(Quantize::Q8_0),
+            _ => None,
+        },
     })?;
     println!("{}", serde_json::to_string(&report)?);
     Ok(())

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use domain::Quantize;
 use engine::bench::{BenchTrain, train};
 
 use super::super::export::Dtype;
@@ -33,12 +34,34 @@ pub(crate) struct BenchTrainArgs {
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Pack the frozen weights
+    #[arg(long, value_enum)]
+    quantize: Option<Packing>,
     /// Rank of the adapter
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     lora_r: u32,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
+}
+
+/// Values of `model.quantize`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Packing {
+    Nf4,
+    Q4k,
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl From<Packing> for Quantize {
+    fn from(packing: Packing) -> Self {
+        match packing {
+            Packing::Nf4 => Self::Nf4,
+            Packing::Q4k => Self::Q4k,
+            Packing::Q8_0 => Self::Q8_0,
+        }
+    }
 }
 
 /// Measures and prints.
@@ -55,6 +78,7 @@ pub(crate) fn run(args: &BenchTrainArgs, config: &Config) -> anyhow::Result<Exit
         dtype: args.dtype.into(),
         device: args.device.clone(),
         lora_r: args.lora_r,
+        quantize: args.quantize.map(Into::into),
     })
     .map_err(|error| usage_error(error.to_string()))?;
     if args.json {

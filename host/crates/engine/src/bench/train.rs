@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use domain::{LoraConfig, ModelDtype, RunConfig};
+use domain::{LoraConfig, ModelDtype, Quantize, RunConfig};
 use serde::Serialize;
 
 use crate::data::Sample;
@@ -29,6 +29,8 @@ pub struct BenchTrain {
     pub device: String,
     /// Rank of the adapter on every linear layer.
     pub lora_r: u32,
+    /// Packing of the frozen weights.
+    pub quantize: Option<Quantize>,
 }
 
 /// What was measured.
@@ -88,6 +90,7 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
         ModelDtype::Bf16 => DType::BF16,
     };
     let loading = Loading {
+        quantize: bench.quantize,
         random: is_shape(&bench.model).then_some(0),
         ..Loading::frozen(dtype)
     };
@@ -107,7 +110,7 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
     config.model.device.clone_from(&bench.device);
     config.model.dtype = bench.dtype;
     let mut optimizer = Optimizer::new(&config, &trainable)?;
-    let mut compute = Compute::of_run(&config, &decoder, &optimizer, &mut |_| {})?;
+    let mut compute = Compute::of_run(&config, &decoder, &optimizer, None, &mut |_| {})?;
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for _ in 0..bench.steps {
         let begun = Instant::now();
