@@ -244,6 +244,7 @@ pub(crate) fn step(step: u64, loss: f64) -> RunEvent {
         grad_norm: 0.5,
         supervised_tokens: 64,
         tokens_per_second: 1000.0,
+        process_rank: None,
         metrics: Default::default(),
     }
 }

@@ -7,6 +7,7 @@ mod generate;
 #[cfg(unix)]
 mod gpu;
 mod queue_commands;
+mod ranks;
 mod worker;
 
 use std::path::{Path, PathBuf};

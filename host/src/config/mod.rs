@@ -7,6 +7,7 @@ mod hub;
 mod log;
 mod paths;
 mod server;
+mod world;
 
 use std::env;
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub hub: HubConfig,
     /// Logging.
     pub log: LogConfig,
+    /// The other processes of a run that several train, where this is one of them.
+    pub world: Option<engine::World>,
 }
 
 /// A variable that cannot be used; names the variable and the value.
@@ -66,6 +69,7 @@ impl Config {
             database: DatabaseConfig::read(&variable, &paths)?,
             hub: HubConfig::read(&variable)?,
             log: LogConfig::read(&variable)?,
+            world: world::read(&variable)?,
             paths,
         })
     }

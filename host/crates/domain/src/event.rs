@@ -61,6 +61,9 @@ pub enum RunEvent {
         supervised_tokens: u64,
         /// Tokens a second of this step, without padding.
         tokens_per_second: f64,
+        /// Which of several processes says it, from 0; left out where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process_rank: Option<u64>,
         /// More figures of the run's method, as keys beside the others: `rewards/margins`, …
         #[serde(flatten)]
         metrics: BTreeMap<String, f64>,

@@ -73,6 +73,9 @@ pub enum Error {
     /// A device's memory is full; less at a time may fit.
     #[error("{0}")]
     DeviceMemory(String),
+    /// Another of the processes that train together failed, or could not be found.
+    #[error("{0}")]
+    Peer(String),
     /// The tensor library failed; a fault of the engine rather than of its input.
     #[error("computation failed: {0}")]
     Compute(String),
@@ -90,6 +93,7 @@ impl Error {
             Self::Checkpoint { .. } => "bad_checkpoint",
             Self::Stopped(_) => "stopped",
             Self::DeviceMemory(_) => "out_of_memory",
+            Self::Peer(_) => "peer_failed",
             Self::Compute(_) => "internal",
         }
     }

@@ -158,6 +158,11 @@ impl Matches {
 }
 
 impl Matches {
+    /// Exact ones and all, of completions and of middles: to add up what several processes counted.
+    pub(crate) fn counts_mut(&mut self) -> [&mut (usize, usize); 2] {
+        [&mut self.completions, &mut self.middles]
+    }
+
     /// Where a sample's last answer begins; `None` where it is learned from its first token on and no middle token
     /// stands in it.
     pub(crate) fn answer(&self, sample: &Sample) -> Option<usize> {

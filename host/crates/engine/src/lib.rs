@@ -12,6 +12,7 @@ pub mod chat;
 pub mod data;
 #[cfg(any(test, feature = "cuda"))]
 mod device;
+mod distributed;
 mod error;
 mod estimate;
 mod evaluate;
@@ -31,6 +32,7 @@ mod optim;
 pub mod tokenizer;
 mod train;
 
+pub use distributed::World;
 pub use error::{Error, Result};
 pub use estimate::{Estimate, estimate};
 pub use evaluate::{Evaluation, evaluate};

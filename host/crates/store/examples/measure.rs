@@ -49,6 +49,7 @@ fn measure(name: &str, database: &TestDatabase, steps: u64) {
             grad_norm: 0.5,
             supervised_tokens: 512,
             tokens_per_second: 1e3,
+            process_rank: None,
             metrics: Default::default(),
         })
         .collect();

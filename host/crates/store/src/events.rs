@@ -239,6 +239,7 @@ impl Progress {
                 grad_norm,
                 supervised_tokens,
                 tokens_per_second,
+                process_rank: _,
                 metrics,
             } => {
                 let step = to_i64(*step);

@@ -1,6 +1,7 @@
 //! `codetune train`: a run in this process, without a database.
 
 mod progress;
+mod ranks;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -20,7 +21,9 @@ use crate::plugins;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  codetune train RUN.toml\n  \
     codetune train RUN.toml --set train.learning_rate=1e-4 --json\n  \
-    codetune train RUN.toml --resume\n\n\
+    codetune train RUN.toml --resume\n  \
+    codetune train RUN.toml --devices 0,1\n  \
+    torchrun --nproc-per-node 2 --no-python codetune train RUN.toml\n\n\
     Ctrl-C ends the step, saves, and ends the run; a second Ctrl-C ends it at once.")]
 pub(crate) struct TrainArgs {
     /// The run's RUN.toml
@@ -34,6 +37,12 @@ pub(crate) struct TrainArgs {
     /// One JSON object a line on standard output, and nothing else
     #[arg(long)]
     json: bool,
+    /// Train on several devices, with a process for each: GPUs by number, as 0,1, or cpu,cpu
+    #[arg(long, value_name = "LIST")]
+    devices: Option<String>,
+    /// Started by --devices: end once standard input is closed
+    #[arg(long, hide = true)]
+    one_of_several: bool,
 }
 
 /// Trains, and tells of it as it goes: exit code 2 for a config or data that cannot be used, 1 for a fault.
@@ -47,6 +56,20 @@ pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode>
         Ok(run_config) => run_config,
         Err(error) => return Ok(output.fail(2, "bad_config", &error.to_string())),
     };
+    let several = args.devices.is_some() || config.world.is_some();
+    if several && run_config.is_curated() {
+        let message = "plugins: curators cannot be used by several processes; curate the data before (codetune curate), and name \
+                       its output in data.path";
+        return Ok(output.fail(2, "bad_config", message));
+    }
+    if let Some(list) = &args.devices {
+        let devices = ranks::devices(list)?;
+        // Once, rather than by each process.
+        if let Err(error) = run_file::local(&run_config, &config.hub, &StopFlag::new()) {
+            return Ok(output.fail(exit_code(&error), error.code(), &error.to_string()));
+        }
+        return ranks::run(args, &devices, config);
+    }
     if let Err(error) = crate::gpu::hand_over(&run_config.model.device, config) {
         return Ok(output.fail(2, "bad_config", &error.to_string()));
     }
@@ -55,6 +78,10 @@ pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode>
         let stop = stop.clone();
         move || stop.stop()
     })?;
+    if args.one_of_several {
+        let stop = stop.clone();
+        shutdown::on_stdin_closed(move || stop.stop())?;
+    }
     let run_config = match run_file::local(&run_config, &config.hub, &stop) {
         Ok(run_config) => run_config,
         Err(error) => {
@@ -75,12 +102,16 @@ pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode>
             resume: args.resume,
             curation: prepared.curation,
             scorer: prepared.scorer,
+            world: config.world.clone(),
             ..TrainOptions::default()
         };
         engine::train(&prepared.run, &options, &stop, &mut hear)
     });
     Ok(match result {
         Ok(_) => ExitCode::SUCCESS,
+        Err(error @ engine::Error::Peer(_)) if args.one_of_several => {
+            output.fail(ranks::ENDED_BY_ANOTHER, error.code(), &error.to_string())
+        }
         Err(error) => output.fail(exit_code(&error), error.code(), &error.to_string()),
     })
 }

@@ -2,15 +2,17 @@
 //!
 //! Neither library is linked: both are loaded when a device is opened, and what is missing is an error in words.
 
+mod nccl;
+
 use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_void};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cudarc::cublas::{result as blas, sys as blas_sys};
 use cudarc::driver::result::{self, DriverError, device, function, mem_pool, module, stream};
 use cudarc::driver::{CudaContext, sys};
 
-use super::machine::{Element, Launch, Machine, Product, View};
+use super::machine::{Element, Launch, Machine, Peers, Product, View};
 use super::rows::Device;
 use crate::gpu;
 use crate::{Error, Result};
@@ -38,6 +40,8 @@ pub(crate) struct Cuda {
     blas: blas_sys::cublasHandle_t,
     modules: [sys::CUmodule; 2],
     functions: Mutex<HashMap<(&'static str, Element), Function>>,
+    /// Set once this GPU has met those of other processes.
+    group: OnceLock<nccl::Communicator>,
 }
 
 /// A kernel, and the shared memory that it may take.
@@ -99,6 +103,7 @@ pub(crate) fn open(ordinal: usize, element: Element) -> Result<Device> {
             blas,
             modules,
             functions: Mutex::default(),
+            group: OnceLock::new(),
         }),
         element,
     })
@@ -275,6 +280,11 @@ impl Machine for Cuda {
             ))
         })
     }
+
+    fn peers(&self) -> std::result::Result<&dyn Peers, String> {
+        nccl::library().as_ref().map_err(Clone::clone)?;
+        Ok(self)
+    }
 }
 
 impl Drop for Cuda {
@@ -285,6 +295,7 @@ impl Drop for Cuda {
         // SAFETY: nothing refers to them any more. Errors are those of work before; there is nobody to tell.
         unsafe {
             let _ = stream::synchronize(self.stream);
+            drop(self.group.take());
             let _ = blas::destroy_handle(self.blas);
             for module in self.modules {
                 let _ = module::unload(module);

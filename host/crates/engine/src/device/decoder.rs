@@ -5,6 +5,7 @@ use super::matrix::Matrix;
 use super::norm::Norm;
 use super::ops::{HeadsArgument, Tiles, WIDEST_HEAD};
 use super::rows::{Bytes, Device, Rows};
+use crate::distributed::Collective;
 use crate::model::{self, Batch, Description, Pass, TokenLoss};
 use crate::{Error, Result};
 
@@ -110,6 +111,20 @@ impl Decoder {
             adapters,
             device,
         })
+    }
+
+    /// Adds up the adapters' gradients over all processes: among the machines, or by way of the host.
+    pub(crate) fn sum_gradients(&self, group: &dyn Collective) -> Result<()> {
+        let gradients = &self.adapters.gradients;
+        match self.device.machine.peers() {
+            // SAFETY: all processes have the same adapter, which they compared at the start, and make the same calls.
+            Ok(peers) if peers.joined() => unsafe { peers.sum(gradients.address, gradients.width) },
+            _ => {
+                let mut all = gradients.read()?;
+                group.sum_all(&mut all)?;
+                gradients.write(&all)
+            }
+        }
     }
 
     fn head(&self) -> &Matrix {

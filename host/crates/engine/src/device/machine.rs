@@ -53,6 +53,29 @@ pub(crate) trait Machine: Debug + Send + Sync {
     /// # Safety
     /// The matrices lie in live memory, and the output in none of the inputs'.
     unsafe fn product(&self, product: &Product) -> Result<()>;
+
+    /// What adds up memory over the machines of several processes, or why there is nothing such.
+    fn peers(&self) -> std::result::Result<&dyn Peers, String> {
+        Err(format!("{self:?} reaches no other process's memory"))
+    }
+}
+
+/// A machine that reaches those of other processes.
+pub(crate) trait Peers {
+    /// What process 0 hands to all for [`Self::join`].
+    fn invite(&self) -> Result<Vec<u8>>;
+
+    /// Meets the machines of all processes; returns once all are there.
+    fn join(&self, invitation: &[u8], rank: usize, size: usize) -> Result<()>;
+
+    /// Whether [`Self::join`] was done.
+    fn joined(&self) -> bool;
+
+    /// Starts to put the sums over all machines in the place of `len` f32 values.
+    ///
+    /// # Safety
+    /// They lie in live memory, and every machine does the same with as many.
+    unsafe fn sum(&self, at: u64, len: usize) -> Result<()>;
 }
 
 /// One start of a kernel.

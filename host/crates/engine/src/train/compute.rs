@@ -1,13 +1,14 @@
 use domain::{RunConfig, RunEvent};
 
+use super::setup::log;
 use crate::Result;
+use crate::distributed::Collective;
 use crate::model::{Batch, Decoder, Parameter, TokenLoss};
 use crate::ops;
 use crate::optim::{Optimizer, gradient_norm};
 
 #[cfg(any(test, feature = "cuda"))]
 use {
-    super::setup::log,
     crate::Error,
     crate::device::{self, Device, Element, Moments},
     domain::{Method, ModelDtype},
@@ -40,15 +41,16 @@ impl Compute {
         config: &RunConfig,
         decoder: &Decoder,
         optimizer: &Optimizer,
+        local_rank: Option<usize>,
         emit: &mut dyn FnMut(RunEvent),
     ) -> Result<Self> {
         #[cfg(not(any(test, feature = "cuda")))]
         {
-            let _ = (config, decoder, optimizer, emit);
+            let _ = (config, decoder, optimizer, local_rank, emit);
             Ok(Self::Cpu)
         }
         #[cfg(any(test, feature = "cuda"))]
-        on_device(config, decoder, optimizer, emit)
+        on_device(config, decoder, optimizer, local_rank, emit)
     }
 
     /// Where, as the bench reports it: `cpu`, `cuda:0`.
@@ -127,6 +129,65 @@ impl Compute {
             }
             #[cfg(any(test, feature = "cuda"))]
             Self::Device(on) => on.decoder.adapters.gradients.zero(),
+        }
+    }
+
+    /// Has the GPUs of several processes add up gradients among themselves, where all of them can.
+    pub(crate) fn join(
+        &self,
+        group: &dyn Collective,
+        emit: &mut dyn FnMut(RunEvent),
+    ) -> Result<()> {
+        let able = match self {
+            Self::Cpu => Ok(None),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.decoder.device.machine.peers().map(Some),
+        };
+        let mut able_ones = [f64::from(u8::from(matches!(able, Ok(Some(_)))))];
+        group.sum(&mut able_ones)?;
+        match able {
+            Ok(Some(peers)) if able_ones[0] == group.size() as f64 => {
+                let id = match group.rank() {
+                    0 => peers.invite()?,
+                    _ => Vec::new(),
+                };
+                peers.join(&group.broadcast(id)?, group.rank(), group.size())
+            }
+            Ok(_) => Ok(()),
+            Err(missing) => {
+                log(emit, format!("gradients go over the network: {missing}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds up the gradients of all processes, in one piece.
+    pub(crate) fn sum_gradients(
+        &self,
+        trainable: &[&Parameter],
+        group: &dyn Collective,
+    ) -> Result<()> {
+        if group.size() == 1 {
+            return Ok(());
+        }
+        match self {
+            Self::Cpu => {
+                let gradients = || trainable.iter().filter_map(|one| one.grad.as_ref());
+                let mut bucket = Vec::new();
+                for gradient in gradients() {
+                    bucket.extend(gradient.flatten_all()?.to_vec1::<f32>()?);
+                }
+                group.sum_all(&mut bucket)?;
+                let mut rest = bucket.as_slice();
+                for gradient in gradients() {
+                    let (own, later) = rest.split_at(gradient.elem_count());
+                    overwrite(gradient, own)?;
+                    rest = later;
+                }
+                Ok(())
+            }
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.decoder.sum_gradients(group),
         }
     }
 
@@ -230,6 +291,7 @@ fn on_device(
     config: &RunConfig,
     decoder: &Decoder,
     optimizer: &Optimizer,
+    local_rank: Option<usize>,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Compute> {
     let auto = config.model.device == "auto";
@@ -241,7 +303,11 @@ fn on_device(
         // Ranges of bf16 suit training; f16's few numbers beyond it do not make up for a loss scale.
         ModelDtype::F16 | ModelDtype::Bf16 => Element::Bf16,
     };
-    let ordinal = crate::gpu::ordinal(&config.model.device).unwrap_or(0);
+    // Without a number in the config each process of a machine takes a GPU of its own.
+    let ordinal = match (&*config.model.device, local_rank) {
+        ("cuda" | "auto", Some(local_rank)) => local_rank,
+        (device, _) => crate::gpu::ordinal(device).unwrap_or(0),
+    };
     let placed =
         open(ordinal, element).and_then(|device| OnDevice::place(device, decoder, optimizer));
     match placed {
@@ -332,7 +398,6 @@ impl OnDevice {
 }
 
 /// Writes values into a tensor that others share.
-#[cfg(any(test, feature = "cuda"))]
 fn overwrite(tensor: &candle_core::Tensor, values: &[f32]) -> Result<()> {
     let row = (1, values.len());
     let values = candle_core::Tensor::from_slice(values, row, tensor.device())?;

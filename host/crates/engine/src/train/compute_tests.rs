@@ -8,6 +8,7 @@ use domain::{LrSchedulerType, Optim, Quantize, RunConfig, RunEvent};
 use super::trainer;
 use super::{StopFlag, TrainOptions};
 use crate::Result;
+use crate::World;
 use crate::device::{Emulated, plug};
 
 fn goldens() -> PathBuf {
@@ -218,4 +219,47 @@ fn auto_takes_the_processor_where_a_device_cannot_do_the_run_and_says_why() {
         error.contains("train.neftune_noise_alpha: is not done on a GPU yet"),
         "{error}"
     );
+}
+
+#[test]
+fn processes_on_devices_and_on_the_processor_train_together_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = losses(&run(&config("qwen2", folder.path(), "cpu"), false, None).1);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let start = |rank: usize, device: &'static str| {
+        let mut config = config("qwen2", folder.path(), device);
+        config.train.output = folder.path().join("together").display().to_string();
+        let options = TrainOptions {
+            world: Some(World {
+                rank,
+                size: 3,
+                local_rank: 0,
+                address: "127.0.0.1".into(),
+                port,
+                patience: World::PATIENCE,
+            }),
+            ..TrainOptions::default()
+        };
+        move || {
+            plug(Some(Arc::new(Emulated::default())));
+            let mut events = Vec::new();
+            let result = trainer::run(&config, &options, &StopFlag::new(), &mut |event| {
+                events.push(event)
+            });
+            plug(None);
+            result.unwrap();
+            events
+        }
+    };
+    let ranks = [start(0, "cuda"), start(1, "cuda"), start(2, "cpu")];
+    let all = ranks
+        .map(std::thread::spawn)
+        .map(|thread| thread.join().unwrap());
+    for (rank, events) in all.iter().enumerate() {
+        close(&losses(events), &expected);
+        let by_network = logged(events, "gradients go over the network");
+        assert_eq!(by_network, rank < 2, "{events:?}");
+    }
 }

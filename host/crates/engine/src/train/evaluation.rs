@@ -49,7 +49,9 @@ impl Trainer<'_> {
                 state.best_step = Some(state.step);
             }
         }
-        if let (Some(questions), Some(scorer)) = (&self.questions, &self.scorer) {
+        if let (Some(questions), Some(scorer)) = (&self.questions, &self.scorer)
+            && self.group.rank() == 0
+        {
             questions.score(&self.setup, &**scorer, stop, &mut scores, emit)?;
         }
         emit(RunEvent::Eval {
@@ -65,7 +67,15 @@ impl Trainer<'_> {
         let (mut loss, mut tokens) = (0f64, 0usize);
         let mut matches = Matches::new(&self.setup.folder);
         let batch_size = self.config.train.batch_size as usize;
-        for samples in self.setup.eval.chunks(batch_size) {
+        // Each process takes every so-manieth batch.
+        let (first, every) = (self.group.rank(), self.group.size());
+        for samples in self
+            .setup
+            .eval
+            .chunks(batch_size)
+            .skip(first)
+            .step_by(every)
+        {
             let batch = Batch::new(samples)?;
             let losses = self.compute.token_losses(&self.setup.decoder, &batch)?;
             loss += losses
@@ -76,7 +86,19 @@ impl Trainer<'_> {
             let samples: Vec<&Sample> = samples.iter().collect();
             matches.add(&samples, &losses);
         }
-        let loss = loss / tokens.max(1) as f64;
+        let [completions, middles] = matches.counts_mut();
+        let mut sums = [
+            loss,
+            tokens as f64,
+            completions.0 as f64,
+            completions.1 as f64,
+            middles.0 as f64,
+            middles.1 as f64,
+        ];
+        self.group.sum(&mut sums)?;
+        let loss = sums[0] / sums[1].max(1.0);
+        *completions = (sums[2] as usize, sums[3] as usize);
+        *middles = (sums[4] as usize, sums[5] as usize);
         let mut scores = Map::new();
         let figures = [
             ("perplexity", Some(loss.exp())),

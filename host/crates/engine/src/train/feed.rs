@@ -1,99 +1,129 @@
+use std::sync::Arc;
+
 use domain::{RunConfig, RunEvent};
 
 use super::order::Order;
 use super::setup::log;
 use crate::Result;
 use crate::data::{Sample, Stream};
+use crate::distributed::{Collective, share};
 
-/// Where the samples of a step come from: memory, or files that are read on the way (`data.streaming`).
-pub(super) enum Feed {
+/// Where the samples of a step come from, and which of them are this process's.
+pub(super) struct Feed {
+    source: Source,
+    batch: usize,
+    group: Arc<dyn Collective>,
+}
+
+/// Memory, or files that are read on the way (`data.streaming`).
+enum Source {
     Held(Order),
     Streamed(Box<Streamed>),
 }
 
-pub(super) struct Streamed {
+struct Streamed {
     stream: Stream,
-    batch: usize,
-    accumulation: usize,
+    rows: usize,
     /// The step that the stream stands at.
     next: u64,
 }
 
+/// The samples of a step.
+pub(super) struct Drawn {
+    /// Places of this process's samples, by micro-batch.
+    pub(super) micro_batches: Vec<Vec<usize>>,
+    /// Places of the samples of all processes.
+    pub(super) all: Vec<usize>,
+    /// Epochs done when the step is done.
+    pub(super) epoch: f64,
+}
+
 impl Feed {
     /// `lengths` are those of the samples in memory.
-    pub(super) fn new(config: &RunConfig, lengths: &[usize], stream: Option<Stream>) -> Self {
-        match stream {
-            None => Self::Held(Order::new(config, lengths)),
-            Some(stream) => Self::Streamed(Box::new(Streamed {
-                stream,
-                batch: config.train.batch_size as usize,
-                accumulation: config.train.gradient_accumulation_steps as usize,
-                next: 0,
-            })),
+    pub(super) fn new(
+        config: &RunConfig,
+        lengths: &[usize],
+        stream: Option<Stream>,
+        group: Arc<dyn Collective>,
+    ) -> Self {
+        let train = &config.train;
+        Self {
+            source: match stream {
+                None => Source::Held(Order::new(config, lengths)),
+                Some(stream) => Source::Streamed(Box::new(Streamed {
+                    stream,
+                    rows: (train.batch_size * train.gradient_accumulation_steps) as usize,
+                    next: 0,
+                })),
+            },
+            batch: train.batch_size as usize,
+            group,
         }
     }
 
     /// Optimizer steps of the run.
     pub(super) fn total_steps(&self, config: &RunConfig) -> u64 {
-        match self {
-            Self::Held(order) => order.total_steps(config),
+        match &self.source {
+            Source::Held(order) => order.total_steps(config),
             // A stream has no other end: the config was checked for it.
-            Self::Streamed(_) => config.train.max_steps,
+            Source::Streamed(_) => config.train.max_steps,
         }
     }
 
     /// Goes to a step, which a stream does by reading what comes before it: tokenizing is some hundred times faster
     /// than training, and a checkpoint needs nothing but its step.
     pub(super) fn seek(&mut self, step: u64, emit: &mut dyn FnMut(RunEvent)) -> Result<()> {
-        if let Self::Streamed(streamed) = self
+        if let Source::Streamed(streamed) = &mut self.source
             && step > 0
         {
             log(emit, format!("reading the data again up to step {step}"));
-            while streamed.next < step {
-                streamed.advance(&mut Vec::new())?;
-            }
+            streamed.seek(step, &mut Vec::new())?;
         }
         Ok(())
     }
 
-    /// Places in `samples` of the micro-batches of a step, counted from 0, and the epochs done when it is done. A
-    /// stream puts the step's samples there.
-    pub(super) fn step(
-        &mut self,
-        step: u64,
-        samples: &mut Vec<Sample>,
-    ) -> Result<(Vec<Vec<usize>>, f64)> {
-        match self {
-            Self::Held(order) => Ok(order.step(step)),
-            Self::Streamed(streamed) => {
+    /// The samples of a step, counted from 0, by their places in `samples`. A stream puts the step's samples there.
+    ///
+    /// Processes share the rows of a step out among themselves, so that one and several train on the same steps.
+    pub(super) fn step(&mut self, step: u64, samples: &mut Vec<Sample>) -> Result<Drawn> {
+        let (rows, epoch) = match &mut self.source {
+            Source::Held(order) => order.rows(step),
+            Source::Streamed(streamed) => {
                 if streamed.next > step {
                     streamed.stream.rewind(0);
                     streamed.next = 0;
                 }
-                while streamed.next < step {
-                    streamed.advance(samples)?;
-                }
-                streamed.advance(samples)
+                streamed.seek(step, samples)?;
+                streamed.advance(samples)?
             }
-        }
+        };
+        let own = &rows[share(&*self.group, rows.len())];
+        Ok(Drawn {
+            micro_batches: own.chunks(self.batch).map(<[_]>::concat).collect(),
+            all: rows.concat(),
+            epoch,
+        })
     }
 }
 
 impl Streamed {
+    fn seek(&mut self, step: u64, samples: &mut Vec<Sample>) -> Result<()> {
+        while self.next < step {
+            self.advance(samples)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the next step's samples; their places, row by row.
     fn advance(&mut self, samples: &mut Vec<Sample>) -> Result<(Vec<Vec<usize>>, f64)> {
-        let (rows, epoch) = self.stream.take(self.batch * self.accumulation)?;
+        let (rows, epoch) = self.stream.take(self.rows)?;
         samples.clear();
-        let mut micro_batches = Vec::with_capacity(self.accumulation);
-        for (at, row) in rows.into_iter().enumerate() {
-            if at.is_multiple_of(self.batch) {
-                micro_batches.push(Vec::new());
-            }
-            if let Some(micro) = micro_batches.last_mut() {
-                micro.extend(samples.len()..samples.len() + row.len());
-            }
+        let mut places = Vec::with_capacity(rows.len());
+        for row in rows {
+            places.push((samples.len()..samples.len() + row.len()).collect());
             samples.extend(row);
         }
         self.next += 1;
-        Ok((micro_batches, epoch))
+        Ok((places, epoch))
     }
 }

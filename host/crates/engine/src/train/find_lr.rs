@@ -92,7 +92,10 @@ pub fn find_lr(
     let plan = arrange(config)?;
     let arranged = plan.as_ref().map(|plan| plan.apply(config));
     let config = arranged.as_ref().unwrap_or(config);
-    let mut trainer = Trainer::prepare(config, &options, PathBuf::new(), None, quiet)?;
+    let mut trainer = {
+        let alone = crate::distributed::alone();
+        Trainer::prepare(alone, config, &options, PathBuf::new(), None, quiet)?
+    };
     if let Some(plan) = plan {
         trainer.setup.decoder.segment = plan.estimate.segment;
         trainer.compute.set_segment(plan.estimate.segment);

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use domain::{CurationSummary, FinishReason, RunConfig, RunEvent};
 
+use crate::distributed::World;
 use crate::{Error, Result};
 
 pub use check::check_config;
@@ -52,6 +53,8 @@ pub struct TrainOptions {
     pub scorer: Option<Arc<dyn ScoreTexts>>,
     /// Pause before a write that failed at the end of the run is tried again.
     pub save_pause: Duration,
+    /// The other processes that train this run, where there are any.
+    pub world: Option<World>,
 }
 
 impl Default for TrainOptions {
@@ -62,6 +65,7 @@ impl Default for TrainOptions {
             curation: None,
             scorer: None,
             save_pause: Duration::from_secs(5),
+            world: None,
         }
     }
 }

@@ -51,8 +51,8 @@ impl Order {
         }
     }
 
-    /// Samples of the micro-batches of a step, counted from 0, and the epochs done when it is done.
-    pub(crate) fn step(&mut self, step: u64) -> (Vec<Vec<usize>>, f64) {
+    /// Samples of each row of a step, counted from 0, and the epochs done when it is done.
+    pub(crate) fn rows(&mut self, step: u64) -> (Vec<Vec<usize>>, f64) {
         let per_epoch = self.steps_per_epoch();
         let (epoch, place) = (step / per_epoch, (step % per_epoch) as usize);
         let per_step = self.batch * self.accumulation;
@@ -60,14 +60,16 @@ impl Order {
         let to = (from + per_step).min(self.rows.len());
         self.draw(epoch);
         let order = self.current.as_ref().map_or(&[][..], |(_, order)| order);
-        let micro = order[from..to]
-            .chunks(self.batch)
-            .map(|rows| {
-                let samples = rows.iter().flat_map(|row| &self.rows[*row]);
-                samples.copied().collect()
-            })
-            .collect();
-        (micro, epoch as f64 + to as f64 / self.rows.len() as f64)
+        let rows = order[from..to].iter().map(|row| self.rows[*row].clone());
+        let epochs = epoch as f64 + to as f64 / self.rows.len() as f64;
+        (rows.collect(), epochs)
+    }
+
+    /// Samples of the micro-batches of a step, as one process takes them, and the epochs done when it is done.
+    pub(crate) fn step(&mut self, step: u64) -> (Vec<Vec<usize>>, f64) {
+        let (rows, epochs) = self.rows(step);
+        let micro_batches = rows.chunks(self.batch).map(<[_]>::concat).collect();
+        (micro_batches, epochs)
     }
 
     /// Draws the order of an epoch, where it is not the last that was drawn.

@@ -37,7 +37,8 @@ impl Trainer<'_> {
 
     fn try_save(&mut self, emit: &mut dyn FnMut(RunEvent)) -> Result<()> {
         let step = self.state.step;
-        if self.saved == Some(step) {
+        // Of several processes, which all hold the same, the first saves.
+        if self.saved == Some(step) || self.group.rank() > 0 {
             return Ok(());
         }
         let trainable = self.setup.decoder.trainable();
@@ -70,9 +71,13 @@ impl Trainer<'_> {
         if self.state.step > 0 {
             self.insist(emit, |trainer, emit| trainer.try_save(emit))?;
         }
-        let best = self.best(emit);
-        let paths = self.insist(emit, |trainer, _| trainer.write_result(best.as_ref()))?;
-        let (adapter, model) = paths;
+        let (adapter, model) = match self.group.rank() {
+            0 => {
+                let best = self.best(emit);
+                self.insist(emit, |trainer, _| trainer.write_result(best.as_ref()))?
+            }
+            _ => (None, None),
+        };
         let steps = self.state.step;
         emit(RunEvent::Finished {
             reason,

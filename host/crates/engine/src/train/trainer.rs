@@ -3,17 +3,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use candle_core::DType;
 use domain::{CurationSummary, FieldErrors, FinishReason, Method, Optim, RunConfig, RunEvent};
+use sha2::{Digest, Sha256};
 
 use super::check::check_device;
 use super::checkpoint::{self, Cursor, State};
 use super::compute::Compute;
-use super::feed::Feed;
+use super::feed::{Drawn, Feed};
 use super::preference::{Tally, Totals};
 use super::scoring::{Questions, ScoreTexts};
 use super::setup::{Setup, log, set_up};
 use super::{Report, StopFlag, TrainOptions, check_config};
 use crate::data::{Pair, Sample};
+use crate::distributed::{self, Collective};
 use crate::estimate::{Lengths, Plan, plan};
 use crate::model::{Batch, Stored};
 use crate::optim::{Optimizer, Schedule, clip_factor};
@@ -35,6 +38,8 @@ pub(super) struct Trainer<'a> {
     pub(super) scorer: Option<Arc<dyn ScoreTexts>>,
     /// What the scorer is shown answers to.
     pub(super) questions: Option<Questions>,
+    /// The processes that train together.
+    pub(super) group: Arc<dyn Collective>,
 }
 
 /// What one optimizer step found.
@@ -55,6 +60,25 @@ pub(super) fn run(
     config.validate()?;
     check_config(config)?;
     check_device(config)?;
+    if let Some(world) = &options.world {
+        check_world(config, world)?;
+    }
+    let group = distributed::join(options.world.as_ref(), stop)?;
+    let result = run_in(group.clone(), config, options, stop, emit);
+    if let Err(error) = &result {
+        group.fail(&error.to_string());
+    }
+    result
+}
+
+/// The run of one of the processes that train together.
+fn run_in(
+    group: Arc<dyn Collective>,
+    config: &RunConfig,
+    options: &TrainOptions,
+    stop: &StopFlag,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Report> {
     // Options are done or refused: a caller that knows no plugins must not train as if there were none.
     if config.is_curated() && options.curation.is_none() {
         let message = "name curators, but the data has not been through them";
@@ -69,7 +93,7 @@ pub(super) fn run(
     let plan = arrange(config)?;
     let arranged = plan.as_ref().map(|plan| plan.apply(config));
     let config = arranged.as_ref().unwrap_or(config);
-    let mut trainer = start(config, options, output, emit)?;
+    let mut trainer = start(group, config, options, output, emit)?;
     if let Some(plan) = plan {
         trainer.setup.decoder.segment = plan.estimate.segment;
         trainer.compute.set_segment(plan.estimate.segment);
@@ -89,6 +113,7 @@ pub(super) fn arrange(config: &RunConfig) -> Result<Option<Plan>> {
 
 /// Sets a run up. What there is to log about that comes after `started`, which opens a run, or before the error.
 fn start<'a>(
+    group: Arc<dyn Collective>,
     config: &'a RunConfig,
     options: &TrainOptions,
     output: PathBuf,
@@ -96,7 +121,7 @@ fn start<'a>(
 ) -> Result<Trainer<'a>> {
     let mut held = Vec::new();
     let mut started = None;
-    let trainer = Trainer::start(config, options, output, &mut |event| match event {
+    let trainer = Trainer::start(group, config, options, output, &mut |event| match event {
         RunEvent::Started { .. } => started = Some(event),
         other => held.push(other),
     });
@@ -106,6 +131,7 @@ fn start<'a>(
 
 impl<'a> Trainer<'a> {
     fn start(
+        group: Arc<dyn Collective>,
         config: &'a RunConfig,
         options: &TrainOptions,
         output: PathBuf,
@@ -130,17 +156,21 @@ impl<'a> Trainer<'a> {
             ),
             None => {}
         }
-        checkpoint::remove_leftovers(&output)?;
+        let saves = group.rank() == 0;
+        if saves {
+            checkpoint::remove_leftovers(&output)?;
+        }
         // A kill between a save and this left one too many. Not beside a damaged one, which counts as a checkpoint too.
-        if let Some(checkpoint) = found.as_ref().filter(|_| all_whole) {
+        if let Some(checkpoint) = found.as_ref().filter(|_| all_whole && saves) {
             let limit = config.train.save_total_limit;
             checkpoint::remove_oldest(&output, limit, checkpoint.state.best_step)?;
         }
-        Self::prepare(config, options, output, found, emit)
+        Self::prepare(group, config, options, output, found, emit)
     }
 
     /// Loads what a run needs, and goes on from a checkpoint where one is given. An empty `output` stands for none.
     pub(super) fn prepare(
+        group: Arc<dyn Collective>,
         config: &'a RunConfig,
         options: &TrainOptions,
         output: PathBuf,
@@ -148,7 +178,7 @@ impl<'a> Trainer<'a> {
         emit: &mut dyn FnMut(RunEvent),
     ) -> Result<Self> {
         let mut setup = set_up(config, found.as_ref(), emit)?;
-        let mut feed = Feed::new(config, &setup.lengths(), setup.stream.take());
+        let mut feed = Feed::new(config, &setup.lengths(), setup.stream.take(), group.clone());
         let total_steps = feed.total_steps(config);
         let cursor = Cursor {
             method: match config.train.method {
@@ -187,7 +217,9 @@ impl<'a> Trainer<'a> {
                 )
             }
             None => {
-                move_aside(&output, emit)?;
+                if group.rank() == 0 {
+                    move_aside(&output, emit)?;
+                }
                 let state = State {
                     run: options.run.clone(),
                     step: 0,
@@ -221,7 +253,16 @@ impl<'a> Trainer<'a> {
             Some(_) => Some(Questions::of(config, &setup)?),
             None => None,
         };
-        let compute = Compute::of_run(config, &setup.decoder, &optimizer, emit)?;
+        let local_rank = options.world.as_ref().map(|world| world.local_rank);
+        let compute = Compute::of_run(config, &setup.decoder, &optimizer, local_rank, emit)?;
+        if group.size() > 1 {
+            distributed::agree(
+                &*group,
+                &fingerprint(&setup, &state)?,
+                "model, data or checkpoint",
+            )?;
+            compute.join(&*group, emit)?;
+        }
         Ok(Self {
             compute,
             schedule: Schedule::new(&config.train, total_steps),
@@ -236,6 +277,7 @@ impl<'a> Trainer<'a> {
             curation: options.curation.clone(),
             scorer: options.scorer.clone(),
             questions,
+            group,
         })
     }
 
@@ -251,7 +293,9 @@ impl<'a> Trainer<'a> {
             if patience > 0 && self.state.evals_without_gain >= patience {
                 return Ok(FinishReason::EarlyStop);
             }
-            if stop.is_stopped() || !self.step(stop, emit)? {
+            // Several processes stop within a step, which they then drop together.
+            let alone = self.group.size() == 1;
+            if (alone && stop.is_stopped()) || !self.step(stop, emit)? {
                 return Ok(FinishReason::Stopped);
             }
             let step = self.state.step;
@@ -287,12 +331,12 @@ impl<'a> Trainer<'a> {
     ) -> Result<bool> {
         let begun = Instant::now();
         let index = self.state.step;
-        let (mut micro_batches, epoch) = self.feed.step(index, &mut self.setup.train)?;
+        let mut drawn = self.feed.step(index, &mut self.setup.train)?;
         let found = loop {
             self.compute.zero(&self.setup.decoder.trainable())?;
-            match self.gradient(index, &micro_batches, stop) {
+            match self.gradient(index, &drawn, stop) {
                 Err(error @ Error::DeviceMemory(_)) => {
-                    let Some(how) = self.take_less(&mut micro_batches) else {
+                    let Some(how) = self.take_less(&mut drawn.micro_batches) else {
                         return Err(error);
                     };
                     log(emit, format!("{error}; {how}, and the step begins anew"));
@@ -300,49 +344,71 @@ impl<'a> Trainer<'a> {
                 found => break found?,
             }
         };
-        let Some(found) = found else {
+        let Some(found) = self.together(found)? else {
             return Ok(false);
         };
         let trainable = self.setup.decoder.trainable();
-        let norm = self.compute.gradient_norm(&trainable)?;
+        self.compute.sum_gradients(&trainable, &*self.group)?;
+        // Process 0's, so that all clip alike on whatever machine.
+        let mut norm = [match self.group.rank() {
+            0 => self.compute.gradient_norm(&trainable)?,
+            _ => 0.0,
+        }];
+        self.group.sum(&mut norm)?;
+        let [norm] = norm;
         if !norm.is_finite() {
-            return Err(self.not_finite("gradient", index + 1, &micro_batches.concat()));
+            return Err(self.not_finite("gradient", index + 1, &drawn.all));
         }
         let clip = clip_factor(norm, self.config.train.max_grad_norm);
         self.compute
             .update(&mut self.optimizer, &trainable, rate, clip)?;
         self.state.step = index + 1;
-        self.state.epoch = epoch;
+        self.state.epoch = drawn.epoch;
         self.state.first_loss = self.state.first_loss.or(Some(found.loss));
         self.state.loss = Some(found.loss);
         self.state.learning_rate = rate;
         emit(RunEvent::Step {
             step: index + 1,
-            epoch,
+            epoch: drawn.epoch,
             loss: found.loss,
             learning_rate: rate,
             grad_norm: norm,
             supervised_tokens: found.supervised as u64,
             tokens_per_second: found.tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+            process_rank: (self.group.size() > 1).then_some(self.group.rank() as u64),
             metrics: found.metrics,
         });
         Ok(true)
     }
 
-    /// Loss and gradient of a step's micro-batches; `None` when the stop flag was raised.
-    fn gradient(
-        &self,
-        index: u64,
-        micro_batches: &[Vec<usize>],
-        stop: &StopFlag,
-    ) -> Result<Option<Found>> {
+    /// What all processes found in a step; `None` where one of them was stopped.
+    fn together(&self, mine: Option<Found>) -> Result<Option<Found>> {
+        let (loss, tokens) = mine
+            .as_ref()
+            .map_or((0.0, 0.0), |found| (found.loss, found.tokens as f64));
+        let mut sums = [f64::from(u8::from(mine.is_none())), loss, tokens];
+        self.group.sum(&mut sums)?;
+        let [stopped, loss, tokens] = sums;
+        Ok(mine.filter(|_| stopped == 0.0).map(|mine| Found {
+            loss,
+            tokens: tokens as usize,
+            ..mine
+        }))
+    }
+
+    /// This process's part of a step's loss and gradient; `None` when the stop flag was raised.
+    fn gradient(&self, index: u64, drawn: &Drawn, stop: &StopFlag) -> Result<Option<Found>> {
         let setup = &self.setup;
-        let draw = |micro: usize| ops::seed_of(&[self.config.train.seed, index, micro as u64]);
+        let micro_batches = &drawn.micro_batches;
+        // Each process drops out other activations.
+        let first = (self.group.rank() as u64) << 32;
+        let draw =
+            |micro: usize| ops::seed_of(&[self.config.train.seed, index, first + micro as u64]);
         if let Some(preference) = &setup.preference {
             let pairs = |indices: &[usize]| -> Vec<&Pair> {
                 indices.iter().map(|&i| &setup.pairs[i]).collect()
             };
-            let totals = Totals::of(pairs(&micro_batches.concat()).into_iter());
+            let totals = Totals::of(pairs(&drawn.all).into_iter());
             let mut tally = Tally::default();
             for (micro, indices) in micro_batches.iter().enumerate() {
                 if stop.is_stopped() {
@@ -366,7 +432,7 @@ impl<'a> Trainer<'a> {
         let samples = |indices: &[usize]| -> Vec<&Sample> {
             indices.iter().map(|&i| &setup.train[i]).collect()
         };
-        let all = samples(&micro_batches.concat());
+        let all = samples(&drawn.all);
         let supervised: usize = all.iter().map(|sample| sample.supervised_tokens()).sum();
         let (mut loss, mut tokens) = (0f64, 0usize);
         for (micro, indices) in micro_batches.iter().enumerate() {
@@ -429,6 +495,48 @@ impl<'a> Trainer<'a> {
             None => "no checkpoint had been written".into(),
         }
     }
+}
+
+/// Refuses what several processes cannot do, and numbers that fit no world.
+fn check_world(config: &RunConfig, world: &distributed::World) -> Result<()> {
+    let train = &config.train;
+    let rows = u64::from(train.batch_size) * u64::from(train.gradient_accumulation_steps);
+    if world.rank >= world.size {
+        let (rank, size) = (world.rank, world.size);
+        return Err(Error::Input(format!(
+            "RANK={rank} with WORLD_SIZE={size}: ranks go from 0 to one less than their number"
+        )));
+    }
+    if world.size > 1 && matches!(train.method, Method::Dpo | Method::Orpo) {
+        let message = "dpo and orpo are not done by several processes; start one";
+        return Err(FieldErrors::one("train.method", message).into());
+    }
+    if rows < world.size as u64 {
+        let message = format!(
+            "times gradient_accumulation_steps makes {rows} sequences a step, which cannot be shared out among {} processes; \
+             raise one of the two",
+            world.size
+        );
+        return Err(FieldErrors::one("train.batch_size", message).into());
+    }
+    Ok(())
+}
+
+/// What must be the same at the start in all processes of a run: data, settings of the order, step, and what trains.
+fn fingerprint(setup: &Setup, state: &State) -> Result<String> {
+    let mut hasher = Sha256::new();
+    hasher.update(serde_json::to_vec(&state.cursor).unwrap_or_default());
+    for number in [state.step, state.total_steps] {
+        hasher.update(number.to_le_bytes());
+    }
+    for parameter in setup.decoder.trainable() {
+        hasher.update(parameter.name.as_bytes());
+        let values = parameter.value.flatten_all()?.to_dtype(DType::F32)?;
+        for value in values.to_vec1::<f32>()? {
+            hasher.update(value.to_le_bytes());
+        }
+    }
+    Ok(crate::files::hex(&hasher.finalize()))
 }
 
 /// A run that starts anew must not count an earlier run's checkpoints as its own, nor remove them.

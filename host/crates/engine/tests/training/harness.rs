@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use domain::{LrSchedulerType, RunConfig, RunEvent};
-use engine::{Error, Report, StopFlag, TrainOptions};
+use engine::{Error, Report, StopFlag, TrainOptions, World};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
@@ -130,11 +130,22 @@ pub(crate) fn train_with(
     resume: bool,
     watch: impl Fn(&RunEvent, &StopFlag),
 ) -> Run {
+    train_in(config, resume, None, watch)
+}
+
+/// The same as one of several processes.
+pub(crate) fn train_in(
+    config: &RunConfig,
+    resume: bool,
+    world: Option<World>,
+    watch: impl Fn(&RunEvent, &StopFlag),
+) -> Run {
     let stop = StopFlag::new();
     let mut events = Vec::new();
     let options = TrainOptions {
         run: "test".into(),
         resume,
+        world,
         ..TrainOptions::default()
     };
     let result = engine::train(config, &options, &stop, &mut |event| {

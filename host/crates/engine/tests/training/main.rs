@@ -11,6 +11,7 @@ mod harness;
 mod packing;
 mod pissa;
 mod preference;
+mod ranks;
 mod resume;
 mod scoring;
 mod streaming;
