@@ -252,3 +252,34 @@ async fn a_run_over_pairs_has_charts_and_tables_for_its_rewards_and_others_have_
         assert_eq!(curves["series"][name]["values"][0], value, "{name}");
     }
 }
+
+#[actix_web::test]
+async fn a_run_on_a_gpu_shows_its_figures_and_one_on_the_cpu_has_no_place_for_them() {
+    let app = TestApp::new();
+    let id = app.run("measured");
+    let plain = app.run("plain");
+    let lease = std::time::Duration::from_secs(60);
+    let claim = app.state.store.claim_run("test", lease).unwrap().unwrap();
+    assert_eq!(claim.run.id.to_string(), id.to_string());
+    let figures = [
+        ("model_flops_utilization", 0.41),
+        ("device_memory_peak_gb", 21.5),
+        ("device_temperature", 61.0),
+        ("device_power", 412.5),
+        ("device_utilization", 98.0),
+    ];
+    let mut first = step(1, 0.7);
+    if let RunEvent::Step { metrics, .. } = &mut first {
+        metrics.extend(figures.map(|(name, value)| (name.to_owned(), value)));
+    }
+    let events = [started(1), first];
+    app.state.store.append_events(&claim, &events).unwrap();
+    let page = app.get(&format!("/runs/{id}")).await.body;
+    let curves = app.get(&format!("/api/v1/runs/{id}/metrics")).await.json();
+    for (name, value) in figures {
+        assert!(page.contains(&format!("data-chart=\"{name}")), "{name}");
+        assert_eq!(curves["series"][name]["values"][0], value, "{name}");
+    }
+    let page = app.get(&format!("/runs/{plain}")).await.body;
+    assert!(!page.contains("device_power"));
+}

@@ -28,6 +28,8 @@ struct RunPage {
     adapter: Option<String>,
     /// Pairs are trained on: there are rewards to draw.
     preference: bool,
+    /// It trained on a GPU: there are figures of that to draw.
+    on_gpu: bool,
     /// Plugins that score what the model writes, comma between them; their scores are drawn.
     scorers: Option<String>,
     /// Its data goes through curators.
@@ -66,7 +68,8 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
         .collect();
     let (is_curated, curation) = (run.config.is_curated(), run.curation.clone());
     let last_event = run.event_seq;
-    let (notes, checkpoints, adapters) = state
+    let named_gpu = run.config.model.device.starts_with("cuda");
+    let (notes, checkpoints, adapters, names) = state
         .store(move |store| {
             // Steps are drawn, not listed; everything else that the run said is its log. Of a long run the
             // beginning and the end are read: what a page shows must not grow with the run.
@@ -75,7 +78,13 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
             let from = read.max(last_event - LAST_EVENTS);
             notes.extend(store.events_after(id, from, LAST_EVENTS)?);
             notes.retain(|event| !matches!(event.event, RunEvent::Step { .. }));
-            Ok((notes, store.list_checkpoints(id)?, store.list_adapters()?))
+            let names = store.metric_names(id)?;
+            Ok((
+                notes,
+                store.list_checkpoints(id)?,
+                store.list_adapters()?,
+                names,
+            ))
         })
         .await?;
     let started = notes.iter().rev().find_map(|event| match event.event {
@@ -91,6 +100,7 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
         run: run.into(),
         toml,
         preference,
+        on_gpu: named_gpu || names.iter().any(|name| name == "device_memory_peak_gb"),
         scorers: (!scorers.is_empty()).then(|| scorers.join(",")),
         is_curated,
         curation,

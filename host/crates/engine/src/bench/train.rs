@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::data::Sample;
 use crate::lora::{Settings, attach};
-use crate::model::{Batch, Decoder, Description, Loading};
+use crate::model::{Batch, Decoder, Loading};
 use crate::optim::{Optimizer, clip_factor};
 use crate::train::Compute;
 use crate::{Error, Result, memory, ops};
@@ -126,14 +126,16 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
     let peak_device_bytes = compute.peak_device_bytes()?;
     let peak_rss_bytes = memory::peak_rss_bytes();
     let seconds_per_step = median(&seconds[1..]);
-    let gflop_per_step = operations(&decoder.description, bench, trainable_parameters) / 1e9;
-    const SIDE: usize = 8192;
-    let gemm_gflops = match compute.product_seconds(SIDE)? {
-        Some(seconds) => 2.0 * (SIDE as f64).powi(3) / seconds / 1e9,
+    let sequences = std::iter::repeat_n(bench.seq_len, bench.batch_size);
+    let tokens = bench.batch_size * bench.seq_len;
+    let description = &decoder.description;
+    let gflop_per_step = description.operations(sequences, tokens, trainable_parameters) / 1e9;
+    let gemm_gflops = match compute.product_rate()? {
+        Some(rate) => rate / 1e9,
         None => matmul_rate()?,
     };
     Ok(BenchTrainReport {
-        tokens_per_second: (bench.batch_size * bench.seq_len) as f64 / seconds_per_step,
+        tokens_per_second: tokens as f64 / seconds_per_step,
         seconds_per_step,
         peak_rss_bytes,
         peak_device_bytes,
@@ -175,19 +177,6 @@ fn samples(bench: &BenchTrain, vocab: usize) -> Vec<Sample> {
             Sample { input_ids, labels }
         })
         .collect()
-}
-
-fn operations(d: &Description, bench: &BenchTrain, adapter: u64) -> f64 {
-    let tokens = (bench.batch_size * bench.seq_len) as f64;
-    let width = (d.heads * d.head_dim) as f64;
-    let linear = (2.0 * width + 2.0 * (d.kv_heads * d.head_dim) as f64) * d.hidden as f64
-        + (2.0 + f64::from(u8::from(d.gated))) * (d.hidden * d.intermediate) as f64;
-    let frozen = linear * d.layers.len() as f64 + (d.vocab * d.hidden) as f64;
-    let attention = 6.0
-        * (bench.seq_len * bench.seq_len) as f64
-        * width
-        * (d.layers.len() * bench.batch_size) as f64;
-    4.0 * frozen * tokens + 6.0 * adapter as f64 * tokens + attention
 }
 
 fn matmul_rate() -> Result<f64> {

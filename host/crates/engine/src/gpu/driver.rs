@@ -75,6 +75,12 @@ pub(super) fn gpus() -> Result<Vec<Gpu>, String> {
         .collect()
 }
 
+/// See [`super::now`].
+pub(super) fn now(index: usize) -> Option<Gpu> {
+    ready().ok()?;
+    read(index, monitor()).ok()
+}
+
 fn monitor() -> Option<&'static Nvml> {
     static NVML: OnceLock<Option<Nvml>> = OnceLock::new();
     NVML.get_or_init(|| {

@@ -37,6 +37,18 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
     Err("this build trains on the CPU; codetune-cuda is the one for GPUs".to_owned())
 }
 
+/// GPU `ordinal` as it is at this moment; `None` where nobody tells.
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) fn now(ordinal: usize) -> Option<Gpu> {
+    #[cfg(feature = "cuda")]
+    return driver::now(ordinal);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = ordinal;
+        None
+    }
+}
+
 /// Number of the GPU that `model.device` names; `None` for what names none (`auto`, `cpu`).
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) fn ordinal(device: &str) -> Option<usize> {

@@ -20,6 +20,7 @@ mod lora;
 mod matrix;
 mod merge;
 mod norm;
+mod operations;
 mod packed;
 mod parameter;
 mod rope;

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use domain::{RunConfig, RunEvent};
 
 use super::setup::log;
@@ -12,6 +14,7 @@ use {
     crate::Error,
     crate::device::{self, Device, Element, Moments},
     domain::{Method, ModelDtype},
+    std::time::{Duration, Instant},
 };
 
 /// Where a run computes: on the processor, or on a GPU, which then has the newest adapter.
@@ -30,6 +33,10 @@ pub(crate) struct OnDevice {
     moments: Option<Moments>,
     /// Updates were made there that the processor has not seen.
     ahead: bool,
+    /// Operations a second of its products, once they were measured; none where there was no memory for that.
+    rate: Option<Option<f64>>,
+    /// When its monitor was last asked.
+    watched: Option<Instant>,
 }
 
 impl Compute {
@@ -71,16 +78,29 @@ impl Compute {
         }
     }
 
-    /// Seconds of the best of some products of square matrices of `side` in the element type of a device; `None` on the
-    /// processor.
-    pub(crate) fn product_seconds(&self, side: usize) -> Result<Option<f64>> {
+    /// Operations a second of large products in the element type of a device; `None` on the processor.
+    pub(crate) fn product_rate(&self) -> Result<Option<f64>> {
+        match self {
+            Self::Cpu => Ok(None),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => product_rate(&on.decoder.device).map(Some),
+        }
+    }
+
+    /// Adds what there is to tell of a device after a step of so many operations that took so long.
+    pub(crate) fn figures(
+        &mut self,
+        operations: f64,
+        seconds: f64,
+        figures: &mut BTreeMap<String, f64>,
+    ) -> Result<()> {
         match self {
             Self::Cpu => {
-                let _ = side;
-                Ok(None)
+                let _ = (operations, seconds, figures);
+                Ok(())
             }
             #[cfg(any(test, feature = "cuda"))]
-            Self::Device(on) => product_seconds(&on.decoder.device, side).map(Some),
+            Self::Device(on) => on.figures(operations, seconds, figures),
         }
     }
 
@@ -262,16 +282,28 @@ impl Compute {
     }
 }
 
+/// How often a device's monitor is asked at most: an answer takes a millisecond or so.
+#[cfg(any(test, feature = "cuda"))]
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// The GPU that a device is, as it is now; `None` where the monitor does not tell, or for what is none.
+#[cfg(any(test, feature = "cuda"))]
+fn gpu_of(device: &Device) -> Option<crate::gpu::Gpu> {
+    crate::gpu::now(crate::gpu::ordinal(&format!("{:?}", device.machine))?)
+}
+
 /// Several products are started at a time, so that the wait for the last is a small part of what is measured.
 #[cfg(any(test, feature = "cuda"))]
-fn product_seconds(device: &Device, side: usize) -> Result<f64> {
+fn product_rate(device: &Device) -> Result<f64> {
     const AT_A_TIME: usize = 8;
-    let values: Vec<f32> = (0..side * side)
+    // The emulated device of tests would take minutes for a large one.
+    const SIDE: usize = if cfg!(test) { 64 } else { 8192 };
+    let values: Vec<f32> = (0..SIDE * SIDE)
         .map(|i| (i * 31 % 17) as f32 / 17.0 - 0.45)
         .collect();
     let (a, c) = (
-        device.activations(side, side)?,
-        device.activations(side, side)?,
+        device.activations(SIDE, SIDE)?,
+        device.activations(SIDE, SIDE)?,
     );
     a.write(&values)?;
     let mut best = f64::INFINITY;
@@ -283,7 +315,7 @@ fn product_seconds(device: &Device, side: usize) -> Result<f64> {
         c.rows(0, 1).read()?;
         best = best.min(begun.elapsed().as_secs_f64() / AT_A_TIME as f64);
     }
-    Ok(best)
+    Ok(2.0 * (SIDE as f64).powi(3) / best)
 }
 
 #[cfg(any(test, feature = "cuda"))]
@@ -312,7 +344,9 @@ fn on_device(
         open(ordinal, element).and_then(|device| OnDevice::place(device, decoder, optimizer));
     match placed {
         Ok(on) => {
-            log(emit, format!("trains on {:?}", on.decoder.device.machine));
+            let device = &on.decoder.device;
+            let name = gpu_of(device).map_or(String::new(), |gpu| format!(" ({})", gpu.name));
+            log(emit, format!("trains on {:?}{name}", device.machine));
             Ok(Compute::Device(Box::new(on)))
         }
         Err(error @ (Error::Fields(_) | Error::DeviceMemory(_))) if auto => {
@@ -356,7 +390,46 @@ impl OnDevice {
             decoder,
             moments,
             ahead: false,
+            rate: None,
+            watched: None,
         })
+    }
+
+    fn figures(
+        &mut self,
+        operations: f64,
+        seconds: f64,
+        figures: &mut BTreeMap<String, f64>,
+    ) -> Result<()> {
+        let device = &self.decoder.device;
+        let rate = *self.rate.get_or_insert_with(|| product_rate(device).ok());
+        if let Some(rate) = rate.filter(|rate| *rate > 0.0 && seconds > 0.0) {
+            figures.insert(
+                "model_flops_utilization".into(),
+                operations / seconds / rate,
+            );
+        }
+        let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+        let peak = gigabytes(device.machine.peak()?);
+        figures.insert("device_memory_peak_gb".into(), peak);
+        let due = self.watched.is_none_or(|at| at.elapsed() >= WATCH_EVERY);
+        if !due {
+            return Ok(());
+        }
+        self.watched = Some(Instant::now());
+        if let Some(gpu) = gpu_of(device) {
+            let used = gpu.memory_total.saturating_sub(gpu.memory_free);
+            let told = [
+                ("device_memory_gb", Some(gigabytes(used))),
+                ("device_temperature", gpu.temperature.map(f64::from)),
+                ("device_power", gpu.power),
+                ("device_utilization", gpu.utilization.map(f64::from)),
+            ];
+            for (name, value) in told {
+                figures.extend(value.map(|value| (name.to_owned(), value)));
+            }
+        }
+        Ok(())
     }
 
     fn update(

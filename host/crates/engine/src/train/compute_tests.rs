@@ -141,6 +141,12 @@ fn a_run_on_a_device_trains_and_evaluates_as_on_the_processor() {
             "{events:?}"
         );
         close(&losses(&events), &expected);
+        for event in &events {
+            if let RunEvent::Step { metrics, .. } = event {
+                assert!(metrics["device_memory_peak_gb"] > 0.0, "{metrics:?}");
+                assert!(metrics["model_flops_utilization"] > 0.0, "{metrics:?}");
+            }
+        }
     }
 }
 

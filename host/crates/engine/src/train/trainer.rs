@@ -47,6 +47,8 @@ struct Found {
     loss: f64,
     supervised: usize,
     tokens: usize,
+    /// Of this process's part.
+    operations: f64,
     metrics: BTreeMap<String, f64>,
 }
 
@@ -344,7 +346,7 @@ impl<'a> Trainer<'a> {
                 found => break found?,
             }
         };
-        let Some(found) = self.together(found)? else {
+        let Some(mut found) = self.together(found)? else {
             return Ok(false);
         };
         let trainable = self.setup.decoder.trainable();
@@ -367,6 +369,9 @@ impl<'a> Trainer<'a> {
         self.state.first_loss = self.state.first_loss.or(Some(found.loss));
         self.state.loss = Some(found.loss);
         self.state.learning_rate = rate;
+        let seconds = begun.elapsed().as_secs_f64().max(1e-9);
+        self.compute
+            .figures(found.operations, seconds, &mut found.metrics)?;
         emit(RunEvent::Step {
             step: index + 1,
             epoch: drawn.epoch,
@@ -374,7 +379,7 @@ impl<'a> Trainer<'a> {
             learning_rate: rate,
             grad_norm: norm,
             supervised_tokens: found.supervised as u64,
-            tokens_per_second: found.tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+            tokens_per_second: found.tokens as f64 / seconds,
             process_rank: (self.group.size() > 1).then_some(self.group.rank() as u64),
             metrics: found.metrics,
         });
@@ -426,6 +431,7 @@ impl<'a> Trainer<'a> {
                 loss,
                 supervised,
                 tokens,
+                operations: 0.0,
                 metrics,
             }));
         }
@@ -434,6 +440,13 @@ impl<'a> Trainer<'a> {
         };
         let all = samples(&drawn.all);
         let supervised: usize = all.iter().map(|sample| sample.supervised_tokens()).sum();
+        let own = samples(&micro_batches.concat());
+        let adapter = setup.decoder.trainable().iter().map(|one| one.len()).sum();
+        let operations = setup.decoder.description.operations(
+            own.iter().map(|sample| sample.input_ids.len()),
+            own.iter().map(|sample| sample.supervised_tokens()).sum(),
+            adapter,
+        );
         let (mut loss, mut tokens) = (0f64, 0usize);
         for (micro, indices) in micro_batches.iter().enumerate() {
             if stop.is_stopped() {
@@ -453,6 +466,7 @@ impl<'a> Trainer<'a> {
             loss: loss / supervised as f64,
             supervised,
             tokens,
+            operations,
             metrics: BTreeMap::new(),
         }))
     }
