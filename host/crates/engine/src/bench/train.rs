@@ -6,6 +6,7 @@ use domain::{LoraConfig, ModelDtype, Quantize, RunConfig};
 use serde::Serialize;
 
 use crate::data::Sample;
+use crate::estimate::Shape;
 use crate::lora::{Settings, attach};
 use crate::model::{Batch, Decoder, Loading};
 use crate::optim::{Optimizer, clip_factor};
@@ -111,6 +112,7 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
     config.model.dtype = bench.dtype;
     let mut optimizer = Optimizer::new(&config, &trainable)?;
     let mut compute = Compute::of_run(&config, &decoder, &optimizer, None, &mut |_| {})?;
+    compute.fit(&decoder, Shape::of_batch(bench.batch_size, bench.seq_len))?;
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for _ in 0..bench.steps {
         let begun = Instant::now();

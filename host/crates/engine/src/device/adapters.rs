@@ -159,6 +159,25 @@ impl Adapters {
         self.each(&self.gradients, parameters, f)
     }
 
+    /// Has `f` change all gradients, which lie one behind the other without gaps, as the processor has them.
+    pub(crate) fn change_gradients(&self, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+        let mut all = self.gradients.read()?;
+        let places = || {
+            self.slots
+                .iter()
+                .map(|slot| slot.from..slot.from + slot.len())
+        };
+        let mut dense: Vec<f32> = places().flat_map(|place| all[place].to_vec()).collect();
+        f(&mut dense)?;
+        let mut rest = dense.as_slice();
+        for place in places() {
+            let (own, later) = rest.split_at(place.len());
+            all[place].copy_from_slice(own);
+            rest = later;
+        }
+        self.gradients.write(&all)
+    }
+
     fn each(
         &self,
         all: &Rows,

@@ -123,6 +123,19 @@ impl Cuda {
             .map_err(|error| broken("use the GPU", error))
     }
 
+    /// A number of bytes that the memory pool keeps count of.
+    fn of_pool(&self, attribute: sys::CUmemPool_attribute) -> Result<u64> {
+        self.current()?;
+        let mut bytes = 0u64;
+        // SAFETY: these attributes are numbers of 64 bits, and the device is live.
+        unsafe {
+            device::get_mem_pool(self.context.cu_device())
+                .and_then(|pool| mem_pool::get_attribute(pool, attribute, (&raw mut bytes).cast()))
+        }
+        .map_err(|error| broken("ask how much of its memory is in use", error))?;
+        Ok(bytes)
+    }
+
     /// The function of a kernel, which may take all the shared memory that it asks for.
     fn function(&self, name: &'static str, element: Element, shared: usize) -> Result<Function> {
         let mut functions = self
@@ -196,16 +209,16 @@ impl Machine for Cuda {
     }
 
     fn peak(&self) -> Result<u64> {
-        self.current()?;
-        let mut most = 0u64;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
-        // SAFETY: the attribute is a number of 64 bits, and the device is live.
-        unsafe {
-            device::get_mem_pool(self.context.cu_device())
-                .and_then(|pool| mem_pool::get_attribute(pool, attribute, (&raw mut most).cast()))
-        }
-        .map_err(|error| broken("ask for the most memory in use", error))?;
-        Ok(most)
+        self.of_pool(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+    }
+
+    fn free(&self) -> Result<Option<u64>> {
+        let free = self.context.mem_get_info();
+        let (free, _) = free.map_err(|error| broken("ask for its free memory", error))?;
+        // The pool has what was freed, and gives it to whoever asks next.
+        let held = self.of_pool(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+        let used = self.of_pool(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+        Ok(Some(free as u64 + held.saturating_sub(used)))
     }
 
     fn zero(&self, at: u64, bytes: usize) -> Result<()> {

@@ -146,6 +146,11 @@ impl Machine for Emulated {
         Ok(self.most() as u64)
     }
 
+    fn free(&self) -> Result<Option<u64>> {
+        let left = self.limit.saturating_sub(self.held()) as u64;
+        Ok((self.limit > 0).then_some(left))
+    }
+
     fn zero(&self, at: u64, bytes: usize) -> Result<()> {
         // SAFETY: as above.
         unsafe { (at as *mut u8).write_bytes(0, bytes) };

@@ -39,6 +39,9 @@ pub(crate) trait Machine: Debug + Send + Sync {
     /// The most bytes that were in use at a time.
     fn peak(&self) -> Result<u64>;
 
+    /// Bytes that can still be allocated; `None` where there is no end to them.
+    fn free(&self) -> Result<Option<u64>>;
+
     /// Fills with zero bytes.
     fn zero(&self, at: u64, bytes: usize) -> Result<()>;
 

@@ -31,5 +31,5 @@ pub(crate) use cuda::open;
 pub(crate) use decoder::Decoder;
 #[cfg(test)]
 pub(crate) use emulated::{Emulated, plug, plugged};
-pub(crate) use machine::{Element, Peers};
+pub(crate) use machine::Element;
 pub(crate) use rows::Device;

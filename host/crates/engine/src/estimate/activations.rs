@@ -69,7 +69,7 @@ impl Activations {
     }
 
     /// Bytes of the logits that are held at a time, and of the rows that they come from.
-    fn logits(&self) -> u64 {
+    pub(crate) fn logits(&self) -> u64 {
         let rows = self.shape.scored;
         let chunk = (LOGITS as u64 / 4 / self.vocab).max(16).min(rows);
         4 * (chunk * self.vocab + 2 * rows * self.hidden)

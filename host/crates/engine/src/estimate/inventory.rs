@@ -38,6 +38,37 @@ fn packed(quantize: Quantize, count: u64) -> u64 {
 }
 
 impl Inventory {
+    /// What a decoder's layers have beside their widths; nothing of its weights.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn of_layers(decoder: &crate::model::Decoder) -> Self {
+        let mut inventory = Self {
+            layers: decoder.blocks.len(),
+            parameters: 0,
+            bytes: 0,
+            adapter_parameters: 0,
+            ranks: 0,
+            decomposed: 0,
+            dropout: false,
+            splits_base: false,
+        };
+        for lora in decoder
+            .blocks
+            .iter()
+            .flat_map(|block| block.linears())
+            .filter_map(|linear| linear.lora.as_ref())
+        {
+            inventory.ranks += lora.a.value.dims().first().copied().unwrap_or(0) as u64;
+            if let Some(dora) = &lora.dora {
+                inventory.decomposed += dora.magnitude.value.elem_count() as u64;
+            }
+            inventory.dropout |= lora.dropout > 0.0;
+        }
+        let layers = inventory.layers.max(1) as u64;
+        inventory.ranks = inventory.ranks.div_ceil(layers);
+        inventory.decomposed = inventory.decomposed.div_ceil(layers);
+        inventory
+    }
+
     pub(crate) fn of(config: &RunConfig, folder: &Path, description: &Description) -> Result<Self> {
         let full = config.train.method == Method::Full;
         let float = match config.model.dtype {

@@ -51,7 +51,7 @@ impl std::ops::AddAssign for Extent {
 }
 
 impl Extent {
-    fn of(sample: &Sample) -> Self {
+    pub(super) fn of(sample: &Sample) -> Self {
         Self {
             tokens: sample.input_ids.len() as u64,
             scored: sample.supervised_tokens() as u64,

@@ -4,6 +4,7 @@
 //! of its largest micro-batch, `activations` what a forward and backward pass over it hold. Nothing of the model is read.
 
 mod activations;
+mod device;
 mod inventory;
 mod lengths;
 mod plan;
@@ -14,8 +15,11 @@ use serde::Serialize;
 
 use crate::Result;
 
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) use device::Room;
 pub(crate) use lengths::{Lengths, held};
 pub(crate) use plan::{Plan, plan};
+pub(crate) use shape::Shape;
 
 /// Bytes that a run takes at its peak, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -2,17 +2,19 @@ use std::collections::BTreeMap;
 
 use domain::{RunConfig, RunEvent};
 
-use super::setup::log;
 use crate::Result;
 use crate::distributed::Collective;
+use crate::estimate::Shape;
 use crate::model::{Batch, Decoder, Parameter, TokenLoss};
 use crate::ops;
 use crate::optim::{Optimizer, gradient_norm};
 
 #[cfg(any(test, feature = "cuda"))]
 use {
+    super::setup::log,
     crate::Error,
     crate::device::{self, Device, Element, Moments},
+    crate::estimate::Room,
     domain::{Method, ModelDtype},
     std::time::{Duration, Instant},
 };
@@ -113,6 +115,19 @@ impl Compute {
         }
     }
 
+    /// Keeps as many layers' activations at a time as a device's memory is expected to hold; how many, in words, where
+    /// that is not all.
+    pub(crate) fn fit(&mut self, decoder: &Decoder, shape: Shape) -> Result<Option<String>> {
+        match self {
+            Self::Cpu => {
+                let _ = (decoder, shape);
+                Ok(None)
+            }
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.fit(decoder, shape),
+        }
+    }
+
     /// Keeps fewer activations after a device's memory was full; how, in words, or `None` where it keeps one layer's already.
     pub(crate) fn keep_less(&mut self, decoder: &Decoder) -> Option<String> {
         match self {
@@ -158,26 +173,13 @@ impl Compute {
         group: &dyn Collective,
         emit: &mut dyn FnMut(RunEvent),
     ) -> Result<()> {
-        let able = match self {
-            Self::Cpu => Ok(None),
+        match self {
+            Self::Cpu => {
+                let _ = emit;
+                group.sum(&mut [0.0])
+            }
             #[cfg(any(test, feature = "cuda"))]
-            Self::Device(on) => on.decoder.device.machine.peers().map(Some),
-        };
-        let mut able_ones = [f64::from(u8::from(matches!(able, Ok(Some(_)))))];
-        group.sum(&mut able_ones)?;
-        match able {
-            Ok(Some(peers)) if able_ones[0] == group.size() as f64 => {
-                let id = match group.rank() {
-                    0 => peers.invite()?,
-                    _ => Vec::new(),
-                };
-                peers.join(&group.broadcast(id)?, group.rank(), group.size())
-            }
-            Ok(_) => Ok(()),
-            Err(missing) => {
-                log(emit, format!("gradients go over the network: {missing}"));
-                Ok(())
-            }
+            Self::Device(on) => on.join(group, emit),
         }
     }
 
@@ -393,6 +395,46 @@ impl OnDevice {
             rate: None,
             watched: None,
         })
+    }
+
+    fn join(&self, group: &dyn Collective, emit: &mut dyn FnMut(RunEvent)) -> Result<()> {
+        let peers = self.decoder.device.machine.peers();
+        let mut able = [f64::from(u8::from(peers.is_ok()))];
+        group.sum(&mut able)?;
+        match peers {
+            Ok(peers) if able[0] == group.size() as f64 => {
+                let invitation = match group.rank() {
+                    0 => peers.invite()?,
+                    _ => Vec::new(),
+                };
+                let invitation = group.broadcast(invitation)?;
+                peers.join(&invitation, group.rank(), group.size())?;
+            }
+            Ok(_) => log(
+                emit,
+                "gradients go over the network: not every process has NCCL".into(),
+            ),
+            Err(missing) => log(emit, format!("gradients go over the network: {missing}")),
+        }
+        Ok(())
+    }
+
+    fn fit(&mut self, decoder: &Decoder, shape: Shape) -> Result<Option<String>> {
+        let device = &self.decoder.device;
+        let Some(free) = device.machine.free()? else {
+            return Ok(None);
+        };
+        let element = device.element.size() as u64;
+        let segment = Room { free, element }.segment(decoder, shape);
+        self.decoder.segment = segment;
+        let layers = decoder.blocks.len();
+        Ok((segment > 0).then(|| {
+            format!(
+                "activations of {segment} of {layers} layers are kept at a time, by the {} MiB free on {:?}",
+                free >> 20,
+                self.decoder.device.machine
+            )
+        }))
     }
 
     fn figures(

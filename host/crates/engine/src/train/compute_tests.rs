@@ -187,7 +187,8 @@ fn a_step_that_does_not_fit_is_made_smaller_and_its_loss_stays() {
         let (result, events) = on_device(machine, &config);
         match result {
             Ok(_) => {
-                smaller += usize::from(logged(&events, "the step begins anew"));
+                let before = logged(&events, "layers are kept at a time, by the");
+                smaller += usize::from(before || logged(&events, "the step begins anew"));
                 close(&losses(&events), &expected);
             }
             Err(error) => assert_eq!(error.code(), "out_of_memory"),
@@ -268,4 +269,29 @@ fn processes_on_devices_and_on_the_processor_train_together_as_one() {
         let by_network = logged(events, "gradients go over the network");
         assert_eq!(by_network, rank < 2, "{events:?}");
     }
+}
+
+#[test]
+fn layers_are_kept_by_the_memory_that_is_left_before_any_step_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = Arc::new(Emulated::default());
+    plug(Some(roomy.clone()));
+    let with = |output: &str| {
+        let mut config = config("qwen2", folder.path(), "cuda");
+        config.train.output = folder.path().join(output).display().to_string();
+        config
+    };
+    let (result, events) = run(&with("roomy"), false, None);
+    plug(None);
+    result.unwrap();
+    let expected = losses(&events);
+    // Less than is counted on for all layers, and more than one layer takes.
+    let (result, events) = on_device(Emulated::limited(roomy.most()), &with("tight"));
+    result.unwrap();
+    assert!(
+        logged(&events, "layers are kept at a time, by the"),
+        "{events:?}"
+    );
+    assert!(!logged(&events, "the step begins anew"), "{events:?}");
+    close(&losses(&events), &expected);
 }

@@ -67,7 +67,7 @@ impl Trainer<'_> {
         let (mut loss, mut tokens) = (0f64, 0usize);
         let mut matches = Matches::new(&self.setup.folder);
         let batch_size = self.config.train.batch_size as usize;
-        // Each process takes every so-manieth batch.
+        // Processes take batches in turn.
         let (first, every) = (self.group.rank(), self.group.size());
         for samples in self
             .setup

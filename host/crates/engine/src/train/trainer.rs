@@ -17,7 +17,7 @@ use super::setup::{Setup, log, set_up};
 use super::{Report, StopFlag, TrainOptions, check_config};
 use crate::data::{Pair, Sample};
 use crate::distributed::{self, Collective};
-use crate::estimate::{Lengths, Plan, plan};
+use crate::estimate::{Lengths, Plan, Shape, plan};
 use crate::model::{Batch, Stored};
 use crate::optim::{Optimizer, Schedule, clip_factor};
 use crate::{Error, Result, ops};
@@ -100,6 +100,11 @@ fn run_in(
         trainer.setup.decoder.segment = plan.estimate.segment;
         trainer.compute.set_segment(plan.estimate.segment);
         log(emit, plan.sentence());
+    } else if trainer.setup.preference.is_none() {
+        let (setup, compute) = (&trainer.setup, &mut trainer.compute);
+        let shape = Shape::of_samples(config, &setup.train, &setup.eval);
+        let chosen = compute.fit(&setup.decoder, shape)?;
+        chosen.into_iter().for_each(|how| log(emit, how));
     }
     let reason = trainer.steps(stop, emit)?;
     trainer.finish(reason, emit)

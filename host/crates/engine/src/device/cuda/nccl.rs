@@ -126,7 +126,7 @@ impl Peers for Cuda {
     fn join(&self, invitation: &[u8], rank: usize, size: usize) -> Result<()> {
         let nccl = loaded()?;
         self.current()?;
-        let id = invitation
+        let id: [u8; ID] = invitation
             .try_into()
             .map_err(|_| Error::Peer("process rank 0 sent no id of NCCL".into()))?;
         let mut comm: Comm = std::ptr::null_mut();
