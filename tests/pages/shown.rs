@@ -260,7 +260,7 @@ async fn a_run_on_a_gpu_shows_its_figures_and_one_on_the_cpu_has_no_place_for_th
     let plain = app.run("plain");
     let lease = std::time::Duration::from_secs(60);
     let claim = app.state.store.claim_run("test", lease).unwrap().unwrap();
-    assert_eq!(claim.run.id.to_string(), id.to_string());
+    assert_eq!(claim.run.id, id);
     let figures = [
         ("model_flops_utilization", 0.41),
         ("device_memory_peak_gb", 21.5),

@@ -109,7 +109,9 @@ pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode>
     });
     Ok(match result {
         Ok(_) => ExitCode::SUCCESS,
-        Err(error @ engine::Error::Peer(_)) if args.one_of_several => {
+        Err(error @ (engine::Error::Peer(_) | engine::Error::Stopped(_)))
+            if args.one_of_several =>
+        {
             output.fail(ranks::ENDED_BY_ANOTHER, error.code(), &error.to_string())
         }
         Err(error) => output.fail(exit_code(&error), error.code(), &error.to_string()),

@@ -112,7 +112,9 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
     config.model.dtype = bench.dtype;
     let mut optimizer = Optimizer::new(&config, &trainable)?;
     let mut compute = Compute::of_run(&config, &decoder, &optimizer, None, &mut |_| {})?;
-    compute.fit(&decoder, Shape::of_batch(bench.batch_size, bench.seq_len))?;
+    compute.fit(&decoder, || {
+        Shape::of_batch(bench.batch_size, bench.seq_len)
+    })?;
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for _ in 0..bench.steps {
         let begun = Instant::now();

@@ -117,7 +117,11 @@ impl Compute {
 
     /// Keeps as many layers' activations at a time as a device's memory is expected to hold; how many, in words, where
     /// that is not all.
-    pub(crate) fn fit(&mut self, decoder: &Decoder, shape: Shape) -> Result<Option<String>> {
+    pub(crate) fn fit(
+        &mut self,
+        decoder: &Decoder,
+        shape: impl FnOnce() -> Shape,
+    ) -> Result<Option<String>> {
         match self {
             Self::Cpu => {
                 let _ = (decoder, shape);
@@ -419,13 +423,13 @@ impl OnDevice {
         Ok(())
     }
 
-    fn fit(&mut self, decoder: &Decoder, shape: Shape) -> Result<Option<String>> {
+    fn fit(&mut self, decoder: &Decoder, shape: impl FnOnce() -> Shape) -> Result<Option<String>> {
         let device = &self.decoder.device;
         let Some(free) = device.machine.free()? else {
             return Ok(None);
         };
         let element = device.element.size() as u64;
-        let segment = Room { free, element }.segment(decoder, shape);
+        let segment = Room { free, element }.segment(decoder, shape());
         self.decoder.segment = segment;
         let layers = decoder.blocks.len();
         Ok((segment > 0).then(|| {

@@ -102,7 +102,7 @@ fn run_in(
         log(emit, plan.sentence());
     } else if trainer.setup.preference.is_none() {
         let (setup, compute) = (&trainer.setup, &mut trainer.compute);
-        let shape = Shape::of_samples(config, &setup.train, &setup.eval);
+        let shape = || Shape::of_samples(config, &setup.train, &setup.eval);
         let chosen = compute.fit(&setup.decoder, shape)?;
         chosen.into_iter().for_each(|how| log(emit, how));
     }

@@ -150,6 +150,7 @@ fn packed_and_streamed_data_and_whole_models_are_shared_out_too() {
             if what == "full" {
                 config.train.method = Method::Full;
                 config.lora = Default::default();
+                config.train.learning_rate = 1e-4;
             }
             config
         };
