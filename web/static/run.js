@@ -7,10 +7,15 @@
   const STEP = ["loss", "learning_rate", "grad_norm", "tokens_per_second"];
   // Of runs that are trained on pairs.
   const REWARDS = ["rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"];
-  const NAMES = ["eval_loss", ...STEP, ...REWARDS];
+  // Of runs on a GPU, whose monitor is asked once a second: most of these do not come with every step.
+  const GPU = ["model_flops_utilization", "device_memory_peak_gb", "device_memory_gb", "device_utilization", "device_temperature", "device_power"];
+  const SPARSE = ["eval_loss", ...GPU.slice(2)];
+  const NAMES = ["eval_loss", ...STEP, ...REWARDS, ...GPU];
   const LABELS = {
     loss: "Loss", eval_loss: "Held-out loss", learning_rate: "Learning rate", grad_norm: "Gradient norm", tokens_per_second: "Tokens a second",
     "rewards/chosen": "Chosen", "rewards/rejected": "Rejected", "rewards/margins": "Margin", "rewards/accuracies": "Accuracy",
+    model_flops_utilization: "MFU", device_memory_peak_gb: "Most of this run", device_memory_gb: "In use by all",
+    device_utilization: "Busy", device_temperature: "Temperature", device_power: "Power",
   };
   const curves = Object.fromEntries(NAMES.map((name) => [name, { steps: [], values: [] }]));
   const $ = (name) => document.getElementById(name);
@@ -63,7 +68,7 @@
       chart.set(names.map((name, index) => ({
         label: LABELS[name],
         stroke: name === "eval_loss" ? "--s1" : ["--s0", "--s1"][index],
-        sparse: name === "eval_loss",
+        sparse: SPARSE.includes(name),
         ...curves[name],
       })));
     }
@@ -159,7 +164,7 @@
     },
     step(event, at) {
       for (const name of STEP) put(name, event.step, event[name]);
-      for (const name of REWARDS) if (name in event) put(name, event.step, event[name]);
+      for (const name of [...REWARDS, ...GPU]) if (name in event) put(name, event.step, event[name]);
       $("step").textContent = count(event.step);
       $("epoch").textContent = Charts.figure(event.epoch);
       $("loss").textContent = Charts.figure(event.loss);
