@@ -315,6 +315,8 @@ fn a_process_that_is_killed_makes_the_other_end_and_say_so() {
         let last = other.last().unwrap();
         let expected = format!("ERROR peer_failed process rank {killed} of 2 has ended");
         assert!(last.starts_with(&expected), "{last}");
-        ranks.iter_mut().for_each(|rank| drop(rank.wait().unwrap()));
+        for rank in &mut ranks {
+            rank.wait().unwrap();
+        }
     }
 }
