@@ -12,17 +12,6 @@ const FUNCTIONS: usize = 256;
 const AT_ONCE: usize = 16;
 const SEED: u64 = 42;
 
-/// Letters, digits and `_`; bytes of other scripts are letters too.
-static IS_WORD: [bool; 256] = {
-    let mut is_word = [true; 256];
-    let mut byte = 0_u8;
-    while byte < 0x80 {
-        is_word[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_';
-        byte += 1;
-    }
-    is_word
-};
-
 /// The plugin.
 pub struct NearDuplicates {
     ngram: usize,
@@ -79,7 +68,8 @@ impl NearDuplicates {
         let mut hash = 0_u64;
         let mut within = false;
         for &byte in text.as_bytes() {
-            if IS_WORD[usize::from(byte)] {
+            // Bytes of other scripts are letters too.
+            if byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80 {
                 hash = (hash.rotate_left(5) ^ u64::from(byte)).wrapping_mul(0x517c_c1b7_2722_0a95);
                 within = true;
             } else if within {
@@ -108,20 +98,14 @@ impl NearDuplicates {
         let blocks = self.factors.as_chunks::<AT_ONCE>().0.iter();
         for (factors, offsets) in blocks.zip(self.offsets.as_chunks::<AT_ONCE>().0) {
             let mut least = [u32::MAX; AT_ONCE];
-            let mut take = |gram: u32| {
+            for gram in grams {
                 for index in 0..AT_ONCE {
                     let value = factors[index]
-                        .wrapping_mul(gram)
+                        .wrapping_mul(*gram)
                         .wrapping_add(offsets[index]);
                     least[index] = least[index].min(value);
                 }
-            };
-            // Four in each turn of the loop: the host counts turns, and that costs as much as a gram.
-            let (fours, rest) = grams.as_chunks::<4>();
-            for four in fours {
-                four.iter().copied().for_each(&mut take);
             }
-            rest.iter().copied().for_each(&mut take);
             minima.extend(least);
         }
         minima

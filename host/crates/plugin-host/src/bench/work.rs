@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 type Work = fn(u64) -> u64;
 
 /// All kinds by their names.
-pub const KINDS: [(&str, Work); 6] = [
+pub(super) const KINDS: [(&str, Work); 6] = [
     ("words", words),
     ("signatures", signatures),
     ("sorting", sorting),
@@ -19,7 +19,7 @@ pub const KINDS: [(&str, Work); 6] = [
 
 /// What the bench draws with.
 #[allow(dead_code)]
-pub const SEED: u64 = 7;
+pub(super) const SEED: u64 = 7;
 
 /// A multiplicative generator (Knuth).
 struct Draw(u64);
