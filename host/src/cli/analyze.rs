@@ -16,7 +16,7 @@ use super::usage_error;
 use crate::config::Config;
 
 /// Files that are read, analysed and printed together; what is printed stays in the order of paths.
-const AT_ONCE: usize = 1024;
+const AT_ONCE: usize = 4096;
 /// Files that one core takes at a time.
 const SHARE: usize = 32;
 /// Larger files are not source that a person wrote.

@@ -76,3 +76,8 @@ fn analysis(report: Report) -> Analysis {
 }
 
 codetune_plugin::analyzer!(CodeAnalyzer);
+
+/// Most of a parser's time in a sandbox goes into its tree's small pieces.
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static ALLOCATOR: codetune_plugin::SmallPieces = codetune_plugin::SmallPieces::new();

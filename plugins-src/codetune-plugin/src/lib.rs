@@ -12,6 +12,7 @@
 //! The crate is built as a `cdylib`; its `plugin.toml` asks for the capability `config`, by which settings come in.
 //! On other targets than WebAssembly the macros make nothing, so that unit tests run natively.
 
+mod allocator;
 mod analyzer;
 mod curator;
 mod export;
@@ -21,6 +22,7 @@ mod scorer;
 mod settings;
 mod tool;
 
+pub use allocator::SmallPieces;
 pub use analyzer::{
     ANALYSIS_OUTPUT, Analysis, Analyzer, Diagnostic, FILE_INPUT, Severity, SourceFile, Suggestion,
     counts, diagnostics_json,

@@ -14,22 +14,35 @@ pub struct LineIndex<'a> {
     starts: Vec<u32>,
 }
 
+/// Bytes that one instruction looks at.
+const LANES: usize = 16;
+
+fn is_end(byte: u8) -> bool {
+    (byte == b'\n') | (byte == b'\r')
+}
+
 impl<'a> LineIndex<'a> {
     /// Finds the lines of `text`; `\n`, `\r\n` and a lone `\r` each end one.
     pub fn new(text: &'a str) -> Self {
         let bytes = text.as_bytes();
         let mut starts = Vec::with_capacity(bytes.len() / 32 + 1);
         starts.push(0);
-        for (at, byte) in bytes.iter().enumerate() {
-            let ends = match byte {
-                b'\n' => true,
-                b'\r' => bytes.get(at + 1) != Some(&b'\n'),
-                _ => false,
-            };
-            if ends {
-                starts.push(at as u32 + 1);
+        let mut take = |start: usize, piece: &[u8]| {
+            for (at, byte) in (start..).zip(piece) {
+                // Of `\r\n` the second ends the line.
+                if is_end(*byte) && (*byte == b'\n' || bytes.get(at + 1) != Some(&b'\n')) {
+                    starts.push(at as u32 + 1);
+                }
+            }
+        };
+        let (pieces, rest) = bytes.as_chunks::<LANES>();
+        for (piece, start) in pieces.iter().zip((0..).step_by(LANES)) {
+            // All at once; most pieces have none.
+            if piece.iter().fold(false, |any, byte| any | is_end(*byte)) {
+                take(start, piece);
             }
         }
+        take(bytes.len() - rest.len(), rest);
         Self { text, starts }
     }
 
@@ -78,6 +91,23 @@ mod tests {
         assert_eq!(index.position(8), Position { line: 2, column: 1 });
         assert_eq!(index.position(10), Position { line: 3, column: 1 });
         assert_eq!(index.position(999), Position { line: 4, column: 1 });
+    }
+
+    #[test]
+    fn every_line_is_found_wherever_it_lies() {
+        // Every text of six letters out of four, behind some others: ends lie on both sides of a piece's bounds.
+        for before in [0, 12, 13, 14, 15, 16, 29] {
+            for number in 0..4_usize.pow(6) {
+                let letters = (0..6).map(|at| ["x", "\n", "\r", "é"][number / 4_usize.pow(at) % 4]);
+                let text = "-".repeat(before) + &letters.collect::<String>();
+                let ends = text.replace("\r\n", "-\n").replace('\r', "\n");
+                let starts: Vec<u32> = ends
+                    .match_indices('\n')
+                    .map(|(at, _)| at as u32 + 1)
+                    .collect();
+                assert_eq!(LineIndex::new(&text).starts[1..], starts, "{text:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,22 @@
 //! Data that is written down as text: base64, lists of bytes, escapes. StarCoder2's three patterns, scanned by hand.
 
+use source_text::{Kind, kind, long_runs};
+
+/// `[a-zA-Z0-9+/\n=]`, of which StarCoder2 takes runs of 64.
+static BASE64: Kind = kind!(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'+' | b'/' | b'=' | b'\n');
+const SHORTEST_BASE64: usize = 64;
+/// What a list of bytes is made of; eight of two digits each have something between them.
+static BYTE_LIST: Kind = kind!(
+    b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' | b'x' | b'\\' | b',' | b' ' | b'\t' | b'\n' | b'\x0c' | b'\r'
+);
+const SHORTEST_LIST: usize = 8 * 2 + 7;
+/// What escapes are made of.
+static ESCAPES: Kind = kind!(b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' | b'u' | b'\\');
+const SHORTEST_ESCAPES: usize = 8 * 6;
+
+/// Length of a match at a place; 0 when there is none.
+type Find = fn(&[u8], usize) -> usize;
+
 /// Bytes that matches cover, and the longest of them. Matches of base64 count first, then what the others add.
 pub fn encoded(text: &[u8]) -> (usize, usize) {
     let (mut all, mut longest) = (0, 0);
@@ -7,27 +24,27 @@ pub fn encoded(text: &[u8]) -> (usize, usize) {
         all += length;
         longest = longest.max(length);
     };
-    for run in text.split(|byte| !is_base64(*byte)) {
-        if run.len() >= 64 {
-            count(run.len());
-        }
+    for run in long_runs(text, &BASE64, SHORTEST_BASE64) {
+        count(run.len());
     }
-    for find in [byte_list, escapes] {
-        let mut at = 0;
-        while at < text.len() {
-            let length = find(text, at);
-            if length > 0 {
-                count(length);
+    let patterns: [(&Kind, usize, Find); 2] = [
+        (&BYTE_LIST, SHORTEST_LIST, byte_list),
+        (&ESCAPES, SHORTEST_ESCAPES, escapes),
+    ];
+    for (kind, shortest, find) in patterns {
+        // A match never reaches beyond a run of its own bytes.
+        for run in long_runs(text, kind, shortest) {
+            let mut at = run.start;
+            while at + shortest <= run.end {
+                let length = find(text, at);
+                if length > 0 {
+                    count(length);
+                }
+                at += length.max(1);
             }
-            at += length.max(1);
         }
     }
     (all.min(text.len()), longest)
-}
-
-/// `[a-zA-Z0-9+/\n=]`, of which StarCoder2 takes runs of 64.
-fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'\n')
 }
 
 /// `(?:\b(?:0x|\\x)?[0-9a-fA-F]{2}(?:,|\b\s*)){8,}`.
@@ -74,7 +91,7 @@ fn escapes(text: &[u8], start: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::encoded;
+    use super::*;
 
     #[test]
     fn the_three_forms_are_found_and_code_is_not() {
@@ -87,5 +104,62 @@ mod tests {
         assert_eq!(encoded("\\u00e9".repeat(7).as_bytes()).1, 0);
         assert_eq!(encoded(b"def f(x):\n    return x + 12\n"), (0, 0));
         assert_eq!(encoded(b""), (0, 0));
+    }
+
+    /// The same by looking at every byte.
+    fn slowly(text: &[u8]) -> (usize, usize) {
+        let (mut all, mut longest) = (0, 0);
+        let runs = text.split(|byte| !BASE64[usize::from(*byte)]);
+        for run in runs.filter(|run| run.len() >= SHORTEST_BASE64) {
+            (all, longest) = (all + run.len(), longest.max(run.len()));
+        }
+        for find in [byte_list as Find, escapes] {
+            let mut at = 0;
+            while at < text.len() {
+                let length = find(text, at);
+                (all, longest) = (all + length, longest.max(length));
+                at += length.max(1);
+            }
+        }
+        (all.min(text.len()), longest)
+    }
+
+    #[test]
+    fn skipping_finds_what_a_look_at_every_byte_finds() {
+        // Words of the three forms and of code, drawn by a multiplicative generator and put together.
+        let words = [
+            "ab",
+            "\\x0f",
+            "0x1F",
+            ",",
+            " ",
+            "\n",
+            "\\u00e9",
+            "QUJDRA==",
+            "x",
+            "_",
+            ", ",
+            "def f(g):",
+            "\u{e9}",
+            "12",
+        ];
+        let mut state = 1_u64;
+        for round in 0..3000 {
+            let mut text = String::new();
+            // Few words a text, so that the same come again and again.
+            let few = 1 + round % 4;
+            let first = (state >> 33) as usize;
+            for _ in 0..40 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                text.push_str(words[(first + (state >> 33) as usize % few) % words.len()]);
+            }
+            assert_eq!(
+                encoded(text.as_bytes()),
+                slowly(text.as_bytes()),
+                "{text:?}"
+            );
+        }
     }
 }

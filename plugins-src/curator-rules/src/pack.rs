@@ -13,11 +13,11 @@ pub struct Bounds {
     pub encoded: bool,
     /// Whether Python that sets no variable goes.
     pub variables: bool,
-    /// In the order of [`NAMES`].
-    pub values: [Option<f64>; NAMES.len()],
+    /// Those that are set: few, so that asking for one that is not costs little.
+    set: Vec<(&'static str, f64)>,
 }
 
-/// Settings that are bounds, in the order of [`Bounds::values`].
+/// Settings that are bounds.
 pub const NAMES: [&str; 43] = [
     "min_chars",
     "min_lines",
@@ -64,23 +64,16 @@ pub const NAMES: [&str; 43] = [
     "max_main_functions",
 ];
 
-const fn none() -> [Option<f64>; NAMES.len()] {
-    [None; NAMES.len()]
-}
-
 impl Bounds {
     /// One bound by its name.
     pub fn get(&self, name: &str) -> Option<f64> {
-        let index = NAMES.iter().position(|found| *found == name)?;
-        self.values[index]
+        let mut set = self.set.iter();
+        set.find(|(found, _)| *found == name)
+            .map(|(_, value)| *value)
     }
 
-    fn with(mut self, bounds: &[(&str, f64)]) -> Self {
-        for (name, value) in bounds {
-            if let Some(index) = NAMES.iter().position(|found| found == name) {
-                self.values[index] = Some(*value);
-            }
-        }
+    fn with(mut self, bounds: &[(&'static str, f64)]) -> Self {
+        self.set.extend_from_slice(bounds);
         self
     }
 
@@ -94,7 +87,7 @@ impl Bounds {
             generated: true,
             encoded: true,
             variables: false,
-            values: none(),
+            set: Vec::new(),
         };
         match name {
             // Lozhkov and others, StarCoder 2 and The Stack v2, arXiv 2402.19173, section 2.1.
@@ -185,8 +178,10 @@ impl Bounds {
         bounds.generated = settings.get("generated", bounds.generated)?;
         bounds.encoded = settings.get("encoded_data", bounds.encoded)?;
         bounds.variables = settings.get("variables", bounds.variables)?;
-        for (value, name) in bounds.values.iter_mut().zip(NAMES) {
-            *value = settings.get(name, *value)?;
+        for name in NAMES {
+            let value = settings.get(name, bounds.get(name))?;
+            bounds.set.retain(|(found, _)| *found != name);
+            bounds.set.extend(value.map(|value| (name, value)));
         }
         Ok(bounds)
     }

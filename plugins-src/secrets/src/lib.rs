@@ -1,13 +1,18 @@
 //! The curator `secrets`: keys, tokens, passwords, e-mail and network addresses are replaced, or the sample is dropped.
 //!
-//! The rules stand in `rules`. The replacements are bigcode's: `<KEY>`, `<PASSWORD>`, `<EMAIL>`, `<IP_ADDRESS>`. What was
+//! The rules stand in `rules`, how they are found in `search`. The replacements are bigcode's: `<KEY>`, `<PASSWORD>`, `<EMAIL>`, `<IP_ADDRESS>`. What was
 //! found never stands in a reason: reasons are kept and shown.
 
+mod assigned;
 mod rules;
+mod search;
+
+use std::ops::Range;
 
 use codetune_plugin::{About, Curator, Decision, Edit, Reason, Sample, Settings, Verdict};
 
-use rules::{RULES, Search};
+use rules::RULES;
+use search::{Search, marked_words};
 
 /// The plugin.
 pub struct Secrets {
@@ -45,8 +50,9 @@ impl Curator for Secrets {
         let mut counts: Vec<(&'static str, usize)> = Vec::new();
         for (part, text) in sample.parts.iter().enumerate() {
             let first = edits.len();
+            let words = marked_words(&text.text);
             for search in &self.searches {
-                for (start, end) in search.find(&text.text) {
+                for Range { start, end } in search.find(&text.text, &words) {
                     let own: &[Edit] = &edits[first..];
                     if own.iter().any(|edit| start < edit.end && edit.start < end) {
                         continue;

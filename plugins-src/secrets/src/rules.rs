@@ -1,9 +1,5 @@
 //! What a secret looks like. Every pattern is linear in the text and ASCII alone.
 
-use std::cell::OnceCell;
-
-use regex::{Captures, Regex};
-
 /// One kind of secret or personal data.
 pub struct Rule {
     /// A word to count by.
@@ -12,32 +8,54 @@ pub struct Rule {
     pub placeholder: &'static str,
     /// Personal data, not a secret.
     pub personal: bool,
-    pattern: &'static str,
-    /// A piece of text without which the pattern cannot match; empty for none.
-    needs: &'static str,
-    accept: fn(&str) -> bool,
+    /// Where a group stands in it, the group is the secret.
+    pub pattern: &'static str,
+    /// Where in a text the pattern is looked for.
+    pub place: Place,
+    /// Whether what the pattern found is one.
+    pub accept: fn(&str) -> bool,
+}
+
+/// Where in a text a pattern can match: found by quicker means than the pattern.
+#[derive(Clone, Copy)]
+pub enum Place {
+    /// In words of at least 15 bytes with this piece in them: see `search`.
+    Word(&'static str),
+    /// Around each `@`.
+    Address,
+    /// In what looks like numbers with dots between them.
+    Dotted,
+    /// Around each `://` that has an `@` behind it.
+    Url,
+    /// At strings that are given to something of a telling name.
+    Assignment,
+    /// Anywhere, if this piece is there.
+    Text(&'static str),
 }
 
 const ANY: fn(&str) -> bool = |_| true;
 
-const fn secret(code: &'static str, needs: &'static str, pattern: &'static str) -> Rule {
+const fn secret(code: &'static str, piece: &'static str, pattern: &'static str) -> Rule {
     Rule {
         code,
         placeholder: "<KEY>",
         personal: false,
         pattern,
-        needs,
+        place: Place::Word(piece),
         accept: ANY,
     }
 }
 
-/// Every rule; the first that covers a place has it. Where a pattern has a group, the group is the secret.
+/// Every rule; the first that covers a place has it.
 pub static RULES: &[Rule] = &[
-    secret(
-        "private-key",
-        "PRIVATE KEY-----",
-        r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\\\s:,.-]{32,}?-----END [A-Z0-9 ]{0,30}PRIVATE KEY-----",
-    ),
+    Rule {
+        place: Place::Text("PRIVATE KEY-----"),
+        ..secret(
+            "private-key",
+            "",
+            r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\\\s:,.-]{32,}?-----END [A-Z0-9 ]{0,30}PRIVATE KEY-----",
+        )
+    },
     secret(
         "aws-access-key",
         "A",
@@ -67,15 +85,17 @@ pub static RULES: &[Rule] = &[
     ),
     Rule {
         placeholder: "<PASSWORD>",
+        place: Place::Url,
         accept: is_no_placeholder,
         ..secret(
             "url-password",
-            "://",
+            "",
             r"\b[a-z][a-z0-9+.-]{1,20}://[A-Za-z0-9._%+-]{1,100}:([A-Za-z0-9._%+!$&*=~#-]{3,200})@[A-Za-z0-9]",
         )
     },
     Rule {
         placeholder: "<PASSWORD>",
+        place: Place::Assignment,
         accept: is_random,
         ..secret(
             "assigned-secret",
@@ -86,67 +106,22 @@ pub static RULES: &[Rule] = &[
     Rule {
         placeholder: "<EMAIL>",
         personal: true,
+        place: Place::Address,
         accept: is_persons,
         ..secret(
             "email",
-            "@",
+            "",
             r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,4}\.[A-Za-z]{2,18}\b",
         )
     },
     Rule {
         placeholder: "<IP_ADDRESS>",
         personal: true,
+        place: Place::Dotted,
         accept: is_public_address,
-        ..secret("ip-address", ".", r"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b")
+        ..secret("ip-address", "", r"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b")
     },
 ];
-
-/// A rule that is ready to search.
-pub struct Search {
-    /// Which.
-    pub rule: &'static Rule,
-    /// Made when a text first has what the rule needs: all of them take tens of milliseconds.
-    regex: OnceCell<Regex>,
-}
-
-impl Search {
-    /// Looks for a rule.
-    pub fn new(rule: &'static Rule) -> Self {
-        Self {
-            rule,
-            regex: OnceCell::new(),
-        }
-    }
-
-    fn regex(&self) -> &Regex {
-        let rule = self.rule;
-        self.regex.get_or_init(|| {
-            let regex = Regex::new(&format!("(?-u){}", rule.pattern));
-            regex.unwrap_or_else(|error| panic!("{}: {error}", rule.code))
-        })
-    }
-
-    /// Places of the text that are secrets, in order.
-    pub fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (usize, usize)> + 'a {
-        let can_match = text.contains(self.rule.needs);
-        let places = can_match.then(|| self.regex().captures_iter(text));
-        places
-            .into_iter()
-            .flatten()
-            .filter_map(|found: Captures<'_>| {
-                let place = found.get(1).or_else(|| found.get(0))?;
-                let before = text[..place.start()].chars().next_back();
-                let after = text[place.end()..].chars().next();
-                // 1.2.3.4.5 is a version, not an address.
-                let is_piece = self.rule.code == "ip-address"
-                    && (before == Some('.')
-                        || after == Some('.')
-                            && text[place.end() + 1..].starts_with(|c: char| c.is_ascii_digit()));
-                (!is_piece && (self.rule.accept)(place.as_str()))
-                    .then(|| (place.start(), place.end()))
-            })
-    }
-}
 
 /// What people write where a secret belongs.
 fn is_no_placeholder(text: &str) -> bool {

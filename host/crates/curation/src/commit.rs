@@ -1,6 +1,7 @@
-//! What needs the whole set, row by row in their order: exact duplicates before the plugins, near duplicates after them,
-//! and the files.
+//! What needs the whole set, row by row in their order: exact duplicates before the plugins; after them near duplicates,
+//! the counts and the files. The two share nothing, so that one wave can be judged while the one before is written.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use domain::{Decision, Judged, Reason, Signature, Verdict};
@@ -14,13 +15,38 @@ use crate::pipeline::Pipeline;
 use crate::report::Passed;
 use crate::{Error, Result, hex, sample};
 
-/// What is known of all rows so far.
+/// From a row's texts to the first row that had them.
+pub(crate) struct Texts(HashMap<[u8; 16], u64>);
+
+impl Texts {
+    /// Those that the folder holds.
+    pub(crate) fn read(folder: &Folder) -> Result<Self> {
+        let bytes = folder.read(Kind::Texts)?;
+        let entries = bytes.as_chunks::<24>().0.iter().filter_map(|entry| {
+            let (digest, row) = (entry.first_chunk()?, entry.last_chunk()?);
+            Some((*digest, u64::from_le_bytes(*row)))
+        });
+        Ok(Self(entries.collect()))
+    }
+
+    /// Marks exact duplicates.
+    pub(crate) fn mark(&mut self, rows: &mut [Row]) {
+        for row in rows {
+            match self.0.entry(row.texts_digest) {
+                Entry::Occupied(first) => row.duplicate_of = Some(*first.get()),
+                Entry::Vacant(place) => {
+                    place.insert(row.number);
+                }
+            }
+        }
+    }
+}
+
+/// What is known of all rows that are written.
 pub(crate) struct Commit<'a> {
     pipeline: &'a Pipeline,
     pub(crate) folder: Folder,
     pub(crate) state: State,
-    /// From a row's texts to the first that had them.
-    texts: HashMap<[u8; 16], u64>,
     /// By the names of signatures.
     indexes: BTreeMap<String, Index>,
 }
@@ -30,17 +56,10 @@ impl<'a> Commit<'a> {
     pub(crate) fn new(pipeline: &'a Pipeline, folder: Folder, state: State) -> Result<Self> {
         let mut commit = Self {
             pipeline,
-            texts: HashMap::new(),
             indexes: BTreeMap::new(),
             state,
             folder,
         };
-        for entry in commit.folder.read(Kind::Texts)?.as_chunks::<24>().0 {
-            let (Some(digest), Some(row)) = (entry.first_chunk(), entry.last_chunk()) else {
-                continue;
-            };
-            commit.texts.insert(*digest, u64::from_le_bytes(*row));
-        }
         let bytes = commit.folder.read(Kind::Signatures)?;
         let mut rest = &bytes[..];
         while let Some((row, signature, after)) = take_signature(rest) {
@@ -52,30 +71,23 @@ impl<'a> Commit<'a> {
         Ok(commit)
     }
 
-    /// Before the plugins: counts the rows, marks exact duplicates.
-    pub(crate) fn admit(&mut self, rows: &mut [Row]) -> Result<()> {
+    /// After the plugins: drops near duplicates, counts and writes.
+    pub(crate) fn settle(&mut self, rows: Vec<Row>, steps: &[Running<'_>]) -> Result<()> {
         for row in rows {
-            self.state.report.read(row.size);
-            self.state.chain = chain(&self.state.chain, &row.digest);
-            if !self.pipeline.exact_duplicates {
-                continue;
-            }
-            row.duplicate_of = self.texts.get(&row.texts_digest).copied();
-            if row.duplicate_of.is_none() {
-                self.texts.insert(row.texts_digest, row.number);
-                let number = row.number.to_le_bytes();
-                let entry = [&row.texts_digest[..], &number[..]].concat();
-                self.folder.append(Kind::Texts, &entry)?;
-            }
+            self.count(&row)?;
+            let near = self.near(&row)?;
+            self.settle_one(row, near, steps)?;
         }
         Ok(())
     }
 
-    /// After the plugins: drops near duplicates, counts and writes.
-    pub(crate) fn settle(&mut self, rows: Vec<Row>, steps: &[Running<'_>]) -> Result<()> {
-        for row in rows {
-            let near = self.near(&row)?;
-            self.settle_one(row, near, steps)?;
+    /// Counts a row as it came.
+    fn count(&mut self, row: &Row) -> Result<()> {
+        self.state.report.read(row.size);
+        self.state.chain = chain(&self.state.chain, &row.digest);
+        if self.pipeline.exact_duplicates && row.duplicate_of.is_none() {
+            let entry = [&row.texts_digest[..], &row.number.to_le_bytes()].concat();
+            self.folder.append(Kind::Texts, &entry)?;
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! Turns a dataset into a better one: rows go through curators, duplicates go, and every row can be explained.
 //!
 //! It knows no plugin and no file format: [`Curator`] and [`InputRow`] come in from outside. Start reading at [`curate`],
-//! which goes through the rows wave by wave; `chunk` judges rows in parallel, `commit` decides in the order of rows what
-//! only the whole set can (exact and near duplicates) and writes it down, `memo` remembers verdicts, `folder` makes a run
-//! resumable, `report` counts, [`standing()`] tells whether a folder holds a curation already.
+//! which goes through the rows wave by wave; `waves` has one judged while the one before is written, `chunk` judges rows in
+//! parallel, `commit` decides in the order of rows what only the whole set can (exact and near duplicates) and writes it
+//! down, `memo` remembers verdicts, `folder` makes a run resumable, `report` counts, [`standing()`] tells whether a folder
+//! holds a curation already.
 //!
 //! The output is a function of rows, pipeline and plugins: chunks are cut by the order of rows, never by the number of
 //! threads.
@@ -19,6 +20,7 @@ mod report;
 mod run;
 mod sample;
 mod standing;
+mod waves;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

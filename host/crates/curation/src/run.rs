@@ -1,27 +1,20 @@
 //! The way of a dataset through a pipeline.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::chunk::{Row, Running, judge};
-use crate::commit::{Commit, chain};
+use crate::chunk::Running;
+use crate::commit::{Commit, Texts};
 use crate::folder::Folder;
 use crate::memo::Memo;
 use crate::report::{Report, StepReport};
-use crate::{Curator, Error, InputRow, Pipeline, Result, hex, sample};
-
-/// Rows, or bytes of text, between two states: what a stop or a crash costs at most.
-const WAVE_ROWS: usize = 8192;
-const WAVE_BYTES: usize = 32 << 20;
-/// Rows, or bytes of text, that one instance of a plugin judges.
-const CHUNK_ROWS: usize = 256;
-const CHUNK_BYTES: usize = 1 << 20;
+use crate::waves::{Judging, read};
+use crate::{Curator, Error, InputRow, Pipeline, Result, hex};
 
 /// How to run.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +82,6 @@ pub fn curate(
     let about = about(pipeline, curators, options.input);
     let (folder, mut state) = Folder::open(options.out, &fingerprint(&about))?;
     let done = state.report.rows;
-    let expected = state.chain.clone();
     if done == 0 {
         state.report.steps = curators
             .iter()
@@ -110,63 +102,39 @@ pub fn curate(
             }),
         })
         .collect();
+    let judging = Judging {
+        pipeline,
+        steps: &steps,
+        done,
+        expected: state.chain.clone(),
+        pool: rayon::ThreadPoolBuilder::new()
+            .num_threads(options.threads)
+            .thread_name(|index| format!("curation-{index}"))
+            .build()
+            .map_err(|error| Error::Invalid(format!("no threads: {error}")))?,
+        stop,
+    };
+    let texts = match pipeline.exact_duplicates {
+        true => Some(Texts::read(&folder)?),
+        false => None,
+    };
     let mut commit = Commit::new(pipeline, folder, state)?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .thread_name(|index| format!("curation-{index}"))
-        .build()
-        .map_err(|error| Error::Invalid(format!("no threads: {error}")))?;
     let started = Instant::now();
     let (mut bytes, mut remembered, mut fresh_bytes) = (0, 0, 0);
-    let mut seen = String::new();
-    let (sender, waves) = sync_channel(1);
-    let result = std::thread::scope(|scope| {
+    // One thread reads, one judges with those of the pool, and this one writes.
+    let is_at_end = std::thread::scope(|scope| {
+        let (sender, read_waves) = sync_channel(1);
+        let (judged_sender, judged_waves) = sync_channel(0);
         scope.spawn(move || read(rows, &sender));
-        let waves: Receiver<Wave> = waves;
-        let mut number = 0;
-        for wave in &waves {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            let wave = wave.map_err(Error::Invalid)?;
-            let first = number;
-            number += wave.len() as u64;
-            let mut rows = pool.install(|| prepare(pipeline, wave, first))?;
-            let wave_bytes: u64 = rows.iter().map(|row| text_bytes(row) as u64).sum();
-            bytes += wave_bytes;
-            if number <= done {
-                seen = rows
-                    .iter()
-                    .fold(seen, |seen, row| chain(&seen, &row.digest));
-                if number == done && seen != expected {
-                    return Err(Error::Invalid(format!(
-                        "the input has changed since the stop after {done} rows: name another folder"
-                    )));
-                }
+        let judge = scope.spawn(|| judging.run(read_waves, texts, judged_sender));
+        for wave in judged_waves {
+            bytes += wave.bytes;
+            if wave.rows.is_empty() {
                 continue;
             }
-            if first < done {
-                return Err(Error::Invalid(
-                    "the input has changed since the stop: name another folder".to_owned(),
-                ));
-            }
-            commit.admit(&mut rows)?;
-            let hits: Option<u64> = pool.install(|| {
-                chunks(&mut rows)
-                    .into_par_iter()
-                    .map(|chunk| {
-                        // An unfinished wave is judged again; what was judged is remembered.
-                        (!stop.load(Ordering::Relaxed)).then(|| judge(chunk, &steps))
-                    })
-                    .sum()
-            });
-            for memo in steps.iter().filter_map(|step| step.memo.as_ref()) {
-                memo.flush();
-            }
-            let Some(hits) = hits else { return Ok(false) };
-            remembered += hits;
-            fresh_bytes += wave_bytes;
-            commit.settle(rows, &steps)?;
+            fresh_bytes += wave.bytes;
+            remembered += wave.remembered;
+            commit.settle(wave.rows, &steps)?;
             commit.folder.save(&mut commit.state)?;
             let elapsed = started.elapsed();
             let left = options.total_bytes.map(|total| {
@@ -174,7 +142,7 @@ pub fn curate(
                 elapsed.mul_f64(rest / (fresh_bytes as f64).max(1.0))
             });
             on_progress(&Progress {
-                rows: number,
+                rows: commit.state.report.rows,
                 kept: commit.state.report.kept,
                 bytes,
                 remembered,
@@ -182,14 +150,11 @@ pub fn curate(
                 left,
             });
         }
-        if number < done {
-            return Err(Error::Invalid(
-                "the input has fewer rows than before the stop: name another folder".to_owned(),
-            ));
-        }
-        Ok(true)
-    });
-    if !result? {
+        judge
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    if !is_at_end {
         // Only what the last state says counts.
         let rows = saved_rows(options.out)?;
         return Ok(Outcome::Stopped { rows });
@@ -204,94 +169,6 @@ pub fn curate(
     let holds_out = pipeline.hold_out.is_some();
     commit.folder.finish(&report, about, holds_out)?;
     Ok(Outcome::Finished(report))
-}
-
-type Wave = std::result::Result<Vec<InputRow>, String>;
-
-/// Cuts the input into waves, by rows and bytes alone.
-fn read(
-    rows: impl Iterator<Item = std::result::Result<InputRow, String>>,
-    waves: &SyncSender<Wave>,
-) {
-    let (mut wave, mut size) = (Vec::new(), 0);
-    for row in rows {
-        let row = match row {
-            Ok(row) => row,
-            Err(error) => {
-                let _ = waves.send(Err(error));
-                return;
-            }
-        };
-        size += row
-            .fields
-            .values()
-            .map(|value| value.as_str().map_or(64, str::len))
-            .sum::<usize>();
-        wave.push(row);
-        if wave.len() >= WAVE_ROWS || size >= WAVE_BYTES {
-            size = 0;
-            // Nobody waits for it any more: the run has ended.
-            if waves.send(Ok(std::mem::take(&mut wave))).is_err() {
-                return;
-            }
-        }
-    }
-    if !wave.is_empty() {
-        let _ = waves.send(Ok(wave));
-    }
-}
-
-fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Result<Vec<Row>> {
-    let row = |(index, row): (usize, InputRow)| {
-        let Some(read) = sample::read(&row.fields, &pipeline.columns) else {
-            let columns: Vec<&str> = row.fields.keys().map(String::as_str).take(20).collect();
-            return Err(Error::Invalid(format!(
-                "{}: no column with a text that a model learns ({}); name it in the pipeline: columns.text = \"…\"",
-                row.origin,
-                columns.join(", ")
-            )));
-        };
-        Ok(Row {
-            number: first + index as u64,
-            fields: row.fields,
-            origin: row.origin,
-            digest: sample::digest(&read.sample),
-            texts_digest: sample::texts_digest(&read.sample),
-            size: sample::size(&read.sample),
-            sample: read.sample,
-            places: read.places,
-            duplicate_of: None,
-            judged: Vec::new(),
-            is_held_out: pipeline
-                .hold_out
-                .is_some_and(|hold_out| hold_out.takes(first + index as u64)),
-            dropped_by: None,
-            is_rewritten: false,
-        })
-    };
-    // All results first: which of several errors is named must not hang on the threads.
-    let rows: Vec<Result<Row>> = wave.into_par_iter().enumerate().map(row).collect();
-    rows.into_iter().collect()
-}
-
-fn text_bytes(row: &Row) -> usize {
-    row.sample.parts.iter().map(|part| part.text.len()).sum()
-}
-
-/// Cuts rows into chunks, by their number and bytes alone.
-fn chunks(mut rows: &mut [Row]) -> Vec<&mut [Row]> {
-    let mut chunks = Vec::new();
-    while !rows.is_empty() {
-        let (mut end, mut size) = (0, 0);
-        while end < rows.len() && end < CHUNK_ROWS && size < CHUNK_BYTES {
-            size += text_bytes(&rows[end]);
-            end += 1;
-        }
-        let (chunk, rest) = std::mem::take(&mut rows).split_at_mut(end);
-        chunks.push(chunk);
-        rows = rest;
-    }
-    chunks
 }
 
 fn saved_rows(out: &Path) -> Result<u64> {

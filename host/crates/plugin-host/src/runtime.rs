@@ -158,10 +158,11 @@ fn config(callers: Option<usize>) -> Config {
             .max_unused_warm_slots(callers)
             .table_keep_resident(64 << 10);
         // Where the kernel says which pages a call has touched (Linux 6.7), only those are cleared, in place. Elsewhere
-        // clearing in place would write a megabyte of untouched guest stack at each call.
+        // clearing in place would write a megabyte of untouched guest stack at each call. Four megabytes hold what a batch
+        // of an analyzer takes; to give pages back and get them again costs more than to clear them.
         if PoolingAllocationConfig::is_pagemap_scan_available() {
             pool.pagemap_scan(Enabled::Yes)
-                .linear_memory_keep_resident(1 << 20);
+                .linear_memory_keep_resident(4 << 20);
         }
         config.allocation_strategy(pool);
     }

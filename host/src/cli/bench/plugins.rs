@@ -1,5 +1,6 @@
 //! `codetune bench plugins`: what the plugin host costs, against wasmtime alone in the same run.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,16 +13,23 @@ use crate::config::Config;
 
 /// Arguments of `codetune bench plugins`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  codetune bench plugins --json")]
+#[command(
+    after_help = "Example:\n  codetune bench plugins --compute tests/plugins/compute/compute.wasm --json"
+)]
 pub(crate) struct BenchPluginsArgs {
     /// Calls to take the median of
     #[arg(long, default_value_t = 2000)]
     calls: usize,
+    /// The built `tests/plugins/compute`: compares guests with the same code compiled natively
+    #[arg(long, value_name = "FILE")]
+    compute: Option<PathBuf>,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
 }
 
+/// Turns of each kind of work for the comparison with native code.
+const TURNS: usize = 30;
 /// The small plugin that is called.
 const PLUGIN: &str = "source-stats";
 
@@ -47,10 +55,15 @@ pub(crate) fn run(args: &BenchPluginsArgs, config: &Config) -> anyhow::Result<Ex
     drop(host);
     let warm = bench::warm_open(&shipped, 20)?;
     let kill = bench::kill(100, 10)?;
+    let compute = match &args.compute {
+        Some(component) => bench::guest_compute(component, TURNS)?,
+        None => Vec::new(),
+    };
     let reload_ms = save_to_answer(&component, folder.path())?;
     if args.json {
         let report = json!({
             "fresh_call": fresh, "warm_open": warm, "kill": kill, "save_to_answer_ms": reload_ms,
+            "guest_compute": compute,
         });
         println!("{report}");
     } else {
@@ -68,6 +81,12 @@ pub(crate) fn run(args: &BenchPluginsArgs, config: &Config) -> anyhow::Result<Ex
             kill.deadline_ms, kill.earliest_ms, kill.latest_ms
         );
         println!("save to new answers       {reload_ms:.0} ms (median)");
+        for work in compute {
+            println!(
+                "guest over native code    {}: {:.2} with epochs, {:.2} with fuel too",
+                work.work, work.epochs_ratio, work.fuel_ratio
+            );
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

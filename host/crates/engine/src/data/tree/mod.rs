@@ -14,6 +14,7 @@ use std::{
 };
 
 use domain::{DataConfig, Documents, FieldErrors};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::read::{Origin, Row};
@@ -60,22 +61,36 @@ pub(super) fn walk(path: &Path, config: &DataConfig) -> Result<Walk> {
         .follow_links(false)
         .sort_by_file_name(std::cmp::Ord::cmp)
         .build();
+    let mut files = Vec::new();
     for entry in entries {
         let entry =
             entry.map_err(|error| Error::file(path, format!("cannot be walked: {error}")))?;
-        if !entry.file_type().is_some_and(|kind| kind.is_file()) {
-            continue;
+        if entry.file_type().is_some_and(|kind| kind.is_file()) {
+            files.push(entry.into_path());
         }
-        let file = entry.path();
-        let relative = file.strip_prefix(root).unwrap_or(file);
-        match refusal(file, relative, &languages, config.max_file_bytes)? {
+    }
+    // On all cores: every file is read once for it.
+    let refusals: Vec<Result<Option<&'static str>>> = files
+        .par_iter()
+        .map(|file| {
+            refusal(
+                file,
+                relative(root, file),
+                &languages,
+                config.max_file_bytes,
+            )
+        })
+        .collect();
+    for (file, refusal) in files.iter().zip(refusals) {
+        let relative = relative(root, file);
+        match refusal? {
             Some(reason) => *walk.skipped.entry(reason).or_default() += 1,
             None => {
                 let repository = match relative.components().next() {
                     Some(first) if several && relative.components().count() > 1 => root.join(first),
                     _ => root.to_owned(),
                 };
-                by_name.entry(repository).or_default().push(file.to_owned());
+                by_name.entry(repository).or_default().push(file.clone());
             }
         }
     }
@@ -95,6 +110,11 @@ pub(super) fn walk(path: &Path, config: &DataConfig) -> Result<Walk> {
         ));
     }
     Ok(walk)
+}
+
+/// A file's path in the tree.
+fn relative<'a>(root: &Path, file: &'a Path) -> &'a Path {
+    file.strip_prefix(root).unwrap_or(file)
 }
 
 impl Walk {
@@ -131,8 +151,11 @@ impl Walk {
                 Documents::File => Box::new(files.into_iter().map(move |file| {
                     let text = text(&file)?;
                     let path = shown(&root, &repo, &file);
-                    let fields = json!({"repo": repo, "path": path, "text": text});
-                    Ok(row(fields, &file))
+                    // Not by `json!`, which copies: a text may be large.
+                    let columns = [("repo", repo.clone()), ("path", path), ("text", text)];
+                    let columns =
+                        columns.map(|(name, text)| (name.to_owned(), Value::String(text)));
+                    Ok(row(Value::Object(columns.into_iter().collect()), &file))
                 })),
                 Documents::Repository => Box::new(std::iter::once_with(move || {
                     let origin = files.first().cloned().unwrap_or_default();
@@ -162,7 +185,7 @@ fn row(fields: Value, file: &Path) -> Row {
 
 /// The path of a file in its repository, with slashes on every system.
 fn shown(root: &Path, repo: &str, file: &Path) -> String {
-    let relative = file.strip_prefix(root).unwrap_or(file);
+    let relative = relative(root, file);
     let parts: Vec<_> = relative
         .components()
         .map(|part| part.as_os_str().to_string_lossy())
@@ -176,13 +199,16 @@ fn shown(root: &Path, repo: &str, file: &Path) -> String {
 
 fn text(file: &Path) -> Result<String> {
     let bytes = fs::read(file).map_err(Error::io("read", file))?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    String::from_utf8(bytes.to_vec()).map_err(|_| {
+    let mut text = String::from_utf8(bytes).map_err(|_| {
         Error::file(
             file,
             "was changed while it was read: it is no UTF-8 any more",
         )
-    })
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
 }
 
 /// Why a file is passed over.

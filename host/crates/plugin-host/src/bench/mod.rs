@@ -1,4 +1,8 @@
-//! What the host costs, measured against wasmtime alone in the same run.
+//! What the host costs, measured against wasmtime alone in the same run, and what a guest computes against native code.
+
+mod bare;
+mod compute;
+mod work;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -6,17 +10,18 @@ use std::time::{Duration, Instant};
 use domain::{ExecutionOutcome, PluginLimits};
 use serde::Serialize;
 use serde_json::{Value, json};
-use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, Linker};
-use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig, Store};
-use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
+use wasmtime::component::Component;
 
+use self::bare::{Bare, Metering};
 use crate::call::{Terms, call};
 use crate::kind::tool::Tool;
 use crate::runtime::Runtime;
 use crate::{Error, HostConfig, PluginHost};
 
+pub use self::compute::{GuestCompute, guest_compute};
+
 /// A component whose `execute` never ends, made by `tests/it/hostile.rs`.
-const ENDLESS: &[u8] = include_bytes!("endless.wasm");
+const ENDLESS: &[u8] = include_bytes!("../endless.wasm");
 
 /// One call on a fresh pooled instance, from JSON to checked JSON, and the same two guest calls by wasmtime alone.
 #[derive(Debug, Clone, Serialize)]
@@ -90,7 +95,7 @@ pub fn fresh_call(
     let runtime = host.runtime();
     let bytes = std::fs::read(component).map_err(Error::io(component))?;
     let failed = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
-    let bare = Bare::new(&bytes).map_err(failed)?;
+    let bare = Bare::new(&bytes, Metering::None).map_err(failed)?;
     let text = input.to_string();
     runtime.on_guest_thread(|| {
         let (mut ours, mut theirs) = (Vec::with_capacity(calls), Vec::with_capacity(calls));
@@ -251,90 +256,6 @@ pub fn kill(deadline_ms: u64, times: usize) -> Result<Kill, Error> {
         earliest_ms: micros(quantile(&mut times_taken, 0.0)) / 1e3,
         latest_ms: micros(quantile(&mut times_taken, 1.0)) / 1e3,
     })
-}
-
-/// WASI for guests whose runtime asks for it, made at the first question: most never ask.
-#[derive(Default)]
-struct BareState(Option<Box<(WasiCtx, ResourceTable)>>);
-
-impl WasiView for BareState {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        let made = || Box::new((WasiCtx::builder().build(), ResourceTable::new()));
-        let (ctx, table) = &mut **self.0.get_or_insert_with(made);
-        WasiCtxView { ctx, table }
-    }
-}
-
-/// wasmtime with nothing around it but the pool.
-struct Bare {
-    engine: Engine,
-    pre: InstancePre<BareState>,
-    validate: ComponentExportIndex,
-    execute: ComponentExportIndex,
-}
-
-impl Bare {
-    fn new(component: &[u8]) -> wasmtime::Result<Self> {
-        let mut config = Config::new();
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(8)
-            .total_core_instances(128)
-            .total_memories(32)
-            .total_tables(64);
-        pool.table_keep_resident(64 << 10).max_unused_warm_slots(8);
-        if PoolingAllocationConfig::is_pagemap_scan_available() {
-            pool.pagemap_scan(Enabled::Yes)
-                .linear_memory_keep_resident(1 << 20);
-        }
-        config
-            .allocation_strategy(pool)
-            .concurrency_support(false)
-            .wasm_backtrace_max_frames(None);
-        let engine = Engine::new(&config)?;
-        let component = Component::from_binary(&engine, component)?;
-        let mut linker = Linker::<BareState>::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-        linker
-            .instance("codetune:plugin/config@0.1.0")?
-            .func_wrap("get", |_, (_,): (String,)| Ok((None::<String>,)))?;
-        linker
-            .instance("codetune:plugin/log@0.1.0")?
-            .func_new("write", |_, _, _, _| Ok(()))?;
-        let missing = || wasmtime::Error::msg("no export codetune:plugin/tool");
-        let tool = component
-            .get_export_index(None, "codetune:plugin/tool@0.1.0")
-            .ok_or_else(missing)?;
-        let index = |name| {
-            component
-                .get_export_index(Some(&tool), name)
-                .ok_or_else(missing)
-        };
-        let (validate, execute) = (index("validate-inputs")?, index("execute")?);
-        let pre = linker.instantiate_pre(&component).or_else(|_| {
-            // Only then: a trap for `wasi:…@0.2.6` hides the function that stands there as `@0.2.12`.
-            linker.define_unknown_imports_as_traps(&component)?;
-            linker.instantiate_pre(&component)
-        })?;
-        Ok(Self {
-            engine,
-            pre,
-            validate,
-            execute,
-        })
-    }
-
-    fn execute(&self, input: &str) -> wasmtime::Result<Result<String, String>> {
-        let mut store = Store::new(&self.engine, BareState::default());
-        let instance: Instance = self.pre.instantiate(&mut store)?;
-        let validate = instance
-            .get_typed_func::<(&str,), (Result<(), String>,)>(&mut store, &self.validate)?;
-        let execute = instance
-            .get_typed_func::<(&str,), (Result<String, String>,)>(&mut store, &self.execute)?;
-        if let (Err(message),) = validate.call(&mut store, (input,))? {
-            return Ok(Err(message));
-        }
-        Ok(execute.call(&mut store, (input,))?.0)
-    }
 }
 
 fn quantile(times: &mut [Duration], fraction: f64) -> Duration {

@@ -1,0 +1,207 @@
+//! The input in waves: read, and judged by the threads of a pool, while the wave before is written.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use rayon::prelude::*;
+
+use crate::chunk::{Row, Running, judge};
+use crate::commit::{Texts, chain};
+use crate::{Error, InputRow, Pipeline, Result, sample};
+
+/// Rows, or bytes of text, between two states: what a stop or a crash costs at most.
+const WAVE_ROWS: usize = 8192;
+const WAVE_BYTES: usize = 32 << 20;
+/// Rows, or bytes of text, that one instance of a plugin judges.
+const CHUNK_ROWS: usize = 256;
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Rows as they were read, or why they could not be.
+pub(crate) type Wave = std::result::Result<Vec<InputRow>, String>;
+
+/// Cuts the input into waves, by rows and bytes alone.
+pub(crate) fn read(
+    rows: impl Iterator<Item = std::result::Result<InputRow, String>>,
+    waves: &SyncSender<Wave>,
+) {
+    let (mut wave, mut size) = (Vec::new(), 0);
+    for row in rows {
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => {
+                let _ = waves.send(Err(error));
+                return;
+            }
+        };
+        size += row
+            .fields
+            .values()
+            .map(|value| value.as_str().map_or(64, str::len))
+            .sum::<usize>();
+        wave.push(row);
+        if wave.len() >= WAVE_ROWS || size >= WAVE_BYTES {
+            size = 0;
+            // Nobody waits for it any more: the run has ended.
+            if waves.send(Ok(std::mem::take(&mut wave))).is_err() {
+                return;
+            }
+        }
+    }
+    if !wave.is_empty() {
+        let _ = waves.send(Ok(wave));
+    }
+}
+
+/// A wave that has its verdicts.
+pub(crate) struct Judged {
+    /// None where the output folder has them already.
+    pub(crate) rows: Vec<Row>,
+    /// Of their texts.
+    pub(crate) bytes: u64,
+    /// Verdicts that no plugin had to give again.
+    pub(crate) remembered: u64,
+}
+
+/// What rows are judged with.
+pub(crate) struct Judging<'a> {
+    pub(crate) pipeline: &'a Pipeline,
+    pub(crate) steps: &'a [Running<'a>],
+    /// Rows that the output folder has already, and the digest over them.
+    pub(crate) done: u64,
+    pub(crate) expected: String,
+    pub(crate) pool: rayon::ThreadPool,
+    pub(crate) stop: &'a AtomicBool,
+}
+
+impl Judging<'_> {
+    /// Judges wave by wave; false when it was stopped before the end.
+    pub(crate) fn run(
+        &self,
+        waves: Receiver<Wave>,
+        mut texts: Option<Texts>,
+        judged: SyncSender<Judged>,
+    ) -> Result<bool> {
+        let mut number = 0;
+        let mut seen = String::new();
+        for wave in waves {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let wave = wave.map_err(Error::Invalid)?;
+            let first = number;
+            number += wave.len() as u64;
+            let mut rows = self.pool.install(|| prepare(self.pipeline, wave, first))?;
+            let bytes = rows.iter().map(|row| text_bytes(row) as u64).sum();
+            let mut remembered = 0;
+            if number <= self.done {
+                seen = rows
+                    .iter()
+                    .fold(seen, |seen, row| chain(&seen, &row.digest));
+                if number == self.done && seen != self.expected {
+                    return Err(Error::Invalid(format!(
+                        "the input has changed since the stop after {} rows: name another folder",
+                        self.done
+                    )));
+                }
+                rows.clear();
+            } else if first < self.done {
+                return Err(Error::Invalid(
+                    "the input has changed since the stop: name another folder".to_owned(),
+                ));
+            } else {
+                if let Some(texts) = &mut texts {
+                    texts.mark(&mut rows);
+                }
+                let Some(hits) = self.judge(&mut rows) else {
+                    return Ok(false);
+                };
+                remembered = hits;
+            }
+            let wave = Judged {
+                rows,
+                bytes,
+                remembered,
+            };
+            // Nobody waits for it any more: writing has failed, and says why itself.
+            if judged.send(wave).is_err() {
+                return Ok(false);
+            }
+        }
+        if number < self.done {
+            return Err(Error::Invalid(
+                "the input has fewer rows than before the stop: name another folder".to_owned(),
+            ));
+        }
+        Ok(true)
+    }
+
+    /// How many verdicts were remembered; none when it was stopped.
+    fn judge(&self, rows: &mut [Row]) -> Option<u64> {
+        let hits = self.pool.install(|| {
+            chunks(rows)
+                .into_par_iter()
+                .map(|chunk| {
+                    // An unfinished wave is judged again; what was judged is remembered.
+                    (!self.stop.load(Ordering::Relaxed)).then(|| judge(chunk, self.steps))
+                })
+                .sum()
+        });
+        for memo in self.steps.iter().filter_map(|step| step.memo.as_ref()) {
+            memo.flush();
+        }
+        hits
+    }
+}
+
+fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Result<Vec<Row>> {
+    let row = |(index, row): (usize, InputRow)| {
+        let Some(read) = sample::read(&row.fields, &pipeline.columns) else {
+            let columns: Vec<&str> = row.fields.keys().map(String::as_str).take(20).collect();
+            return Err(Error::Invalid(format!(
+                "{}: no column with a text that a model learns ({}); name it in the pipeline: columns.text = \"…\"",
+                row.origin,
+                columns.join(", ")
+            )));
+        };
+        Ok(Row {
+            number: first + index as u64,
+            fields: row.fields,
+            origin: row.origin,
+            digest: sample::digest(&read.sample),
+            texts_digest: sample::texts_digest(&read.sample),
+            size: sample::size(&read.sample),
+            sample: read.sample,
+            places: read.places,
+            duplicate_of: None,
+            judged: Vec::new(),
+            is_held_out: pipeline
+                .hold_out
+                .is_some_and(|hold_out| hold_out.takes(first + index as u64)),
+            dropped_by: None,
+            is_rewritten: false,
+        })
+    };
+    // All results first: which of several errors is named must not hang on the threads.
+    let rows: Vec<Result<Row>> = wave.into_par_iter().enumerate().map(row).collect();
+    rows.into_iter().collect()
+}
+
+fn text_bytes(row: &Row) -> usize {
+    row.sample.parts.iter().map(|part| part.text.len()).sum()
+}
+
+/// Cuts rows into chunks, by their number and bytes alone.
+fn chunks(mut rows: &mut [Row]) -> Vec<&mut [Row]> {
+    let mut chunks = Vec::new();
+    while !rows.is_empty() {
+        let (mut end, mut size) = (0, 0);
+        while end < rows.len() && end < CHUNK_ROWS && size < CHUNK_BYTES {
+            size += text_bytes(&rows[end]);
+            end += 1;
+        }
+        let (chunk, rest) = std::mem::take(&mut rows).split_at_mut(end);
+        chunks.push(chunk);
+        rows = rest;
+    }
+    chunks
+}
