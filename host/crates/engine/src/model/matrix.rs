@@ -68,6 +68,11 @@ impl Matrix {
         }
     }
 
+    /// Whether it is held in 16 bits.
+    pub(crate) fn is_half(&self) -> bool {
+        matches!(self, Self::Half(_))
+    }
+
     /// Rows: the width of what [`Self::product`] writes.
     pub(crate) fn outputs(&self) -> usize {
         self.shape().0

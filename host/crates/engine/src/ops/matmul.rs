@@ -21,7 +21,7 @@ struct Accumulate<'a> {
     update: Option<Update<'a>>,
 }
 
-/// A second product that is added in the same pass: `factor · a · b`, all in f32.
+/// A second product that is added in the same pass: `factor · a · b`, held in f32 and multiplied as the first.
 #[derive(Clone, Copy)]
 pub(crate) struct Update<'a> {
     /// [m, r].
@@ -287,16 +287,17 @@ impl Accumulate<'_> {
                 rs: a_rs as usize,
                 cs: a_cs as usize,
             };
-            let term = HalfTerm { a, b, k };
-            let stride = dst_layout.stride()[0];
-            product::sum_half(dst, stride, (m, n), &[term], self.alpha, self.beta);
-            if let Some(update) = &self.update {
-                return update.with((m, n), |term| {
-                    product::sum(dst, (stride, 1), (m, n), &[term], self.alpha, 1.0);
-                    Ok(())
-                });
-            }
-            return Ok(());
+            let factor = 1.0;
+            let term = HalfTerm { a, b, k, factor };
+            let mut sum = |terms: &[HalfTerm<'_>]| {
+                let stride = dst_layout.stride()[0];
+                product::sum_half(dst, stride, (m, n), terms, self.alpha, self.beta);
+                Ok(())
+            };
+            return match &self.update {
+                Some(update) => update.with((m, n), |update| sum(&[term, update.into()])),
+                None => sum(&[term]),
+            };
         }
         let _ = (data, a_rs, a_cs, dst);
         bail!("matmul: this machine multiplies in f32 only")

@@ -112,7 +112,7 @@ proptest! {
     ) {
         let span = |start, len| Span { start, len };
         let heads = Heads {
-            heads: kv_heads * group, kv_heads, head_dim: 2 * half, scale: 0.6, softcap, window,
+            heads: kv_heads * group, kv_heads, head_dim: 2 * half, scale: 0.6, softcap, window, in_bf16: false,
             spans: [span(0, lens.0), span(lens.0, lens.1)].into(),
         };
         let rows = lens.0 + lens.1;
@@ -279,6 +279,7 @@ fn kinds_of_heads() -> Vec<Heads> {
         scale: 0.7,
         softcap,
         window,
+        in_bf16: false,
         spans: [span(0, 70), span(70, 1), span(71, 133)].into(),
     })
     .collect()
@@ -332,6 +333,69 @@ fn attention_backward_is_the_slope_of_its_forward() {
                 .map(|(y, w)| y * w)
                 .sum()
         });
+    }
+}
+
+#[test]
+fn attention_in_bf16_is_attention_but_for_rounding() {
+    if !half_products() {
+        return;
+    }
+    let wide = Heads {
+        head_dim: 72,
+        heads: 3,
+        kv_heads: 1,
+        scale: 0.1,
+        ..kinds_of_heads().remove(2)
+    };
+    for exact in kinds_of_heads().into_iter().chain([wide]) {
+        let heads = Heads {
+            in_bf16: true,
+            ..exact.clone()
+        };
+        let (qkv, dy) = (
+            random(1, &[204, heads.qkv_width()]),
+            random(2, &[204, heads.q_width()]),
+        );
+        let near = |got: Tensor, expected: Tensor| {
+            let (got, expected) = (values(&got), values(&expected));
+            let square = |x: f32| f64::from(x) * f64::from(x);
+            let error: f64 = got.iter().zip(&expected).map(|(a, b)| square(a - b)).sum();
+            let size: f64 = expected.iter().map(|&x| square(x)).sum();
+            let share = (error / size).sqrt();
+            assert!(share < 1e-2, "{heads:?}: off by {share}");
+        };
+        near(
+            attention(&qkv, &heads).unwrap(),
+            attention(&qkv, &exact).unwrap(),
+        );
+        near(
+            attention_backward(&qkv, &dy, &heads).unwrap(),
+            attention_backward(&qkv, &dy, &exact).unwrap(),
+        );
+    }
+}
+
+#[test]
+fn attention_in_bf16_reads_nothing_of_keys_that_are_hidden() {
+    if !half_products() {
+        return;
+    }
+    for mut heads in kinds_of_heads() {
+        heads.in_bf16 = true;
+        let qkv = random(1, &[204, heads.qkv_width()]);
+        let mut rows: Vec<Vec<f32>> = qkv.to_vec2().unwrap();
+        // The second sequence's first rows, and all behind row 150 of the third.
+        for row in [70].into_iter().chain(150..204) {
+            rows[row].fill(1e6);
+        }
+        let changed = Tensor::new(rows, &Device::Cpu).unwrap();
+        let outputs = [qkv, changed].map(|qkv| values(&attention(&qkv, &heads).unwrap()));
+        let width = heads.q_width();
+        for kept in [0..70, 71..150] {
+            let kept = kept.start * width..kept.end * width;
+            assert!(outputs[0][kept.clone()] == outputs[1][kept], "{heads:?}");
+        }
     }
 }
 

@@ -211,6 +211,7 @@ fn attention_and_its_gradient_are_those_of_the_cpu() {
                 scale: argument.scale,
                 softcap: cap,
                 window,
+                in_bf16: false,
                 spans,
             };
             let qkv = tensor(&qkv, tokens, width);

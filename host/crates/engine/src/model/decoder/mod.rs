@@ -99,8 +99,15 @@ impl Decoder {
             scale: d.attention_scale,
             softcap: d.score_cap,
             window: None,
+            in_bf16: self.multiplies_bf16(),
             spans,
         }
+    }
+
+    /// Whether its layers' weights are in 16 bits, and the machine multiplies such.
+    fn multiplies_bf16(&self) -> bool {
+        let first = self.linears().next();
+        first.is_some_and(|linear| linear.weight.is_half()) && ops::half_products()
     }
 
     /// Cosines and sines for positions `from .. from + len` of each rotary embedding, where the longest sequence has

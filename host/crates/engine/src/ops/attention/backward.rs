@@ -4,11 +4,13 @@ use rayon::prelude::*;
 use super::super::simd::{dot, vectorized};
 use super::super::storage::{Shared, floats, unwritten};
 use super::forward::{exponentials, soft_cap};
+#[cfg(target_arch = "x86_64")]
+use super::half;
 use super::{BLOCK, Heads, Mask, Matrix, product};
 
 vectorized! {
     /// Turns exponentials into probabilities and `d_p` into the gradient of the scaled scores.
-    fn score_gradient(p: &mut [f32], d_p: &mut [f32], mask: Mask, sums: &[f32], scale: f32) {
+    pub(super) fn score_gradient(p: &mut [f32], d_p: &mut [f32], mask: Mask, sums: &[f32], scale: f32) {
         let rows = p.chunks_exact_mut(mask.width).zip(d_p.chunks_exact_mut(mask.width));
         for (i, ((p, d_p), sum)) in rows.zip(sums).enumerate() {
             let (first, end) = mask.visible(i);
@@ -27,7 +29,7 @@ vectorized! {
 
 vectorized! {
     /// Slope of the soft cap at capped scores: `1 - tanh²`.
-    fn cap_slopes(slopes: &mut [f32], capped: &[f32], cap: f32) {
+    pub(super) fn cap_slopes(slopes: &mut [f32], capped: &[f32], cap: f32) {
         let inverse = 1.0 / cap;
         for (slope, capped) in slopes.iter_mut().zip(capped) {
             let t = capped * inverse;
@@ -37,7 +39,7 @@ vectorized! {
 }
 
 vectorized! {
-    fn times(x: &mut [f32], factors: &[f32]) {
+    pub(super) fn times(x: &mut [f32], factors: &[f32]) {
         for (x, factor) in x.iter_mut().zip(factors) {
             *x *= factor;
         }
@@ -89,7 +91,7 @@ impl Backward {
         for head in kv_head * group..(kv_head + 1) * group {
             for from in (0..len).step_by(BLOCK) {
                 let queries = BLOCK.min(len - from);
-                let mask = Mask::new(heads, from, queries);
+                let mask = Mask::new(heads, from, queries, heads.first_key(from));
                 let keys = mask.width;
                 let first = start + heads.first_key(from);
                 let (k, v) = (at(first, k_column), at(first, v_column));
@@ -208,6 +210,11 @@ impl CustomOp2 for Backward {
             .flat_map(|span| (0..heads.kv_heads).map(move |head| ((span.start, span.len), head)))
             .collect();
         tasks.sort_by_key(|task| std::cmp::Reverse(task.0.1));
+        #[cfg(target_arch = "x86_64")]
+        if heads.in_bf16 {
+            half::backward(heads, (qkv, d_o), &tasks, shared);
+            return Ok((CpuStorage::F32(out), Shape::from((rows, width))));
+        }
         tasks.par_iter().with_max_len(1).for_each_init(
             Scratch::default,
             |scratch, &(span, kv_head)| {

@@ -3,7 +3,9 @@ use rayon::prelude::*;
 
 use super::super::simd::{exp_in_place, max, tanh, vectorized};
 use super::super::storage::{Shared, floats, unwritten};
-use super::{BLOCK, Heads, Mask, Matrix, product};
+#[cfg(target_arch = "x86_64")]
+use super::half;
+use super::{BLOCK, Heads, Mask, Matrix, Span, product};
 
 vectorized! {
     /// `cap · tanh(score / cap)` in place.
@@ -42,7 +44,7 @@ impl Block {
     fn new(heads: &Heads, position: usize, queries: usize) -> Self {
         Self {
             queries,
-            mask: Mask::new(heads, position, queries),
+            mask: Mask::new(heads, position, queries, heads.first_key(position)),
             head_dim: heads.head_dim,
             scale: heads.scale,
             softcap: heads.softcap,
@@ -101,15 +103,45 @@ impl Block {
                 1.0,
             );
         }
-        for (i, sum) in sums[..self.queries].iter().enumerate() {
-            // SAFETY: the product above wrote these rows.
-            let row = unsafe { std::slice::from_raw_parts_mut(o.add(i * o_row), self.head_dim) };
-            let inverse = 1.0 / sum;
-            for x in row {
-                *x *= inverse;
-            }
+        // SAFETY: the product above wrote these rows.
+        unsafe { divide(o, (o_row, self.head_dim), &sums[..self.queries]) };
+    }
+}
+
+/// Divides as many rows as there are sums by them.
+///
+/// # Safety
+/// No other task reads or writes these rows of `dim` values, `row` from one to the next.
+pub(super) unsafe fn divide(o: *mut f32, (row, dim): (usize, usize), sums: &[f32]) {
+    for (i, sum) in sums.iter().enumerate() {
+        // SAFETY: promised by the caller.
+        let values = unsafe { std::slice::from_raw_parts_mut(o.add(i * row), dim) };
+        let inverse = 1.0 / sum;
+        for x in values {
+            *x *= inverse;
         }
     }
+}
+
+/// Where one block of queries of one head begins.
+pub(super) struct Task {
+    /// Which sequence.
+    pub(super) span: usize,
+    /// Its first query.
+    pub(super) from: usize,
+    pub(super) head: usize,
+}
+
+/// All blocks, those with many keys first, so that the last task to end is a short one.
+fn tasks(heads: &Heads) -> Vec<Task> {
+    let mut tasks: Vec<Task> = Vec::new();
+    for (span, Span { len, .. }) in heads.spans.iter().enumerate() {
+        for from in (0..*len).step_by(BLOCK) {
+            tasks.extend((0..heads.heads).map(|head| Task { span, from, head }));
+        }
+    }
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.from));
+    tasks
 }
 
 struct Packed {
@@ -136,26 +168,17 @@ impl CustomOp1 for Packed {
         let group = heads.heads / heads.kv_heads;
         let mut out = unwritten(rows * q_width);
         let shared = Shared(out.as_mut_ptr());
-        // Long blocks first, so that the last task to end is a short one.
-        let mut tasks: Vec<(usize, usize, usize)> = Vec::new();
-        for span in heads.spans.iter() {
-            for from in (0..span.len).step_by(BLOCK) {
-                for head in 0..heads.heads {
-                    tasks.push((span.start, from, head));
-                }
-            }
+        let tasks = tasks(heads);
+        #[cfg(target_arch = "x86_64")]
+        if heads.in_bf16 {
+            half::forward(heads, qkv, &tasks, shared);
+            return Ok((CpuStorage::F32(out), Shape::from((rows, q_width))));
         }
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.1));
-        let lens: std::collections::HashMap<usize, usize> = heads
-            .spans
-            .iter()
-            .map(|span| (span.start, span.len))
-            .collect();
-        tasks
-            .par_iter()
-            .with_max_len(1)
-            .for_each_init(Vec::new, |scores, &(start, from, head)| {
-                let block = Block::new(heads, from, BLOCK.min(lens[&start] - from));
+        tasks.par_iter().with_max_len(1).for_each_init(
+            Vec::new,
+            |scores, &Task { span, from, head }| {
+                let Span { start, len } = heads.spans[span];
+                let block = Block::new(heads, from, BLOCK.min(len - from));
                 let keys = start + heads.first_key(from);
                 let kv_head = head / group;
                 let at = |row: usize, column: usize| {
@@ -175,7 +198,8 @@ impl CustomOp1 for Packed {
                         scores,
                     )
                 };
-            });
+            },
+        );
         Ok((CpuStorage::F32(out), Shape::from((rows, q_width))))
     }
 }

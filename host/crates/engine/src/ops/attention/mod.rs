@@ -5,6 +5,8 @@
 
 mod backward;
 mod forward;
+#[cfg(target_arch = "x86_64")]
+mod half;
 
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ pub(crate) struct Heads {
     pub(crate) softcap: Option<f32>,
     /// Keys that a query sees, its own included; `None` for all before it.
     pub(crate) window: Option<usize>,
+    /// Training's products are in bf16 with sums in f32, which [`super::half_products`] must allow.
+    pub(crate) in_bf16: bool,
     pub(crate) spans: Arc<[Span]>,
 }
 
@@ -68,9 +72,8 @@ struct Mask {
 }
 
 impl Mask {
-    /// Mask of the queries from `position` on against keys from [`Heads::first_key`] on.
-    fn new(heads: &Heads, position: usize, queries: usize) -> Self {
-        let first = heads.first_key(position);
+    /// Mask of the queries from `position` on against keys from `first` on, which none of them sees one before.
+    fn new(heads: &Heads, position: usize, queries: usize, first: usize) -> Self {
         Self {
             width: position + queries - first,
             seen: position + 1 - first,

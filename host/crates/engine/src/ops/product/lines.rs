@@ -27,18 +27,31 @@ pub(super) fn with<R>(count: usize, f: impl FnOnce(&mut [Line]) -> R) -> R {
                 .or_else(|| kept.pop())
         })
         .unwrap_or_default();
-    if lines.len() < count {
-        lines = Vec::new();
-        lines.reserve_exact(count);
-        // SAFETY: the capacity is there, and a line has neither a destructor nor invalid bit patterns.
-        unsafe { lines.set_len(count) };
-    }
+    reserve(&mut lines, count);
     let result = f(&mut lines[..count]);
     KEPT.with_borrow_mut(|kept| kept.push(lines));
     result
 }
 
-/// The values of lines.
+/// Makes room for `count` lines, which hold anything.
+pub(super) fn reserve(lines: &mut Vec<Line>, count: usize) {
+    if lines.len() < count {
+        *lines = Vec::new();
+        lines.reserve_exact(count);
+        // SAFETY: the capacity is there, and a line has neither a destructor nor invalid bit patterns.
+        unsafe { lines.set_len(count) };
+    }
+}
+
+impl Line {
+    /// The values of lines.
+    pub(super) fn values(lines: &[Self]) -> &[bf16] {
+        // SAFETY: a line is 32 values behind one another.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * 32) }
+    }
+}
+
+/// The values of lines, to write to.
 pub(super) fn values(lines: &mut [Line]) -> &mut [bf16] {
     // SAFETY: a line is 32 values behind one another.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * 32) }

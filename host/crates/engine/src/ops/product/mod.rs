@@ -14,7 +14,7 @@ mod lines;
 mod split;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use half::{HalfTerm, Right, UNIT, sum_half};
+pub(crate) use half::{HalfTerm, Right, Side, UNIT, multiply, sum_half};
 
 use gemm::Parallelism;
 

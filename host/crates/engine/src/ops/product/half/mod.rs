@@ -5,6 +5,7 @@
 //! memory and is packed in each call, in either direction: profiled, that is some 8 % of a bf16 step.
 
 mod pack;
+mod side;
 mod tiles;
 
 use std::sync::LazyLock;
@@ -13,9 +14,11 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::super::storage::Shared;
-use super::View;
 use super::lines::{self, values};
+use super::{Term, View};
 use pack::{pack_left, pack_right};
+pub(crate) use side::{Side, multiply};
+use tiles::Tiles;
 pub(super) use tiles::{Output, Sums, configure, release};
 
 /// The unit that multiplies bf16.
@@ -48,12 +51,27 @@ pub(crate) enum Right<'a> {
     F16(&'a [f16], usize, usize),
 }
 
-/// One product of a sum: `a` [m, k] by `b` [k, n].
+/// One product of a sum: `factor` times `a` [m, k] by `b` [k, n].
 #[derive(Clone, Copy)]
 pub(crate) struct HalfTerm<'a> {
     pub(crate) a: View<'a>,
     pub(crate) b: Right<'a>,
     pub(crate) k: usize,
+    pub(crate) factor: f32,
+}
+
+impl<'a> From<Term<'a>> for HalfTerm<'a> {
+    fn from(Term { a, b, k, factor }: Term<'a>) -> Self {
+        let b = Right::F32(b);
+        Self { a, b, k, factor }
+    }
+}
+
+impl HalfTerm<'_> {
+    /// Tiles that its shared dimension takes.
+    fn depth(&self) -> usize {
+        self.k.div_ceil(DEPTH)
+    }
 }
 
 impl Right<'_> {
@@ -132,13 +150,14 @@ pub(crate) fn sum_half(
                 },
                 b: term.b.rows_below(from),
                 k,
+                ..*term
             });
         }
     }
     let dst = Shared(dst.as_mut_ptr());
     for (index, block) in blocks.iter().enumerate() {
         let beta = if index == 0 { beta } else { 1.0 };
-        let depth: usize = block.iter().map(|term| term.k.div_ceil(DEPTH)).sum();
+        let depth: usize = block.iter().map(HalfTerm::depth).sum();
         if depth == 0 && beta == 1.0 {
             continue;
         }
@@ -160,8 +179,10 @@ fn one_block(out: Output, terms: &[HalfTerm<'_>], depth: usize, unit: Unit, left
     let row_pairs = m.div_ceil(32);
     let parallel = m * n * depth * DEPTH > 256 * 1024;
     let pack = |(at, to): (usize, &mut [bf16])| {
-        // SAFETY: the unit says that the machine has AVX-512 BF16; shapes were checked by the caller.
-        unsafe { pack_left(to, terms, at * 16, m) };
+        for (term, to) in terms.iter().zip(shares(to, terms)) {
+            // SAFETY: the unit says that the machine has AVX-512 BF16; shapes were checked by the caller.
+            unsafe { pack_left(to, (term.a, term.k), term.factor, at * 16, m) };
+        }
     };
     if parallel {
         left.par_chunks_mut(depth * TILE).enumerate().for_each(pack);
@@ -172,7 +193,10 @@ fn one_block(out: Output, terms: &[HalfTerm<'_>], depth: usize, unit: Unit, left
 
     let column_pairs = n.div_ceil(32);
     let threads = rayon::current_num_threads();
-    let strip = column_pairs.div_ceil(2 * threads).clamp(1, PAIRS);
+    let widest = column_pairs.div_ceil(2 * threads).clamp(1, PAIRS);
+    // As many strips as threads share out evenly, where there are so many.
+    let strips = column_pairs.div_ceil(widest).next_multiple_of(threads);
+    let strip = column_pairs.div_ceil(strips);
     let strips = column_pairs.div_ceil(strip);
     let row_tasks = (2 * threads)
         .div_ceil(strips)
@@ -185,15 +209,28 @@ fn one_block(out: Output, terms: &[HalfTerm<'_>], depth: usize, unit: Unit, left
         let pairs = strip.min(column_pairs - strip_at);
         lines::with(pairs * 2 * depth * TILE / 32, |right| {
             let right = values(right);
+            let stride = depth * TILE;
             for pair in 0..2 * pairs {
                 let to = &mut right[pair * depth * TILE..][..depth * TILE];
                 let column = (strip_at * 2 + pair) * 16;
-                // SAFETY: as above.
-                unsafe { pack_right(to, terms, column, n) };
+                for (term, to) in terms.iter().zip(shares(to, terms)) {
+                    // SAFETY: as above.
+                    unsafe { pack_right(to, (term.b, term.k), column, n) };
+                }
             }
             let rows = rows..(rows + rows_each).min(row_pairs);
+            let (left, right) = (
+                Tiles {
+                    values: left,
+                    stride,
+                },
+                Tiles {
+                    values: right,
+                    stride,
+                },
+            );
             // SAFETY: the unit is there, `left` and `right` hold the tiles, and each task writes to places of its own.
-            unsafe { tiles::run(unit, left, right, depth, rows, (strip_at, pairs), &out) };
+            unsafe { tiles::run(unit, (left, right), depth, rows, (strip_at, pairs), &out) };
         });
     };
     let tasks = row_tasks * strips;
@@ -202,4 +239,17 @@ fn one_block(out: Output, terms: &[HalfTerm<'_>], depth: usize, unit: Unit, left
     } else {
         (0..tasks).for_each(task);
     }
+}
+
+/// The tiles of each term in those of a row or a column.
+fn shares<'a>(
+    mut tiles: &'a mut [bf16],
+    terms: &[HalfTerm<'_>],
+) -> impl Iterator<Item = &'a mut [bf16]> {
+    terms.iter().map(move |term| {
+        let all = std::mem::take(&mut tiles);
+        let (own, rest) = all.split_at_mut(term.depth() * TILE);
+        tiles = rest;
+        own
+    })
 }

@@ -38,45 +38,63 @@ pub(super) fn available() -> bool {
     false
 }
 
-/// Pairs of row tiles by pairs of column tiles. `right` holds the `pairs.1` pairs of columns from pair `pairs.0` on.
+/// One side of a product: the tiles of a row (on the left), or of a column (on the right), behind one another.
+#[derive(Clone, Copy)]
+pub(super) struct Tiles<'a> {
+    pub(super) values: &'a [bf16],
+    /// Values from the first tile of a row or column to that of the next.
+    pub(super) stride: usize,
+}
+
+impl Tiles<'_> {
+    fn reaches(&self, lines: usize, depth: usize) -> bool {
+        lines == 0 || (lines - 1) * self.stride + depth * TILE <= self.values.len()
+    }
+
+    /// A pair of rows or columns: the first tile of each.
+    fn pair(&self, at: usize) -> [*const bf16; 2] {
+        let first = self.values[at * 2 * self.stride..].as_ptr();
+        [first, first.wrapping_add(self.stride)]
+    }
+}
+
+/// Pairs of row tiles by pairs of column tiles. The right side holds the `pairs.1` pairs of columns from pair `pairs.0` on.
 ///
 /// # Safety
-/// The machine has the unit, and both sides hold `depth` tiles for each tile of rows or columns.
+/// The machine has the unit, and `out` reaches over its shape.
 pub(super) unsafe fn run(
     unit: Unit,
-    left: &[bf16],
-    right: &[bf16],
+    (left, right): (Tiles<'_>, Tiles<'_>),
     depth: usize,
     rows: Range<usize>,
     pairs: (usize, usize),
     out: &Output,
 ) {
-    assert!(left.len() >= rows.end * 2 * depth * TILE);
-    assert!(right.len() >= pairs.1 * 2 * depth * TILE);
-    let side = depth * TILE;
-    if unit == Unit::Amx {
-        // SAFETY: promised by the caller.
-        unsafe { configure() };
+    assert!(left.reaches(rows.end * 2, depth) && right.reaches(pairs.1 * 2, depth));
+    if unit == Unit::Avx512 {
+        for row in rows {
+            for pair in 0..pairs.1 {
+                let place = (row * 32, (pairs.0 + pair) * 32);
+                // SAFETY: promised by the caller, and checked above.
+                unsafe { avx512(left.pair(row), right.pair(pair), depth, out, place) };
+            }
+        }
+        return;
     }
+    // SAFETY: promised by the caller.
+    unsafe { configure() };
     let mut sums = Sums::default();
     for row in rows {
         for pair in 0..pairs.1 {
-            let a = left[row * 2 * side..].as_ptr();
-            let b = right[pair * 2 * side..].as_ptr();
-            // SAFETY: promised by the caller, and checked above.
+            // SAFETY: as above.
             unsafe {
-                match unit {
-                    Unit::Amx => amx(a, b, depth, &mut sums),
-                    Unit::Avx512 => avx512(a, b, depth, &mut sums),
-                }
+                amx(left.pair(row), right.pair(pair), depth, &mut sums);
                 out.add(&sums, row * 32, (pairs.0 + pair) * 32);
             }
         }
     }
-    if unit == Unit::Amx {
-        // SAFETY: as above.
-        unsafe { release() };
-    }
+    // SAFETY: as above.
+    unsafe { release() };
 }
 
 /// Four tiles of 16 x 16 sums: upper left, upper right, lower left, lower right.
@@ -116,9 +134,8 @@ pub(in super::super) unsafe fn release() {
 }
 
 /// # Safety
-/// The tiles are configured; `a` and `b` point to two rows of `depth` tiles.
-unsafe fn amx(a: *const bf16, b: *const bf16, depth: usize, sums: &mut Sums) {
-    let side = depth * TILE;
+/// The tiles are configured; `a` and `b` point to `depth` tiles each.
+unsafe fn amx(a: [*const bf16; 2], b: [*const bf16; 2], depth: usize, sums: &mut Sums) {
     // SAFETY: promised by the caller. The compiler uses no tile registers of its own.
     unsafe {
         std::arch::asm!(
@@ -148,10 +165,10 @@ unsafe fn amx(a: *const bf16, b: *const bf16, depth: usize, sums: &mut Sums) {
             "tilestored [{sums} + {stride}*1 + 1024], tmm1",
             "tilestored [{sums} + {stride}*1 + 2048], tmm2",
             "tilestored [{sums} + {stride}*1 + 3072], tmm3",
-            a = inout(reg) a => _,
-            a_lower = inout(reg) a.wrapping_add(side) => _,
-            b = inout(reg) b => _,
-            b_right = inout(reg) b.wrapping_add(side) => _,
+            a = inout(reg) a[0] => _,
+            a_lower = inout(reg) a[1] => _,
+            b = inout(reg) b[0] => _,
+            b_right = inout(reg) b[1] => _,
             depth = inout(reg) depth => _,
             stride = in(reg) 64usize,
             sums = in(reg) sums.0.as_mut_ptr(),
@@ -160,20 +177,30 @@ unsafe fn amx(a: *const bf16, b: *const bf16, depth: usize, sums: &mut Sums) {
     }
 }
 
-/// As [`amx`], 8 rows by 32 columns at a time in 16 accumulators.
+/// As [`amx`], 8 rows by 32 columns at a time in 16 accumulators, from which the sums go to their place.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn avx512(a: *const bf16, b: *const bf16, depth: usize, sums: &mut Sums) {
-    let side = depth * TILE;
+unsafe fn avx512(
+    a: [*const bf16; 2],
+    b: [*const bf16; 2],
+    depth: usize,
+    out: &Output,
+    (row, column): (usize, usize),
+) {
     for block in 0..4 {
-        let rows = a.wrapping_add(block / 2 * side + block % 2 * (TILE / 2));
+        let from = row + 8 * block;
+        if from >= out.shape.0 {
+            return;
+        }
+        let rows = a[block / 2].wrapping_add(block % 2 * (TILE / 2));
         let mut totals = [[_mm512_setzero_ps(); 2]; 8];
         for tile in 0..depth {
             for pair in 0..16 {
                 let at = tile * TILE + pair * 32;
                 // SAFETY: both sides reach over `depth` tiles.
                 unsafe {
-                    let columns = [b.wrapping_add(at), b.wrapping_add(side + at)].map(|b| {
-                        std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.cast()))
+                    let columns = b.map(|b| {
+                        let values = _mm512_loadu_si512(b.wrapping_add(at).cast());
+                        std::mem::transmute::<__m512i, __m512bh>(values)
                     });
                     for (i, totals) in totals.iter_mut().enumerate() {
                         let from = rows.wrapping_add(tile * TILE + i * 32 + pair * 2);
@@ -187,10 +214,9 @@ unsafe fn avx512(a: *const bf16, b: *const bf16, depth: usize, sums: &mut Sums) 
             }
         }
         for (i, totals) in totals.iter().enumerate() {
-            for (right, &total) in totals.iter().enumerate() {
-                let to = block / 2 * 512 + right * 256 + (block % 2 * 8 + i) * 16;
-                // SAFETY: 16 sums fit there.
-                unsafe { _mm512_storeu_ps(sums.0[to..to + 16].as_mut_ptr(), total) };
+            if from + i < out.shape.0 {
+                // SAFETY: promised by the caller.
+                unsafe { out.put(*totals, from + i, column) };
             }
         }
     }
@@ -203,31 +229,44 @@ impl Output {
     }
 
     /// Adds a block of 32 x 32 sums, as far as it lies inside the shape.
-    #[target_feature(enable = "avx512f")]
     ///
     /// # Safety
     /// The machine has AVX-512, and `dst` reaches over the shape.
+    #[target_feature(enable = "avx512f")]
     pub(in super::super) unsafe fn add(&self, sums: &Sums, row: usize, column: usize) {
-        let (m, n) = self.shape;
+        for i in 0..32.min(self.shape.0 - row) {
+            let from = i / 16 * 512 + i % 16 * 16;
+            // SAFETY: 16 sums lie at either place; promised by the caller.
+            unsafe {
+                let totals =
+                    [from, from + 256].map(|at| _mm512_loadu_ps(sums.0[at..at + 16].as_ptr()));
+                self.put(totals, row + i, column);
+            }
+        }
+    }
+
+    /// Adds 32 sums of a row, as far as they lie inside the shape.
+    ///
+    /// # Safety
+    /// As [`Self::add`]; the row lies inside the shape.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn put(&self, totals: [__m512; 2], row: usize, column: usize) {
         let (alpha, beta) = (_mm512_set1_ps(self.alpha), _mm512_set1_ps(self.beta));
-        for i in 0..32.min(m - row) {
-            for right in 0..2 {
-                let column = column + 16 * right;
-                if column >= n {
-                    continue;
+        for (right, total) in totals.into_iter().enumerate() {
+            let column = column + 16 * right;
+            if column >= self.shape.1 {
+                return;
+            }
+            let mask = lanes(self.shape.1 - column);
+            let to = self.at(row, column);
+            // SAFETY: the caller promises that `dst` reaches over the shape.
+            unsafe {
+                let mut y = _mm512_mul_ps(alpha, total);
+                if self.beta != 0.0 {
+                    y = _mm512_fmadd_ps(beta, _mm512_maskz_loadu_ps(mask, to), y);
                 }
-                let mask = lanes(n - column);
-                let to = self.dst.at((row + i) * self.dst_rs + column);
-                let from = i / 16 * 512 + right * 256 + i % 16 * 16;
-                // SAFETY: the caller promises that `dst` reaches over the shape; 16 sums lie at `from`.
-                unsafe {
-                    let mut y =
-                        _mm512_mul_ps(alpha, _mm512_loadu_ps(sums.0[from..from + 16].as_ptr()));
-                    if self.beta != 0.0 {
-                        y = _mm512_fmadd_ps(beta, _mm512_maskz_loadu_ps(mask, to), y);
-                    }
-                    _mm512_mask_storeu_ps(to, mask, y);
-                }
+                _mm512_mask_storeu_ps(to, mask, y);
             }
         }
     }

@@ -176,11 +176,13 @@ mod in_bf16 {
                             a: a.view(),
                             b: right,
                             k,
+                            factor: 1.0,
                         },
                         HalfTerm {
                             a: c.view(),
                             b: Right::F32(d.view()),
                             k: 16,
+                            factor: 0.5,
                         },
                     ];
                     let rs = out.rs;
@@ -197,7 +199,8 @@ mod in_bf16 {
                                 expected += rounded(a.get(row, at)) * rounded(y);
                             }
                             for at in 0..16 {
-                                expected += rounded(c.get(row, at)) * rounded(d.get(at, column));
+                                expected +=
+                                    0.5 * rounded(c.get(row, at)) * rounded(d.get(at, column));
                             }
                             let got = out.get(row, column);
                             assert!(
@@ -229,6 +232,7 @@ mod in_bf16 {
                 a: a.view(),
                 b: Right::F32(b.view()),
                 k,
+                factor: 1.0,
             }];
             pool.install(|| sum_half(&mut out, n, (m, n), &terms, 1.0, 0.0));
             out
