@@ -1,7 +1,7 @@
 //! The way of a dataset through a pipeline.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -149,6 +149,10 @@ pub fn curate(
                 elapsed,
                 left,
             });
+            // A wave that waits to be written is left: what was judged is remembered.
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
         }
         judge
             .join()
