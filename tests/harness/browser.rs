@@ -1,66 +1,17 @@
-//! The real program and a real browser, for tests that are ignored where there is no Chromium.
+//! A real browser, for tests that are ignored where there is no Chromium.
+//!
+//! It is driven over the DevTools protocol, so that a test waits for what a page shows and not for a span of time.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-/// A running studio; stopped when dropped.
-pub(crate) struct Server {
-    pub url: String,
-    child: Child,
-    _stdin: Option<ChildStdin>,
-    _folder: tempfile::TempDir,
-}
+use serde_json::{Value, json};
+use tungstenite::{Message, WebSocket};
 
-impl Server {
-    /// Starts `codetune serve` on a free port with a data folder of its own.
-    pub(crate) fn start(arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_codetune"))
-            .args(["serve", "--port", "0"])
-            .args(arguments)
-            .current_dir(super::root())
-            .env("CODETUNE_DATA_DIR", folder.path().join("data"))
-            .env_remove("DATABASE_URL")
-            .env_remove("CODETUNE_PASSWORD")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let url = line
-            .split_whitespace()
-            .find(|word| word.starts_with("http://"))
-            .unwrap_or_else(|| panic!("the server said {line:?}"))
-            .to_owned();
-        Self {
-            url,
-            _stdin: child.stdin.take(),
-            child,
-            _folder: folder,
-        }
-    }
-
-    /// The database of this studio, for putting things into it.
-    pub(crate) fn store(&self) -> store::Store {
-        let config = super::config(self._folder.path(), &[]);
-        store::Store::open(&config.store_config()).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SIGTERM, so that the worker ends too.
-        let _ = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
-        let _ = self.child.wait();
-    }
-}
+/// How long a page may take on a machine that is busy with something else.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a page looks like after its scripts have run.
 pub(crate) struct Loaded {
@@ -70,44 +21,164 @@ pub(crate) struct Loaded {
     pub complaints: Vec<String>,
 }
 
-/// Loads a page in headless Chromium and lets its scripts run for `budget_ms` of virtual time.
-pub(crate) fn load(url: &str, budget_ms: u32, size: &str, shot: Option<&Path>) -> Loaded {
-    let profile = tempfile::tempdir().unwrap();
-    let mut command = Command::new("chromium");
-    command
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--hide-scrollbars",
-            "--enable-logging=stderr",
-        ])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("--virtual-time-budget={budget_ms}"))
-        .arg(format!("--window-size={size}"));
-    match shot {
-        Some(path) => command.arg(format!("--screenshot={}", path.display())),
-        None => command.arg("--dump-dom"),
-    };
-    let output = command.arg(url).output().expect("chromium is installed");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    Loaded {
-        dom: String::from_utf8_lossy(&output.stdout).into_owned(),
-        complaints: stderr
-            .lines()
-            .filter(|line| {
-                line.contains("CONSOLE")
-                    && (line.contains("Refused")
-                        || line.contains("Content Security Policy")
-                        || line.contains("Error")
-                        || line.contains("error"))
-            })
-            .map(str::to_owned)
-            .collect(),
+/// Headless Chromium with one tab; ended when dropped.
+pub(crate) struct Browser {
+    child: Child,
+    socket: WebSocket<TcpStream>,
+    tab: Option<String>,
+    calls: u64,
+    /// What the browser said of itself between answers.
+    events: Vec<Value>,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// Starts one with a profile of its own.
+    pub(crate) fn start() -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let mut child = Command::new("chromium")
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--hide-scrollbars",
+                "--remote-debugging-port=0",
+            ])
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("chromium is installed");
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let url = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find_map(|line| Some(line.split_once("listening on ")?.1.to_owned()))
+            .expect("Chromium says where it listens");
+        // What it says further has to go somewhere, or it would wait for a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = url
+            .trim_start_matches("ws://")
+            .split_once('/')
+            .unwrap()
+            .0
+            .to_owned();
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (socket, _) = tungstenite::client(url, stream).unwrap();
+        let mut browser = Self {
+            child,
+            socket,
+            tab: None,
+            calls: 0,
+            events: Vec::new(),
+            _profile: profile,
+        };
+        let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
+        let session = browser.call(
+            "Target.attachToTarget",
+            json!({"targetId": target["targetId"], "flatten": true}),
+        );
+        browser.tab = session["sessionId"].as_str().map(str::to_owned);
+        for domain in ["Page", "Runtime", "Log"] {
+            browser.call(&format!("{domain}.enable"), json!({}));
+        }
+        browser
     }
+
+    /// Loads a page in a window of `(width, height)` pixels and waits until `shown`, an expression of JavaScript, is true.
+    pub(crate) fn load(&mut self, url: &str, (width, height): (u32, u32), shown: &str) -> Loaded {
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.call("Emulation.setDeviceMetricsOverride", size);
+        self.events.clear();
+        self.call("Page.navigate", json!({"url": url}));
+        while !self
+            .events
+            .iter()
+            .any(|event| event["method"] == "Page.loadEventFired")
+        {
+            self.read();
+        }
+        // Answered by the page itself, as soon as it is so.
+        let wait = format!(
+            "new Promise((done) => {{
+                const end = Date.now() + {};
+                const look = () => ({shown}) || Date.now() > end ? done(Boolean({shown})) : setTimeout(look, 20);
+                look();
+            }})",
+            PATIENCE.as_millis() / 2
+        );
+        let is_shown = self.evaluate(&wait);
+        let dom = self.evaluate("document.documentElement.outerHTML");
+        let complaints = self.events.iter().filter_map(complaint).collect();
+        let dom = dom.as_str().unwrap().to_owned();
+        assert_eq!(
+            is_shown, true,
+            "{url} never had {shown}; {complaints:?}: {dom}"
+        );
+        Loaded { dom, complaints }
+    }
+
+    fn evaluate(&mut self, expression: &str) -> Value {
+        let answer = self.call(
+            "Runtime.evaluate",
+            json!({"expression": expression, "awaitPromise": true, "returnByValue": true}),
+        );
+        answer["result"]["value"].clone()
+    }
+
+    /// Calls a method and waits for its answer.
+    fn call(&mut self, method: &str, params: Value) -> Value {
+        self.calls += 1;
+        let id = self.calls;
+        let mut request = json!({"id": id, "method": method, "params": params});
+        if let Some(tab) = &self.tab {
+            request["sessionId"] = json!(tab);
+        }
+        self.socket
+            .send(Message::text(request.to_string()))
+            .unwrap();
+        loop {
+            if let Some(answer) = self.read().filter(|answer| answer["id"] == id) {
+                assert!(answer["error"].is_null(), "{method}: {answer}");
+                return answer["result"].clone();
+            }
+        }
+    }
+
+    /// Reads one message: an answer is given back, an event is kept.
+    fn read(&mut self) -> Option<Value> {
+        let message = self.socket.read().expect("Chromium answers");
+        let value: Value = serde_json::from_str(message.to_text().unwrap()).ok()?;
+        if value.get("id").is_some() {
+            return Some(value);
+        }
+        self.events.push(value);
+        None
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What an event complains about, if it does.
+fn complaint(event: &Value) -> Option<String> {
+    let params = &event["params"];
+    let told = match event["method"].as_str()? {
+        "Log.entryAdded" if params["entry"]["level"] == "error" => &params["entry"],
+        "Runtime.exceptionThrown" => &params["exceptionDetails"],
+        "Runtime.consoleAPICalled" if params["type"] == "error" => &params["args"],
+        _ => return None,
+    };
+    Some(told.to_string())
 }

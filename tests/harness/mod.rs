@@ -1,6 +1,7 @@
 //! A studio for one test: its own data folder and database, and requests as a browser on this machine sends them.
 
 pub(crate) mod browser;
+pub(crate) mod served;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

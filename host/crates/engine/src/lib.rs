@@ -29,6 +29,7 @@ mod memory;
 mod model;
 mod ops;
 mod optim;
+mod stop;
 pub mod tokenizer;
 mod train;
 
@@ -36,7 +37,8 @@ pub use distributed::World;
 pub use error::{Error, Result};
 pub use estimate::{Estimate, estimate};
 pub use evaluate::{Evaluation, evaluate};
+pub use stop::StopFlag;
 pub use train::{
-    LrFound, LrPoint, LrSearch, LrSearchEnd, MeanScores, Report, ScoreTexts, StopFlag,
-    TrainOptions, check_config, find_lr, train,
+    LrFound, LrPoint, LrSearch, LrSearchEnd, MeanScores, Report, ScoreTexts, TrainOptions,
+    check_config, find_lr, train,
 };

@@ -2,8 +2,8 @@
 //!
 //! [`load`] goes through `read` (files to rows; `tree` for source code), `detect` (which format), `format` (a row to
 //! pieces of text that are given or learned; one file a format), `encode` (pieces to tokens and labels; `code` and
-//! `fim` for code) and `split` (what is held out); `stream` does the same while training goes on, and `pack` fills
-//! rows with short sequences. [`preview`] shows the outcome token by token, [`inspect`] tells what is in a file
+//! `fim` for code) and `split` (what is held out); `stream` does the same while training goes on, `pack` fills
+//! rows with short sequences, and `order` decides which make which step. [`preview`] shows the outcome token by token, [`inspect`] tells what is in a file
 //! before anything is trained on it, [`windows`] cuts documents into sequences for pretraining.
 
 mod code;
@@ -14,6 +14,7 @@ mod fim;
 mod format;
 mod import;
 mod inspect;
+mod order;
 mod pack;
 mod pairs;
 mod preview;
@@ -39,7 +40,7 @@ pub use evaluation::{Measured, Prompt, measured, prompts};
 pub(crate) use fim::fim_tokens;
 pub use import::{Imported, import};
 pub use inspect::{Inspection, inspect};
-pub(crate) use pack::pack;
+pub(crate) use order::Order;
 pub(crate) use pairs::{Pair, load_pairs};
 pub use preview::{PreviewRow, PreviewToken, preview};
 pub use read::read_documents;
@@ -70,6 +71,13 @@ impl Sample {
             .filter(|label| **label != IGNORED)
             .count()
     }
+}
+
+/// Leaves out the samples that nothing can be learned from; how many those were.
+pub(crate) fn drop_unsupervised(samples: &mut Vec<Sample>) -> usize {
+    let before = samples.len();
+    samples.retain(|sample| sample.supervised_tokens() > 0);
+    before - samples.len()
 }
 
 /// A dataset, ready to train on.

@@ -16,8 +16,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::train::StopFlag;
-use crate::{Error, Result};
+use crate::{Error, Result, StopFlag};
 
 /// This process among those that train together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,10 +106,11 @@ pub(crate) fn join(world: Option<&World>, stop: &StopFlag) -> Result<Arc<dyn Col
     }
 }
 
-/// Which of some things in a row belong to a process: whole ones, as many as the others have, or one less or more.
-pub(crate) fn share(group: &dyn Collective, len: usize) -> Range<usize> {
-    let border = |rank: usize| rank * len / group.size();
-    border(group.rank())..border(group.rank() + 1)
+/// Which of `len` things in a row belong to process `rank` of `size`: whole ones, as many as the others have, or one less
+/// or more.
+pub(crate) fn share(rank: usize, size: usize, len: usize) -> Range<usize> {
+    let border = |rank: usize| rank * len / size;
+    border(rank)..border(rank + 1)
 }
 
 /// Fails where processes differ in what must be the same.

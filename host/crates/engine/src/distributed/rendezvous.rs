@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use super::World;
 use super::star::Star;
 use super::wire::{Kind, Link, SILENCE};
-use crate::train::StopFlag;
-use crate::{Error, Result};
+use crate::{Error, Result, StopFlag};
 
 /// How a process presents itself: this, its rank and the number of processes. The last digit is the protocol's version.
 const HELLO: &[u8; 8] = b"ctranks1";

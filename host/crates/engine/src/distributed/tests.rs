@@ -194,28 +194,8 @@ fn whoever_waits_for_others_can_be_stopped() {
 
 #[test]
 fn shares_are_whole_and_differ_by_one_at_most() {
-    #[derive(Debug)]
-    struct Of(usize);
-    impl Collective for Of {
-        fn rank(&self) -> usize {
-            self.0
-        }
-        fn size(&self) -> usize {
-            3
-        }
-        fn sum(&self, _: &mut [f64]) -> Result<()> {
-            Ok(())
-        }
-        fn sum_all(&self, _: &mut [f32]) -> Result<()> {
-            Ok(())
-        }
-        fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
-            Ok(bytes)
-        }
-        fn fail(&self, _: &str) {}
-    }
     for len in 0..10 {
-        let shares: Vec<Range<usize>> = (0..3).map(|rank| share(&Of(rank), len)).collect();
+        let shares: Vec<Range<usize>> = (0..3).map(|rank| share(rank, 3, len)).collect();
         let all: Vec<usize> = shares.iter().cloned().flatten().collect();
         assert_eq!(all, (0..len).collect::<Vec<_>>());
         let lens = shares.iter().map(ExactSizeIterator::len);

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use domain::{DataFormat, Method, RunConfig};
 
 use crate::Result;
-use crate::data::{Pair, Sample, Stream};
+use crate::data::{Pair, Sample, Stream, drop_unsupervised};
 
 /// How long something is that a run trains on: a sequence, a pair, or a batch row of a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,9 +100,10 @@ impl Lengths {
             return Self::of_stream(config, &folder, LOOKED_AT);
         }
         let data = crate::data::load(&config.data, &folder, seed)?;
+        let (mut train, mut eval) = (data.train, data.eval);
         // As the run will; what it leaves out, it says itself.
-        let learnable = |samples| crate::train::learnable(samples, &mut |_| {});
-        let (train, eval) = (learnable(data.train), learnable(data.eval));
+        drop_unsupervised(&mut train);
+        drop_unsupervised(&mut eval);
         if train.is_empty() {
             return Err(crate::Error::NoSupervisedToken(
                 "no token would be trained on; check data.train_on and data.max_seq_length".into(),
@@ -119,7 +120,8 @@ impl Lengths {
     /// a limit holds to the end of the run.
     fn of_stream(config: &RunConfig, folder: &Path, most: u64) -> Result<Self> {
         let mut stream = Stream::open(&config.data, folder, config.train.seed)?;
-        let eval = crate::train::learnable(stream.held_out()?, &mut |_| {});
+        let mut eval = stream.held_out()?;
+        drop_unsupervised(&mut eval);
         let rows =
             config.train.batch_size as usize * config.train.gradient_accumulation_steps as usize;
         let (mut steps, mut looked_at, mut epochs) = (Vec::new(), 0u64, 0f64);

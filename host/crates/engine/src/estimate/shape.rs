@@ -1,7 +1,7 @@
 use domain::RunConfig;
 
 use super::lengths::{Extent, Lengths, Train};
-use crate::train::Order;
+use crate::data::Order;
 
 /// The largest micro-batch of a run.
 #[derive(Debug, Clone, Copy, Default)]

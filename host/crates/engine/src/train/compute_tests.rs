@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use domain::{LrSchedulerType, Optim, Quantize, RunConfig, RunEvent};
 
+use super::TrainOptions;
 use super::trainer;
-use super::{StopFlag, TrainOptions};
 use crate::Result;
-use crate::World;
 use crate::device::{Emulated, plug};
+use crate::{StopFlag, World};
 
 fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures/goldens")

@@ -1,13 +1,12 @@
 use domain::RunEvent;
 use serde_json::{Map, Value};
 
-use super::StopFlag;
 use super::preference::{Tally, Totals};
 use super::trainer::Trainer;
 use crate::data::{Pair, Sample};
 use crate::evaluate::Matches;
 use crate::model::Batch;
-use crate::{Error, Result};
+use crate::{Error, Result, StopFlag};
 
 impl Trainer<'_> {
     /// Measures the held-out data, where there is any: its loss, and as scores what the method has beside that and what

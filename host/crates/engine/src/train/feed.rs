@@ -2,10 +2,9 @@ use std::sync::Arc;
 
 use domain::{RunConfig, RunEvent};
 
-use super::order::Order;
 use super::setup::log;
 use crate::Result;
-use crate::data::{Sample, Stream};
+use crate::data::{Order, Sample, Stream};
 use crate::distributed::{Collective, share};
 
 /// Where the samples of a step come from, and which of them are this process's.
@@ -97,7 +96,7 @@ impl Feed {
                 streamed.advance(samples)?
             }
         };
-        let own = &rows[share(&*self.group, rows.len())];
+        let own = &rows[share(self.group.rank(), self.group.size(), rows.len())];
         Ok(Drawn {
             micro_batches: own.chunks(self.batch).map(<[_]>::concat).collect(),
             all: rows.concat(),

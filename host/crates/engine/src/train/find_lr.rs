@@ -4,8 +4,8 @@ use domain::{RunConfig, RunEvent};
 use serde::Serialize;
 
 use super::trainer::{Trainer, arrange};
-use super::{StopFlag, TrainOptions, check_config};
-use crate::Result;
+use super::{TrainOptions, check_config};
+use crate::{Result, StopFlag};
 
 /// How a learning rate is looked for.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,9 @@
 //! A run from its config to its adapter or model: [`train()`].
 //!
-//! `check` refuses what cannot be done before anything is read, `setup` loads model and data, `order` decides which
-//! samples make which step, `trainer` is the loop, `scoring` has held-out prompts answered, `checkpoint` makes a run survive, `output` writes what stays.
+//! `check` refuses what cannot be done before anything is read, `setup` loads model and data, `feed` hands out the
+//! samples of each step, `starting` makes a run of that, `trainer` is its loop, `stepping` one step of it and `together`
+//! what several processes share of one, `scoring` has held-out prompts answered, `checkpoint` makes a run survive, `output`
+//! writes what stays.
 
 mod check;
 mod checkpoint;
@@ -11,13 +13,14 @@ mod compute_tests;
 mod evaluation;
 mod feed;
 mod find_lr;
-mod order;
 mod output;
 mod preference;
 mod saving;
 mod scoring;
 mod setup;
-mod stop;
+mod starting;
+mod stepping;
+mod together;
 mod trainer;
 
 use std::path::PathBuf;
@@ -28,17 +31,14 @@ use std::time::Duration;
 use domain::{CurationSummary, FinishReason, RunConfig, RunEvent};
 
 use crate::distributed::World;
-use crate::{Error, Result};
+use crate::{Error, Result, StopFlag};
 
 pub use check::check_config;
 pub use find_lr::{LrFound, LrPoint, LrSearch, LrSearchEnd, find_lr};
 pub use scoring::{MeanScores, ScoreTexts};
-pub use stop::StopFlag;
 
 pub(crate) use compute::Compute;
-pub(crate) use order::Order;
 pub(crate) use output::{COMPANIONS, copy_companions, write_model};
-pub(crate) use setup::learnable;
 
 /// What a run is told beside its config.
 #[derive(Debug, Clone)]

@@ -6,13 +6,12 @@ use std::fmt::Debug;
 use domain::{Completion, RunConfig};
 use serde_json::{Map, Value};
 
-use super::StopFlag;
 use super::setup::{Setup, log};
 use crate::data::{IGNORED, Sample};
 use crate::evaluate::Matches;
 use crate::generate::{GenerateRequest, complete};
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
+use crate::{Error, Result, StopFlag};
 
 /// Scores what a model wrote: what plugins are to the engine.
 pub trait ScoreTexts: Debug + Send + Sync {

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
 use super::preference::{Preference, values};
-use crate::data::{Pair, Sample, Stream};
+use crate::data::{self, Pair, Sample, Stream};
 use crate::lora::{Base, Settings, attach, read_adapter};
 use crate::model::{Decoder, Loading, Matrix, Stored, check_folder};
 use crate::{Error, Result};
@@ -206,16 +206,12 @@ pub(super) fn log(emit: &mut dyn FnMut(RunEvent), message: String) {
 }
 
 /// The samples that something can be learned from; says how many are left out.
-pub(crate) fn learnable(mut samples: Vec<Sample>, emit: &mut dyn FnMut(RunEvent)) -> Vec<Sample> {
-    let before = samples.len();
-    samples.retain(|sample| sample.supervised_tokens() > 0);
-    if samples.len() < before {
+fn learnable(mut samples: Vec<Sample>, emit: &mut dyn FnMut(RunEvent)) -> Vec<Sample> {
+    let without = data::drop_unsupervised(&mut samples);
+    if without > 0 {
         log(
             emit,
-            format!(
-                "{} samples without a supervised token were left out",
-                before - samples.len()
-            ),
+            format!("{without} samples without a supervised token were left out"),
         );
     }
     samples
