@@ -3,78 +3,22 @@
 //! A worker holds a run by a lease that it renews. Each claim raises the run's fence, and every write of a
 //! worker carries the fence of its claim: a worker that was given up, but lives, is refused at its next write.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+mod claim;
+mod interrupt;
+
 use std::time::Duration;
 
 use chrono::{NaiveDateTime, TimeDelta, Utc};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use domain::{RunEvent, RunId, RunStatus};
+use domain::{RunId, RunStatus};
 
 use crate::connection::AnyConnection;
-use crate::events::append_as_host;
-use crate::runs::{Run, find, lock, not_found, parse_id};
+use crate::runs::{Run, find, lock, parse_id};
 use crate::schema::runs;
 use crate::{Error, Store};
 
-/// The right to work on a run, until its lease ends or somebody takes it away.
-#[derive(Debug)]
-pub struct Claim {
-    /// The run as it was when it was taken.
-    pub run: Run,
-    /// The token that every write carries.
-    pub fence: i64,
-    /// Seq of the last event that is known to be written, so that a batch whose commit was not confirmed can be
-    /// sent again and is never written twice.
-    written: AtomicI64,
-}
-
-impl Claim {
-    pub(crate) fn id(&self) -> String {
-        self.run.id.to_string()
-    }
-
-    pub(crate) fn written(&self) -> i64 {
-        self.written.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn set_written(&self, seq: i64) {
-        self.written.store(seq, Ordering::SeqCst);
-    }
-
-    /// The claim of a worker that never heard of the commit of its last `events` events.
-    #[cfg(feature = "testing")]
-    pub fn as_before_last_batch(&self, events: i64) -> Self {
-        Self {
-            run: self.run.clone(),
-            fence: self.fence,
-            written: AtomicI64::new(self.written() - events),
-        }
-    }
-
-    pub(crate) fn lost(&self) -> Error {
-        Error::LeaseLost(self.run.id)
-    }
-}
-
-/// What a worker should do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// Go on.
-    Continue,
-    /// Save and end within one step.
-    Stop,
-}
-
-impl Signal {
-    fn from_request(stop_requested: bool) -> Self {
-        if stop_requested {
-            Self::Stop
-        } else {
-            Self::Continue
-        }
-    }
-}
+pub use claim::{Claim, Signal};
 
 const HELD: [&str; 2] = ["running", "stopping"];
 
@@ -116,12 +60,7 @@ impl Store {
                 .set(runs::started_at.eq(now))
                 .execute(connection)?;
             let run = find(connection, parse_id(&id)?)?;
-            let written = AtomicI64::new(run.event_seq);
-            Ok(Some(Claim {
-                run,
-                fence,
-                written,
-            }))
+            Ok(Some(Claim::new(run, fence)))
         })
     }
 
@@ -274,36 +213,6 @@ impl Store {
             find(connection, id)
         })
     }
-
-    /// Marks every run whose lease has ended as interrupted, and returns them.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn interrupt_expired(&self) -> Result<Vec<RunId>, Error> {
-        // Asked without a transaction first: nearly always there is nothing to do, and nothing to lock.
-        if self.read(expired)?.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.write(|connection| {
-            let ids = expired(connection)?;
-            interrupt(connection, &ids, "its worker gave no sign of life")
-        })
-    }
-
-    /// Marks the runs of one worker as interrupted, for whoever saw that process die.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn interrupt_worker(&self, worker: &str) -> Result<Vec<RunId>, Error> {
-        self.write(|connection| {
-            let ids = runs::table
-                .filter(runs::worker.eq(worker).and(runs::status.eq_any(HELD)))
-                .select(runs::id)
-                .order(runs::id)
-                .load(connection)?;
-            interrupt(connection, &ids, "its worker process ended")
-        })
-    }
 }
 
 /// The row of a claim while the claim holds. A lease that has run out but that nobody ended still holds: a
@@ -355,55 +264,4 @@ fn any_queued(connection: &mut AnyConnection) -> Result<Option<String>, Error> {
         .select(runs::id)
         .first(connection)
         .optional()?)
-}
-
-fn expired(connection: &mut AnyConnection) -> Result<Vec<String>, Error> {
-    let now = now(connection)?;
-    Ok(runs::table
-        .filter(runs::status.eq_any(HELD).and(runs::lease_until.lt(now)))
-        .select(runs::id)
-        .order(runs::id)
-        .load(connection)?)
-}
-
-/// Raises the fence, so that the old worker is refused, and tells the run's log.
-fn interrupt(
-    connection: &mut AnyConnection,
-    ids: &[String],
-    why: &str,
-) -> Result<Vec<RunId>, Error> {
-    let mut interrupted = Vec::new();
-    for text in ids {
-        let id = parse_id(text)?;
-        let run = match lock(connection, id) {
-            Ok(run) => run,
-            Err(Error::NotFound { .. }) => continue,
-            Err(error) => return Err(error),
-        };
-        if !matches!(run.status, RunStatus::Running | RunStatus::Stopping) {
-            continue;
-        }
-        let message = format!("{why}; resume the run to go on from its last checkpoint");
-        let now = now(connection)?;
-        let changed = diesel::update(runs::table.find(text))
-            .set((
-                runs::status.eq(RunStatus::Interrupted.as_str()),
-                runs::fence.eq(runs::fence + 1),
-                runs::error.eq(&message),
-                runs::lease_until.eq(None::<NaiveDateTime>),
-                runs::stop_requested.eq(false),
-                runs::finished_at.eq(now),
-            ))
-            .execute(connection)?;
-        if changed == 0 {
-            return Err(not_found(id));
-        }
-        let event = RunEvent::Error {
-            code: "interrupted".into(),
-            message,
-        };
-        append_as_host(connection, id, &event)?;
-        interrupted.push(id);
-    }
-    Ok(interrupted)
 }

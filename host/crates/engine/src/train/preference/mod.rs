@@ -4,7 +4,7 @@
 //! its pairs, however they are spread over micro-batches; ORPO's likelihood term is the mean over the tokens of all its
 //! chosen sequences, prompts included, as TRL computes it for one batch.
 
-use std::collections::BTreeMap;
+mod tally;
 
 use candle_core::Tensor;
 use domain::{Method, TrainConfig};
@@ -13,6 +13,8 @@ use crate::data::{IGNORED, Pair, Sample};
 use crate::model::{Batch, Decoder, Weigh};
 use crate::{Result, ops};
 
+pub(super) use tally::{Tally, Totals};
+
 /// What a run minimizes over pairs.
 pub(super) struct Preference {
     orpo: bool,
@@ -20,61 +22,6 @@ pub(super) struct Preference {
     /// DPO: values of what trains at the start, where that was an adapter to go on from. Otherwise the reference is
     /// the base without the adapter.
     reference: Option<Vec<Tensor>>,
-}
-
-/// Figures of some pairs.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) tokens: usize,
-    pub(super) supervised: usize,
-    loss: f64,
-    nll: f64,
-    sums: BTreeMap<&'static str, f64>,
-    pairs: f64,
-}
-
-/// What the sums of a step are divided by.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Totals {
-    pub(super) pairs: usize,
-    /// Tokens of the chosen sequences that have something to be predicted from.
-    chosen_tokens: usize,
-}
-
-impl Totals {
-    pub(super) fn of<'a>(pairs: impl Iterator<Item = &'a Pair>) -> Self {
-        let mut totals = Self {
-            pairs: 0,
-            chosen_tokens: 0,
-        };
-        for pair in pairs {
-            totals.pairs += 1;
-            totals.chosen_tokens += pair.chosen.input_ids.len().saturating_sub(1);
-        }
-        totals
-    }
-}
-
-impl Tally {
-    fn add(&mut self, name: &'static str, value: f64) {
-        *self.sums.entry(name).or_default() += value;
-    }
-
-    /// The loss of all pairs, and the means of the rest.
-    pub(super) fn finish(self) -> (f64, BTreeMap<String, f64>) {
-        let means = self.sums.into_iter();
-        let mut metrics: BTreeMap<String, f64> = means
-            .map(|(name, sum)| (name.to_owned(), sum / self.pairs))
-            .collect();
-        if self.nll > 0.0 {
-            metrics.insert("nll_loss".into(), self.nll);
-        }
-        (self.loss, metrics)
-    }
-
-    pub(super) fn is_finite(&self) -> bool {
-        self.loss.is_finite()
-    }
 }
 
 /// Pairs in one batch, the chosen sequences first, and where their rows are.
@@ -316,93 +263,4 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use candle_core::DType;
-    use domain::DataConfig;
-
-    use super::*;
-    use crate::data::load_pairs;
-    use crate::lora::read_adapter;
-    use crate::model::{Loading, Weights};
-
-    /// The first step of TRL's trainers from adapter_init: DPO against the bare base, and ORPO.
-    #[test]
-    fn loss_rewards_and_every_gradient_are_those_of_trl() {
-        let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures/goldens");
-        let folder = goldens.join("preference");
-        let golden: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(folder.join("golden.json")).unwrap()).unwrap();
-        let data = DataConfig {
-            path: Some(folder.join("rows.jsonl").display().to_string()),
-            ..DataConfig::default()
-        };
-        let (pairs, _) = load_pairs(&data, &folder.join("tokenizer"), 0).unwrap();
-        assert_eq!(pairs.len(), 4);
-        for (method, name, first) in [
-            (Method::Dpo, "dpo", "dpo_base_reference"),
-            (Method::Orpo, "orpo", "orpo_first"),
-        ] {
-            let mut decoder = Decoder::load(
-                &goldens.join("qwen2/model"),
-                Loading {
-                    dtype: DType::F32,
-                    trainable: false,
-                    random: None,
-                    quantize: None,
-                },
-            )
-            .unwrap();
-            read_adapter(&mut decoder, &folder.join("adapter_init"), true).unwrap();
-            let train = TrainConfig {
-                method,
-                beta: 0.3,
-                ..TrainConfig::default()
-            };
-            let preference = Preference::of_run(&train, None).unwrap();
-            let totals = Totals::of(pairs.iter());
-            let mut tally = Tally::default();
-            // In two micro-batches: the step's loss does not depend on how its pairs are spread.
-            for half in pairs.chunks(2) {
-                let half: Vec<&Pair> = half.iter().collect();
-                preference
-                    .gradient(&decoder, &half, totals, 0, &mut tally)
-                    .unwrap();
-            }
-            let (loss, metrics) = tally.finish();
-            let expected = &golden[first];
-            let near = |got: f64, expected: f64, what: &str| {
-                assert!(
-                    (got - expected).abs() < 2e-5 * expected.abs().max(0.05),
-                    "{name} {what}: {got}, expected {expected}"
-                );
-            };
-            near(loss, expected["loss"].as_f64().unwrap(), "loss");
-            for (key, value) in &metrics {
-                near(*value, expected[key].as_f64().unwrap(), key);
-            }
-            assert_eq!(metrics.len(), if method == Method::Orpo { 9 } else { 6 });
-            let mut weights = Weights::open(&[folder.join("gradients.safetensors")]).unwrap();
-            for parameter in decoder.trainable() {
-                let key = format!("{name}.{}", parameter.name);
-                let expected = weights
-                    .take(&key, parameter.value.dims(), DType::F32)
-                    .unwrap()
-                    .flatten_all()
-                    .unwrap()
-                    .to_vec1::<f32>()
-                    .unwrap();
-                let grad = parameter.grad.as_ref().unwrap().flatten_all().unwrap();
-                let size = expected.iter().fold(0f32, |size, x| size.max(x.abs()));
-                assert!(size > 0.0, "{key}");
-                for (got, expected) in grad.to_vec1::<f32>().unwrap().iter().zip(&expected) {
-                    assert!(
-                        (got - expected).abs() < 1e-4 * size,
-                        "{key}: {got} {expected}"
-                    );
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,97 @@
+use domain::{PluginKind, PluginManifest};
+use wasmtime::component::{Component, InstancePre};
+
+use crate::cache::Record;
+use crate::call::{CallState, Terms, call};
+use crate::inspect::{check_imports, inspect};
+use crate::kind::analyzer::Analyzer;
+use crate::kind::curator::Curator;
+use crate::kind::scorer::Scorer;
+use crate::kind::tool::Tool;
+use crate::metadata;
+use crate::runtime::Runtime;
+
+/// Everything that is learned of a component once.
+pub(super) fn examine(
+    runtime: &Runtime,
+    manifest: &PluginManifest,
+    bytes: &[u8],
+) -> Result<(Component, Record), String> {
+    let shape = inspect(bytes)?;
+    // Before compiling: a component that may not be used shall not cost anything either.
+    check_imports(&shape.imports, manifest)?;
+    let component = Component::from_binary(&runtime.engine, bytes)
+        .map_err(|error| format!("cannot be compiled: {}", first_lines(&error)))?;
+    let tool = tool(runtime, &component)?;
+    let kinds = &shape.kinds;
+    ability(
+        runtime,
+        &component,
+        kinds,
+        PluginKind::Analyzer,
+        Analyzer::new,
+    )?;
+    ability(
+        runtime,
+        &component,
+        kinds,
+        PluginKind::Curator,
+        Curator::new,
+    )?;
+    ability(runtime, &component, kinds, PluginKind::Scorer, Scorer::new)?;
+    // Metadata is the same for everyone: it sees neither settings nor log.
+    let terms = Terms {
+        limits: manifest.limits,
+        config: None,
+        may_log: false,
+        lending: None,
+    };
+    let called = call(runtime, &terms, |store| tool.metadata(store).map(Ok));
+    let (found, schemas) = called.result.map_err(|failure| {
+        format!(
+            "cannot say its metadata: {}: {}",
+            failure.code, failure.message
+        )
+    })?;
+    let metadata = metadata::check(found, schemas)?;
+    Ok((component, Record::new(shape.kinds, shape.imports, metadata)))
+}
+
+pub(super) fn tool(runtime: &Runtime, component: &Component) -> Result<Tool, String> {
+    runtime
+        .linker
+        .instantiate_pre(component)
+        .and_then(Tool::new)
+        .map_err(|error| {
+            format!(
+                "does not fit the contract in `wit`: {}",
+                first_lines(&error)
+            )
+        })
+}
+
+/// What a component can do beyond the tool; none when it does not export the interface.
+pub(super) fn ability<A>(
+    runtime: &Runtime,
+    component: &Component,
+    kinds: &[PluginKind],
+    kind: PluginKind,
+    new: impl Fn(InstancePre<CallState>) -> wasmtime::Result<A>,
+) -> Result<Option<A>, String> {
+    if !kinds.contains(&kind) {
+        return Ok(None);
+    }
+    let ability = runtime.linker.instantiate_pre(component).and_then(new);
+    ability.map(Some).map_err(|error| {
+        format!(
+            "does not fit the contract in `wit`: {}",
+            first_lines(&error)
+        )
+    })
+}
+
+/// The error with its causes, short enough for a page.
+fn first_lines(error: &wasmtime::Error) -> String {
+    let text = format!("{error:#}").replace('\n', " ");
+    crate::sanitize::text(&text).chars().take(500).collect()
+}

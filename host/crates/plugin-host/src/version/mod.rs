@@ -1,0 +1,207 @@
+//! One version of a plugin: a checked, compiled component with its limits, schemas and grants, ready for any number of
+//! calls at once. A call holds its version, so a reload never touches it.
+
+mod calls;
+mod examine;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domain::{Canary, Capability, ExecutionOutcome, PluginKind, PluginManifest, PluginMetadata};
+use serde_json::Value;
+
+use crate::breaker::Breaker;
+use crate::cache::{CompileCache, Unkept};
+use crate::call::Terms;
+use crate::fixtures;
+use crate::inspect::check_imports;
+use crate::kind::analyzer::Analyzer;
+use crate::kind::curator::Curator;
+use crate::kind::scorer::Scorer;
+use crate::kind::tool::Tool;
+use crate::lent::rate::Rate;
+use crate::recent::Recent;
+use crate::runtime::Runtime;
+use crate::schema::Schema;
+use crate::source::Source;
+use examine::{ability, examine, tool};
+
+/// See the module.
+pub(crate) struct Version {
+    pub(crate) manifest: PluginManifest,
+    pub(crate) metadata: PluginMetadata,
+    pub(crate) digest: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) kinds: Vec<PluginKind>,
+    pub(crate) imports: Vec<String>,
+    pub(crate) breaker: Breaker,
+    /// Shared by all versions of the plugin.
+    pub(crate) recent: Arc<Recent>,
+    pub(crate) rate: Arc<Rate>,
+    /// How it did on the inputs of late, where there was a version before.
+    pub(crate) canary: Option<Canary>,
+    /// What the cache could not take: it answers all the same, and the next reload tries again.
+    unkept: Mutex<Option<Box<Unkept>>>,
+    /// The user's settings that were merged last, and what came of it.
+    merged: Mutex<Option<Merged>>,
+    terms: Terms,
+    input: Schema,
+    output: Schema,
+    tool: Tool,
+    analyzer: Option<Analyzer>,
+    pub(crate) curator: Option<Curator>,
+    pub(crate) scorer: Option<Scorer>,
+}
+
+/// The user's settings laid over the manifest's, or why they do not fit.
+type Merged = (Config, Result<Config, String>);
+type Config = Arc<BTreeMap<String, Value>>;
+
+impl Version {
+    /// Checks, compiles (or takes from the cache), and the first time asks for the metadata and runs the fixtures.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong with the component.
+    pub(crate) fn load(
+        runtime: &Runtime,
+        cache: &CompileCache,
+        source: &Source,
+        recent: Arc<Recent>,
+    ) -> Result<Self, String> {
+        let mut manifest = source.manifest.clone();
+        let cached = cache.load(&runtime.engine, &source.digest);
+        let is_new = cached.is_none();
+        let (component, record) = match cached {
+            Some(cached) => cached,
+            None => examine(runtime, &manifest, &source.component)?,
+        };
+        check_imports(&record.imports, &manifest)?;
+        if source.is_bare {
+            manifest.name.clone_from(&record.metadata.name);
+        }
+        if record.metadata.name != manifest.name {
+            return Err(format!(
+                "calls itself {:?} in its metadata and {:?} in plugin.toml; make them the same",
+                record.metadata.name, manifest.name
+            ));
+        }
+        check_config(&record.metadata, &manifest.config)
+            .map_err(|faults| format!("plugin.toml: config: {faults}"))?;
+        let asks = |capability| manifest.capabilities.contains(&capability);
+        let version = Self {
+            terms: Terms {
+                limits: manifest.limits,
+                config: asks(Capability::Config).then(|| Arc::new(manifest.config.clone())),
+                may_log: asks(Capability::Log),
+                lending: None,
+            },
+            input: Schema::trusted(record.metadata.input_schema.clone()),
+            output: Schema::trusted(record.metadata.output_schema.clone()),
+            tool: tool(runtime, &component)?,
+            analyzer: ability(
+                runtime,
+                &component,
+                &record.kinds,
+                PluginKind::Analyzer,
+                Analyzer::new,
+            )?,
+            curator: ability(
+                runtime,
+                &component,
+                &record.kinds,
+                PluginKind::Curator,
+                Curator::new,
+            )?,
+            scorer: ability(
+                runtime,
+                &component,
+                &record.kinds,
+                PluginKind::Scorer,
+                Scorer::new,
+            )?,
+            metadata: record.metadata.clone(),
+            digest: source.digest.clone(),
+            size_bytes: source.component.len() as u64,
+            kinds: record.kinds.clone(),
+            imports: record.imports.clone(),
+            breaker: Breaker::default(),
+            recent,
+            rate: Arc::default(),
+            canary: None,
+            unkept: Mutex::default(),
+            merged: Mutex::default(),
+            manifest,
+        };
+        if is_new {
+            fixtures::check(&source.fixtures, |input| {
+                match version.execute(runtime, &version.terms, input).outcome {
+                    ExecutionOutcome::Ok { output } => Ok(output),
+                    ExecutionOutcome::Failed { code, message } => Err(format!("{code}: {message}")),
+                }
+            })?;
+            let stored = cache.store(&source.digest, &component, record);
+            *version.lock_unkept() = stored.err();
+        }
+        Ok(version)
+    }
+
+    /// Keeps the compiled code where that has failed before.
+    pub(crate) fn keep(&self, cache: &CompileCache) {
+        let mut unkept = self.lock_unkept();
+        if let Some(again) = unkept.take() {
+            *unkept = again.store(cache, &self.digest).err();
+        }
+    }
+
+    /// Why the compiled code is not kept for the next start; none when it is.
+    pub(crate) fn unkept(&self) -> Option<String> {
+        self.lock_unkept().as_ref().map(|unkept| unkept.why.clone())
+    }
+
+    fn lock_unkept(&self) -> MutexGuard<'_, Option<Box<Unkept>>> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a call may do and use: the manifest's limits, its settings with the user's laid over them, nothing lent.
+    ///
+    /// # Errors
+    /// Names the user's settings that do not fit this version's schema.
+    pub(crate) fn terms(&self, user: Option<&Config>) -> Result<Terms, String> {
+        let mut terms = self.terms.clone();
+        if let (Some(user), Some(own)) = (user, &self.terms.config) {
+            terms.config = Some(self.merge(user, own)?);
+        }
+        Ok(terms)
+    }
+
+    fn merge(&self, user: &Config, own: &Config) -> Result<Config, String> {
+        let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*merged {
+            Some((of, result)) if Arc::ptr_eq(of, user) => result.clone(),
+            _ => {
+                let mut both = BTreeMap::clone(own);
+                both.extend(user.iter().map(|(key, value)| (key.clone(), value.clone())));
+                let result = self.check_config(&both).map(|()| Arc::new(both));
+                *merged = Some((Arc::clone(user), result.clone()));
+                result
+            }
+        }
+    }
+
+    /// # Errors
+    /// Names the settings that do not fit the plugin's schema.
+    pub(crate) fn check_config(&self, config: &BTreeMap<String, Value>) -> Result<(), String> {
+        check_config(&self.metadata, config)
+    }
+}
+
+/// Whether settings fit the plugin's schema; no settings always do.
+fn check_config(metadata: &PluginMetadata, config: &BTreeMap<String, Value>) -> Result<(), String> {
+    if config.is_empty() {
+        return Ok(());
+    }
+    let values = config
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()));
+    Schema::trusted(metadata.config_schema.clone()).check(&Value::Object(values.collect()))
+}
