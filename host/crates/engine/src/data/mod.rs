@@ -41,6 +41,7 @@ pub(crate) use fim::fim_tokens;
 pub use import::{Imported, import};
 pub use inspect::{Inspection, inspect};
 pub(crate) use order::Order;
+use pack::pack;
 pub(crate) use pairs::{Pair, load_pairs};
 pub use preview::{PreviewRow, PreviewToken, preview};
 pub use read::read_documents;

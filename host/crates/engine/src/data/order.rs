@@ -2,7 +2,7 @@ use domain::RunConfig;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::pack::pack;
+use super::pack;
 
 /// Which samples make which step: a function of the seed, the samples' lengths and the step alone, so that a
 /// resumed run needs nothing but its step.

@@ -9,7 +9,7 @@ use super::checkpoint::{self, Checkpoint, Cursor, State};
 use super::compute::Compute;
 use super::feed::Feed;
 use super::scoring::Questions;
-use super::setup::{Setup, log, set_up};
+use super::setup::{log, set_up};
 use super::trainer::Trainer;
 use super::{TrainOptions, together};
 use crate::distributed::{self, Collective};
