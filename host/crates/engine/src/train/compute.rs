@@ -2,14 +2,13 @@ use std::collections::BTreeMap;
 
 use domain::{RunConfig, RunEvent};
 
-use crate::Result;
 use crate::distributed::Collective;
 use crate::estimate::Shape;
 use crate::model::{Batch, Decoder, Parameter, TokenLoss};
 use crate::ops;
 use crate::optim::{Optimizer, gradient_norm};
-use crate::train::StopFlag;
 use crate::train::scoring::Questions;
+use crate::{Result, StopFlag};
 
 #[cfg(any(test, feature = "cuda"))]
 use {
