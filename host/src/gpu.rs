@@ -96,11 +96,11 @@ pub fn worker_program(config: &Config) -> PathBuf {
 }
 
 /// Goes on as the GPU build with the same arguments where `device` asks for a GPU, or leaves the choice and there is one.
-/// Returns where this program is the one to go on.
+/// Returns where this program is the one to go on. `setting` is what an error calls it.
 ///
 /// # Errors
 /// `device` names a GPU, and there is none; or the GPU build cannot be started.
-pub fn hand_over(device: &str, config: &Config) -> anyhow::Result<()> {
+pub fn hand_over(setting: &str, device: &str, config: &Config) -> anyhow::Result<()> {
     let named = device.starts_with("cuda");
     if GPU_BUILD || !(named || device == "auto") {
         return Ok(());
@@ -112,7 +112,7 @@ pub fn hand_over(device: &str, config: &Config) -> anyhow::Result<()> {
     match devices(config).missing {
         None => Err(become_program(&program)),
         Some(reason) if named => Err(crate::cli::usage_error(format!(
-            "model.device: {device:?} cannot be had: {reason}"
+            "{setting}: {device:?} cannot be had: {reason}"
         ))),
         Some(_) => Ok(()),
     }

@@ -75,6 +75,19 @@ fn without_the_gpu_build_every_question_is_answered_by_what_to_do() {
 
     let output = run(folder.path(), &program, &["train", "RUN.toml", "--json"]);
     assert!(output.status.success(), "{}", stderr(&output));
+
+    let generate = ["generate", "--model", ".", "--prompt", "a", "--device"];
+    let output = run(
+        folder.path(),
+        &program,
+        &[&generate[..], &["cuda"]].concat(),
+    );
+    assert_eq!(output.status.code(), Some(2));
+    let message = stderr(&output);
+    assert!(
+        message.contains("--device: \"cuda\" cannot be had: "),
+        "{message}"
+    );
 }
 
 #[test]
@@ -107,6 +120,15 @@ fn a_gpu_build_that_sees_a_card_trains_in_this_ones_place() {
         &["train", "RUN.toml", "--set", "model.device=cpu"],
     );
     assert!(output.status.success(), "{}", stderr(&output));
+
+    let generate = [
+        "generate", "--model", "m", "--prompt", "a", "--device", "auto",
+    ];
+    let output = run(folder.path(), &program, &generate);
+    assert_eq!(
+        stdout(&output).trim(),
+        format!("went on: {}", generate.join(" "))
+    );
 }
 
 #[test]

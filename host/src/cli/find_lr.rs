@@ -47,7 +47,7 @@ pub(crate) fn run(args: &FindLrArgs, settings: &Config) -> anyhow::Result<ExitCo
     }
     let config =
         run_file::read(&args.run, &args.set).map_err(|error| usage_error(error.to_string()))?;
-    crate::gpu::hand_over(&config.model.device, settings)?;
+    crate::gpu::hand_over("model.device", &config.model.device, settings)?;
     let search = LrSearch {
         start: args.start,
         end: args.end,

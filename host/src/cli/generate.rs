@@ -9,9 +9,11 @@ use std::{
 
 use clap::Args;
 use engine::chat::{Conversation, Ending};
-use engine::generate::{EarlyStopping, GenerateRequest, Generator};
+use engine::generate::{EarlyStopping, GenerateRequest, Generator, Placement};
 use serde_json::{Map, Value, json};
 
+use super::bench::Packing;
+use super::export::Dtype;
 use super::{model_folder, usage_error};
 use crate::config::Config;
 
@@ -21,7 +23,8 @@ use crate::config::Config;
     after_help = "Examples:\n  codetune generate --model models/tiny --prompt 'def add(a, b):'\n  \
     codetune generate --model models/tiny --adapter runs/one/adapter --prompt @prompt.txt --temperature 0.8 --json\n  \
     codetune generate --model models/chat --chat --system 'You are terse.' --prompt 'Write a sort.'\n  \
-    codetune generate --model models/tiny --prompt 'def a' --prompt 'def b' --num-beams 4 --json\n\n\
+    codetune generate --model models/tiny --prompt 'def a' --prompt 'def b' --num-beams 4 --json\n  \
+    codetune generate --model models/large --prompt 'def a' --device cuda --dtype bf16\n\n\
     A setting that is not given has the value of the model's generation_config.json."
 )]
 pub(crate) struct GenerateArgs {
@@ -89,9 +92,40 @@ pub(crate) struct GenerateArgs {
     /// Text that ends the generation; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    #[command(flatten)]
+    placement: PlacementArgs,
     /// One JSON object a prompt on standard output
     #[arg(long)]
     json: bool,
+}
+
+/// Where a model writes.
+#[derive(Debug, Args)]
+pub(super) struct PlacementArgs {
+    /// Where to write: cpu, cuda, cuda:N, or auto for a GPU where there is one
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Type in which the weights are held; on a GPU that of activations, keys and values too
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Dtype,
+    /// Pack the weights
+    #[arg(long, value_enum)]
+    quantize: Option<Packing>,
+}
+
+impl PlacementArgs {
+    /// As the engine takes it, in the program that can do it.
+    ///
+    /// # Errors
+    /// A GPU is named, and there is none.
+    pub(super) fn chosen(&self, config: &Config) -> anyhow::Result<Placement> {
+        crate::gpu::hand_over("--device", &self.device, config)?;
+        Ok(Placement {
+            device: self.device.clone(),
+            dtype: self.dtype.into(),
+            quantize: self.quantize.map(Into::into),
+        })
+    }
 }
 
 /// Writes the text as it comes, or one JSON object a prompt at the end.
@@ -99,6 +133,7 @@ pub(crate) struct GenerateArgs {
 /// # Errors
 /// A folder or a setting that cannot be used.
 pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let placement = args.placement.chosen(config)?;
     let given = args
         .prompt
         .iter()
@@ -110,10 +145,7 @@ pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCo
         .map(|messages| text_of("--messages", messages))
         .transpose()?;
     let model = model_folder::local(&args.model, &config.hub)?;
-    let generator = match &args.adapter {
-        Some(adapter) if args.merge => Generator::load_merged(&model, adapter),
-        adapter => Generator::load(&model, adapter.as_deref()),
-    };
+    let generator = Generator::load_on(&model, args.adapter.as_deref(), args.merge, &placement);
     let generator = generator.map_err(told)?;
     let prompts = match messages {
         Some(messages) => vec![conversation(args, &generator, &messages)?],

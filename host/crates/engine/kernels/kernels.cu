@@ -1,6 +1,7 @@
 // All kernels in one translation unit.
 #include "activation.cu"
 #include "attention.cu"
+#include "attention_cached.cu"
 #include "attention_tensor.cu"
 #include "elementwise.cu"
 #include "loss.cu"
@@ -19,7 +20,8 @@ static const emulated::Kernel all[] = {
     NAME(unpack_q5_0), NAME(unpack_q5_1), NAME(unpack_q8_0), NAME(unpack_q4_k), NAME(unpack_q5_k), NAME(unpack_q6_k),
     NAME(attention_64), NAME(attention_128), NAME(attention_256), NAME(attention_delta), NAME(attention_queries_64),
     NAME(attention_queries_128), NAME(attention_queries_256), NAME(attention_keys_64), NAME(attention_keys_128),
-    NAME(attention_keys_256),
+    NAME(attention_keys_256), NAME(keep), NAME(attention_step_64), NAME(attention_step_128), NAME(attention_step_256),
+    NAME(soft_cap),
 #ifdef ELEMENT_BF16
     NAME(attention_tensor_64), NAME(attention_tensor_128), NAME(attention_tensor_queries_64),
     NAME(attention_tensor_queries_128), NAME(attention_tensor_keys_64), NAME(attention_tensor_keys_128),

@@ -38,3 +38,8 @@ KERNEL(cross_entropy_gradient)(T* gradient, const float* logits, const float* st
         g[i] = from_float<T>(d);
     }
 }
+
+// Caps logits in place, for what reads them as they are; the loss caps them itself.
+KERNEL(soft_cap)(float* logits, i64 count, float cap) {
+    for (i64 i = first_index(); i < count; i += index_step()) logits[i] = capped(logits[i], cap);
+}

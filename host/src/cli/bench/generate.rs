@@ -5,7 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 use engine::bench::{BenchGenerate, generate};
 
+use super::super::generate::PlacementArgs;
 use super::super::usage_error;
+use crate::config::Config;
 
 /// Arguments of `codetune bench generate`.
 #[derive(Debug, Args)]
@@ -13,7 +15,7 @@ use super::super::usage_error;
     after_help = "Example:\n  codetune bench make-model --output smol && codetune bench generate --model smol --batch-size 8"
 )]
 pub(crate) struct BenchGenerateArgs {
-    /// A Hugging Face folder; it needs no tokenizer
+    /// A Hugging Face folder; it needs no tokenizer, and without weights it has random ones
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Texts that are written together
@@ -28,6 +30,8 @@ pub(crate) struct BenchGenerateArgs {
     /// Times it is done; the first is not counted
     #[arg(long, default_value_t = 4)]
     rounds: usize,
+    #[command(flatten)]
+    placement: PlacementArgs,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -37,13 +41,15 @@ pub(crate) struct BenchGenerateArgs {
 ///
 /// # Errors
 /// A model or a size that cannot be used.
-pub(crate) fn run(args: &BenchGenerateArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &BenchGenerateArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let placement = args.placement.chosen(config)?;
     let report = generate(&BenchGenerate {
         model: args.model.clone(),
         batch_size: args.batch_size,
         prompt_tokens: args.prompt_tokens,
         new_tokens: args.new_tokens,
         rounds: args.rounds,
+        placement,
     })
     .map_err(|error| usage_error(error.to_string()))?;
     if args.json {
@@ -52,6 +58,9 @@ pub(crate) fn run(args: &BenchGenerateArgs) -> anyhow::Result<ExitCode> {
         println!("tokens/s     {:.1}", report.tokens_per_second);
         println!("seconds      {:.3}", report.seconds);
         println!("peak memory  {:.2} GB", report.peak_rss_bytes as f64 / 1e9);
+        if let Some(bytes) = report.peak_device_bytes {
+            println!("on {}    {:.2} GB", report.device, bytes as f64 / 1e9);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

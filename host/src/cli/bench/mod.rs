@@ -13,6 +13,8 @@ use clap::{Args, Subcommand};
 
 use crate::config::Config;
 
+pub(crate) use train::Packing;
+
 /// Arguments of `codetune bench`.
 #[derive(Debug, Args)]
 #[command(
@@ -27,7 +29,7 @@ pub(crate) struct BenchArgs {
 enum What {
     /// A LoRA training step on random tokens
     Train(train::BenchTrainArgs),
-    /// Texts written greedily after random prompts, in f32
+    /// Texts written greedily after random prompts
     Generate(generate::BenchGenerateArgs),
     /// Data from files to packed rows of tokens
     Data(data::BenchDataArgs),
@@ -46,7 +48,7 @@ enum What {
 pub(crate) fn run(args: &BenchArgs, config: &Config) -> anyhow::Result<ExitCode> {
     match &args.what {
         What::Train(args) => train::run(args, config),
-        What::Generate(args) => generate::run(args),
+        What::Generate(args) => generate::run(args, config),
         What::Data(args) => data::run(args),
         What::Plugins(args) => plugins::run(args, config),
         What::Curate(args) => curate::run(args, config),

@@ -47,7 +47,7 @@ pub(crate) struct BenchTrainArgs {
 
 /// Values of `model.quantize`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Packing {
+pub(crate) enum Packing {
     Nf4,
     Q4k,
     #[value(name = "q8_0")]
@@ -69,7 +69,7 @@ impl From<Packing> for Quantize {
 /// # Errors
 /// A model or a size that cannot be used.
 pub(crate) fn run(args: &BenchTrainArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    crate::gpu::hand_over(&args.device, config)?;
+    crate::gpu::hand_over("--device", &args.device, config)?;
     let report = train(&BenchTrain {
         model: args.model.clone(),
         batch_size: args.batch_size,

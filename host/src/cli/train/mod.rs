@@ -70,7 +70,7 @@ pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode>
         }
         return ranks::run(args, &devices, config);
     }
-    if let Err(error) = crate::gpu::hand_over(&run_config.model.device, config) {
+    if let Err(error) = crate::gpu::hand_over("model.device", &run_config.model.device, config) {
         return Ok(output.fail(2, "bad_config", &error.to_string()));
     }
     let stop = StopFlag::new();

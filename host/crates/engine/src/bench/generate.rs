@@ -1,17 +1,16 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use candle_core::DType;
 use serde::Serialize;
 
-use crate::generate::greedy;
+use crate::generate::{Held, Placement};
 use crate::model::{Decoder, Loading};
 use crate::{Error, Result, memory, ops};
 
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct BenchGenerate {
-    /// A Hugging Face folder; it needs no tokenizer.
+    /// A Hugging Face folder; it needs no tokenizer, and without weights it has random ones.
     pub model: PathBuf,
     /// Texts that are written together.
     pub batch_size: usize,
@@ -21,6 +20,8 @@ pub struct BenchGenerate {
     pub new_tokens: usize,
     /// Times it is done; the first is not counted.
     pub rounds: usize,
+    /// Where to write, and how the weights are held there.
+    pub placement: Placement,
 }
 
 /// What was measured.
@@ -32,6 +33,10 @@ pub struct BenchGenerateReport {
     pub seconds: f64,
     /// Most memory that the process held, its loading included.
     pub peak_rss_bytes: u64,
+    /// Most memory of the GPU that was in use; null on the CPU.
+    pub peak_device_bytes: Option<u64>,
+    /// `cpu`, or the GPU: `cuda:0`.
+    pub device: String,
     /// Threads.
     pub threads: usize,
     /// As asked.
@@ -42,10 +47,10 @@ pub struct BenchGenerateReport {
     pub new_tokens: usize,
 }
 
-/// Writes greedily after prompts of random tokens, in f32, with keys and values kept; nothing ends a text early.
+/// Writes greedily after prompts of random tokens, with keys and values kept; nothing ends a text early.
 ///
 /// # Errors
-/// The model cannot be read, or a size is 0 or beyond the model.
+/// The model cannot be read or placed, or a size is 0 or beyond the model.
 pub fn generate(bench: &BenchGenerate) -> Result<BenchGenerateReport> {
     memory::keep_freed_memory();
     let sizes = [bench.batch_size, bench.prompt_tokens, bench.new_tokens];
@@ -54,7 +59,11 @@ pub fn generate(bench: &BenchGenerate) -> Result<BenchGenerateReport> {
             "batch-size, prompt-tokens and new-tokens must be at least 1, rounds at least 2".into(),
         ));
     }
-    let decoder = Decoder::load(&bench.model, Loading::frozen(DType::F32))?;
+    let loading = Loading {
+        random: super::train::is_shape(&bench.model).then_some(0),
+        ..bench.placement.loading()
+    };
+    let decoder = Decoder::load(&bench.model, loading)?;
     let positions = decoder.description.max_positions;
     if bench.prompt_tokens + bench.new_tokens > positions {
         return Err(Error::Input(format!(
@@ -69,10 +78,11 @@ pub fn generate(bench: &BenchGenerate) -> Result<BenchGenerateReport> {
                 .collect()
         })
         .collect();
+    let held = Held::place(decoder, &bench.placement)?;
     let mut seconds = Vec::with_capacity(bench.rounds);
     for _ in 0..bench.rounds {
         let begun = Instant::now();
-        greedy(&decoder, &prompts, bench.new_tokens)?;
+        held.greedy(&prompts, bench.new_tokens)?;
         seconds.push(begun.elapsed().as_secs_f64());
     }
     let seconds = super::train::median(&seconds[1..]);
@@ -80,6 +90,8 @@ pub fn generate(bench: &BenchGenerate) -> Result<BenchGenerateReport> {
         tokens_per_second: (bench.batch_size * bench.new_tokens) as f64 / seconds,
         seconds,
         peak_rss_bytes: memory::peak_rss_bytes(),
+        peak_device_bytes: held.peak_device_bytes()?,
+        device: held.name(),
         threads: rayon::current_num_threads(),
         batch_size: bench.batch_size,
         prompt_tokens: bench.prompt_tokens,

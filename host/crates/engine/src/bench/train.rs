@@ -159,7 +159,7 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
 }
 
 /// Whether a folder has a `config.json` and no weights: any weights will do then.
-fn is_shape(folder: &Path) -> bool {
+pub(super) fn is_shape(folder: &Path) -> bool {
     let mut names = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let weights = |entry: std::fs::DirEntry| {
         let name = entry.file_name();

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use super::machine::{Argument, Element, launch};
 use super::rows::{Device, Rows};
@@ -16,6 +17,8 @@ pub(crate) struct Adapters {
     pub(crate) gradients: Rows,
     slots: Vec<Slot>,
     by_name: BTreeMap<String, usize>,
+    /// What [`Self::derived`] made of the values as they are.
+    derived: Mutex<BTreeMap<usize, (Rows, Rows)>>,
 }
 
 /// Where one tensor lies among all.
@@ -100,6 +103,7 @@ impl Adapters {
             shadow,
             slots,
             by_name,
+            derived: Mutex::default(),
         };
         adapters.push(device, parameters)?;
         Ok(adapters)
@@ -127,8 +131,29 @@ impl Adapters {
         slot.of(&self.gradients)
     }
 
+    /// Two rows that `make` makes of the values for one tensor: made once, until a value changes. A text that is written
+    /// needs them at every token.
+    pub(crate) fn derived(
+        &self,
+        slot: Slot,
+        make: impl FnOnce() -> Result<(Rows, Rows)>,
+    ) -> Result<(Rows, Rows)> {
+        let known = self.lock().get(&slot.from).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let made = make()?;
+        self.lock().insert(slot.from, made.clone());
+        Ok(made)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, (Rows, Rows)>> {
+        self.derived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes the parameters' values, in the order of [`Self::place`].
     pub(crate) fn push(&self, device: &Device, parameters: &[&Parameter]) -> Result<()> {
+        self.lock().clear();
         let mut all = vec![0f32; self.values.width];
         for (parameter, slot) in parameters.iter().zip(&self.slots) {
             let values = parameter.value.flatten_all()?.to_vec1::<f32>()?;
@@ -227,6 +252,7 @@ impl Adapters {
         if self.slots.is_empty() {
             return Ok(());
         }
+        self.lock().clear();
         let ends = self.slots.iter().skip(1).map(|slot| slot.from);
         let ends = ends.chain([self.values.width]);
         let segments: Vec<u8> = ends

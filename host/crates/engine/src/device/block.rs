@@ -37,6 +37,14 @@ pub(crate) struct Block {
     down: Exit,
 }
 
+/// What attention is given.
+struct Projected {
+    qkv: Rows,
+    /// Queries and keys before their norms, side by side.
+    raw: Option<Rows>,
+    kept: Vec<Option<Kept>>,
+}
+
 /// What the backward pass of a layer needs.
 pub(crate) struct Saved {
     x: Rows,
@@ -117,9 +125,9 @@ impl Block {
         (all.columns(0, q), all.columns(q, k), all.columns(0, q + k))
     }
 
-    /// `x` [T, H] to [T, H], with what the backward pass needs.
-    pub(crate) fn forward(&self, x: Rows, s: &Setting<'_>) -> Result<(Rows, Saved)> {
-        let (mut qkv, qkv_kept) = self.qkv.forward(&x, s)?;
+    /// Queries, keys and values of `x` [T, H] as attention takes them, with what the backward pass needs of that.
+    fn project(&self, x: &Rows, s: &Setting<'_>) -> Result<Projected> {
+        let (mut qkv, kept) = self.qkv.forward(x, s)?;
         let dim = s.heads.dim as usize;
         if self.by_head {
             qkv = s.device.exchanged(&qkv, s.heads.heads as usize, 3, dim)?;
@@ -133,6 +141,12 @@ impl Block {
             }
         }
         self.turn(&qkv, s, false)?;
+        Ok(Projected { qkv, raw, kept })
+    }
+
+    /// `x` [T, H] to [T, H], with what the backward pass needs.
+    pub(crate) fn forward(&self, x: Rows, s: &Setting<'_>) -> Result<(Rows, Saved)> {
+        let Projected { qkv, raw, kept } = self.project(&x, s)?;
         let (attended, log_sums) = s.device.attention(&qkv, s.tiles, self.heads(s))?;
         let (middle, out) = self.out.forward(&x, &attended, s)?;
         let (inner, up_kept) = self.up.forward(&middle, s)?;
@@ -142,7 +156,7 @@ impl Block {
             x,
             qkv,
             raw,
-            qkv_kept,
+            qkv_kept: kept,
             attended,
             log_sums,
             out,
@@ -152,6 +166,22 @@ impl Block {
             down,
         };
         Ok((y, saved))
+    }
+
+    /// As [`Self::forward`], outside training: `attend` makes of queries, keys and values what attention gives.
+    pub(crate) fn write(
+        &self,
+        x: &Rows,
+        s: &Setting<'_>,
+        attend: impl FnOnce(Rows, HeadsArgument) -> Result<Rows>,
+    ) -> Result<Rows> {
+        let attended = attend(self.project(x, s)?.qkv, self.heads(s))?;
+        let (middle, _) = self.out.forward(x, &attended, s)?;
+        drop(attended);
+        let (inner, _) = self.up.forward(&middle, s)?;
+        let product = self.activated(&inner, s)?;
+        drop(inner);
+        Ok(self.down.forward(&middle, &product, s)?.0)
     }
 
     fn activated(&self, inner: &Rows, s: &Setting<'_>) -> Result<Rows> {

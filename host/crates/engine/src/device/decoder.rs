@@ -14,11 +14,11 @@ use crate::{Error, Result};
 pub(crate) struct Decoder {
     pub(crate) device: Device,
     pub(crate) adapters: Adapters,
-    description: Description,
+    pub(super) description: Description,
     embedding: Matrix,
-    positions: Option<Matrix>,
-    blocks: Vec<Block>,
-    norm: Norm,
+    pub(super) positions: Option<Matrix>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) norm: Norm,
     /// `None` where the head is the embedding.
     head: Option<Matrix>,
     /// The lowest layer with an adapter: below it no gradient is needed.
@@ -123,20 +123,29 @@ impl Decoder {
         }
     }
 
-    fn head(&self) -> &Matrix {
+    pub(super) fn head(&self) -> &Matrix {
         self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// Refuses tokens beyond the vocabulary: a kernel would read whatever lies behind the table.
+    pub(super) fn check(&self, tokens: impl IntoIterator<Item = u32>) -> Result<()> {
+        let (largest, vocab) = (
+            tokens.into_iter().max().unwrap_or(0),
+            self.description.vocab,
+        );
+        match (largest as usize) < vocab {
+            true => Ok(()),
+            false => Err(Error::Compute(format!(
+                "token {largest} in a vocabulary of {vocab}"
+            ))),
+        }
     }
 
     fn put(&self, batch: &Batch) -> Result<Placed> {
         let (d, device) = (&self.description, &self.device);
         let ids = |ids: &candle_core::Tensor| device.ids(&ids.to_vec1::<u32>()?);
-        // A kernel would read whatever lies behind the table.
         for tokens in [&batch.ids, &batch.targets] {
-            let largest = tokens.to_vec1::<u32>()?.into_iter().max().unwrap_or(0);
-            if largest as usize >= d.vocab {
-                let message = format!("token {largest} in a vocabulary of {}", d.vocab);
-                return Err(Error::Compute(message));
-            }
+            self.check(tokens.to_vec1::<u32>()?)?;
         }
         let table = |table: &candle_core::Tensor| {
             let (rows, width) = table.dims2()?;
@@ -154,17 +163,23 @@ impl Decoder {
             rows: ids(&batch.rows)?,
             targets: ids(&batch.targets)?,
             tiles: device.tiles(&batch.spans, d.head_dim)?,
-            heads: HeadsArgument {
-                heads: d.heads as i32,
-                kv_heads: d.kv_heads as i32,
-                dim: d.head_dim as i32,
-                tokens: batch.tokens as i32,
-                scale: d.attention_scale,
-                cap: d.score_cap.unwrap_or(0.0),
-                window: 0,
-            },
+            heads: self.heads(batch.tokens),
             tables: tables.collect::<Result<_>>()?,
         })
+    }
+
+    /// Heads of that many tokens, without a window.
+    pub(super) fn heads(&self, tokens: usize) -> HeadsArgument {
+        let d = &self.description;
+        HeadsArgument {
+            heads: d.heads as i32,
+            kv_heads: d.kv_heads as i32,
+            dim: d.head_dim as i32,
+            tokens: tokens as i32,
+            scale: d.attention_scale,
+            cap: d.score_cap.unwrap_or(0.0),
+            window: 0,
+        }
     }
 
     fn setting<'a>(&'a self, placed: &'a Placed, pass: Pass) -> Setting<'a> {
@@ -179,12 +194,12 @@ impl Decoder {
         }
     }
 
-    /// What the first layer is given: [T, H].
-    fn embed(&self, placed: &Placed, tokens: usize) -> Result<Rows> {
+    /// What the first layer is given of so many ids and their positions: [T, H].
+    pub(super) fn embed(&self, ids: &Bytes, positions: &Bytes, tokens: usize) -> Result<Rows> {
         let (device, scale) = (&self.device, self.description.embedding_scale);
-        let x = self.embedding.gather(device, &placed.ids, tokens, scale)?;
+        let x = self.embedding.gather(device, ids, tokens, scale)?;
         if let Some(table) = &self.positions {
-            let positions = table.gather(device, &placed.positions, tokens, 1.0)?;
+            let positions = table.gather(device, positions, tokens, 1.0)?;
             device.add_scaled(&x, &positions, 1.0, 1.0)?;
         }
         Ok(x)
@@ -234,7 +249,7 @@ impl Decoder {
         };
         let placed = self.put(batch)?;
         let setting = self.setting(&placed, pass);
-        let mut x = self.embed(&placed, batch.tokens)?;
+        let mut x = self.embed(&placed.ids, &placed.positions, batch.tokens)?;
         for block in &self.blocks {
             x = block.forward(x, &setting)?.0;
         }
@@ -269,7 +284,7 @@ impl Decoder {
         };
         let placed = self.put(batch)?;
         let setting = self.setting(&placed, pass);
-        let mut x = self.embed(&placed, batch.tokens)?;
+        let mut x = self.embed(&placed.ids, &placed.positions, batch.tokens)?;
         for block in &self.blocks[..self.lowest] {
             x = block.forward(x, &setting)?.0;
         }

@@ -1,6 +1,6 @@
 use super::adapters::{Adapters, Slot};
 use super::machine::Element;
-use super::matrix::{Matrix, vector};
+use super::matrix::{Matrix, dense, vector};
 use super::rows::{Device, Rows};
 use crate::Result;
 use crate::model::{self, Pass, mask_seed};
@@ -11,6 +11,8 @@ pub(crate) struct Linear {
     pub(crate) weight: Matrix,
     bias: Option<Rows>,
     lora: Option<Lora>,
+    /// What PiSSA took out of the weight, which a pass without the adapter adds: A [r, in], B [out, r] and the scale.
+    principal: Option<(Rows, Rows, f32)>,
 }
 
 #[derive(Debug)]
@@ -80,7 +82,12 @@ impl Linear {
                 },
             })
         });
+        let principal = linear.principal.as_ref().map(|split| {
+            let (a, b) = (dense(device, &split.a)?, dense(device, &split.b)?);
+            Ok::<_, crate::Error>((a, b, split.scale))
+        });
         Ok(Self {
+            principal: principal.transpose()?,
             weight: Matrix::place(device, &linear.weight)?,
             bias: linear
                 .bias
@@ -104,6 +111,11 @@ impl Linear {
         let Some(lora) = self.lora.as_ref().filter(|_| pass.adapter) else {
             self.weight.product(device, y, x, 1.0, beta)?;
             self.add_bias(device, y)?;
+            if let Some((a, b, scale)) = self.principal.as_ref().filter(|_| !pass.adapter) {
+                let low = device.activations(x.rows, a.rows)?;
+                device.product(&low, (x, false), (a, true), 1.0, 0.0)?;
+                device.product(y, (&low, false), (b, true), *scale, 1.0)?;
+            }
             return Ok(None);
         };
         let dropped = lora.dropped(device, x, pass)?;
@@ -123,7 +135,9 @@ impl Linear {
         };
         // As PEFT computes DoRA: the base's output, and the update of it, each times magnitude over norm; only the update
         // sees what dropout leaves.
-        let (factors, inverse) = self.factors(device, adapters, lora, magnitude)?;
+        let (factors, inverse) = adapters.derived(magnitude, || {
+            self.factors(device, adapters, lora, magnitude)
+        })?;
         let product = device.activations(x.rows, self.weight.outputs())?;
         self.weight.product(device, &product, seen, 1.0, 0.0)?;
         if dropped.is_some() {

@@ -185,6 +185,14 @@ fn pack(device: &Device, parts: &Parts<'_>) -> Result<Held> {
     })
 }
 
+/// A matrix in f32 on the processor, in the element type.
+pub(crate) fn dense(device: &Device, tensor: &candle_core::Tensor) -> Result<Rows> {
+    let (rows, width) = tensor.dims2()?;
+    let placed = device.activations(rows, width)?;
+    placed.write(&tensor.flatten_all()?.to_vec1::<f32>()?)?;
+    Ok(placed)
+}
+
 /// A vector of the base in f32, which norms and biases read: one row.
 pub(crate) fn vector(device: &Device, parameter: &model::Parameter) -> Result<Rows> {
     device.floats(&parameter.value.flatten_all()?.to_vec1::<f32>()?)

@@ -199,7 +199,9 @@ impl Device {
     /// A copy of bytes.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<Bytes> {
         let memory = self.memory(bytes.len())?;
-        self.machine.write(memory.address, bytes)?;
+        if !bytes.is_empty() {
+            self.machine.write(memory.address, bytes)?;
+        }
         Ok(Bytes { memory })
     }
 

@@ -1,11 +1,9 @@
 //! Beam search, step for step as `_beam_search` of Transformers 5 does it for one prompt.
 
-use super::cache::Cache;
 use super::logits::{log_softmax, process};
 use super::sample::refuse_nan;
-use super::{EarlyStopping, GenerateRequest};
+use super::{EarlyStopping, GenerateRequest, TextModel};
 use crate::Result;
-use crate::model::Decoder;
 
 /// What stands for a beam that is not there: below every log-probability.
 const NONE: f32 = -1e9;
@@ -28,8 +26,8 @@ struct Candidate {
 }
 
 /// What to search with.
-pub(super) struct Search<'a> {
-    pub(super) decoder: &'a Decoder,
+pub(super) struct Search<'a, M> {
+    pub(super) model: &'a M,
     pub(super) request: &'a GenerateRequest,
     /// Tokens that end a text.
     pub(super) ends: &'a [u32],
@@ -37,7 +35,7 @@ pub(super) struct Search<'a> {
     pub(super) limit: usize,
 }
 
-impl Search<'_> {
+impl<M: TextModel> Search<'_, M> {
     /// The new tokens of the best text. `stops` tells whether new tokens end by a stop text; `goes_on` is asked at every
     /// step, and `None` comes back where it says no.
     pub(super) fn run(
@@ -47,17 +45,17 @@ impl Search<'_> {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Vec<u32>>> {
         let Self {
-            decoder,
+            model,
             request,
             limit,
             ..
         } = *self;
         let beams = request.num_beams;
-        let mut first = Cache::new(decoder, prompt.len() + limit)?;
-        let logits = first.read(decoder, prompt, request.use_adapter)?;
+        let mut first = model.cache(prompt.len() + limit)?;
+        let logits = model.read(&mut first, prompt, request.use_adapter)?;
         let mut caches = vec![first];
         while caches.len() < beams {
-            let copy = caches[0].copied(decoder)?;
+            let copy = model.copied(&caches[0])?;
             caches.push(copy);
         }
         let mut logits = vec![logits; beams];
@@ -96,13 +94,13 @@ impl Search<'_> {
             if !may_improve || full || candidates.iter().all(|candidate| candidate.ends) {
                 break;
             }
-            caches = reordered(decoder, caches, &parents)?;
+            caches = reordered(model, caches, &parents)?;
             let tokens: Vec<u32> = running
                 .iter()
                 .map(|beam| beam.ids[beam.ids.len() - 1])
                 .collect();
-            let mut all: Vec<&mut Cache> = caches.iter_mut().collect();
-            logits = Cache::step(decoder, &mut all, &tokens, request.use_adapter)?;
+            let mut all: Vec<&mut M::Cache> = caches.iter_mut().collect();
+            logits = model.step(&mut all, &tokens, request.use_adapter)?;
         }
         let best = whole.swap_remove(0);
         Ok(Some(best.ids[prompt.len()..].to_vec()))
@@ -216,12 +214,16 @@ fn chosen(scores: impl Iterator<Item = (usize, f32)>) -> Vec<(usize, f32)> {
 }
 
 /// Caches for the beams that go on from `parents`; one that goes on once only is moved, not copied.
-fn reordered(decoder: &Decoder, caches: Vec<Cache>, parents: &[usize]) -> Result<Vec<Cache>> {
+fn reordered<M: TextModel>(
+    model: &M,
+    caches: Vec<M::Cache>,
+    parents: &[usize],
+) -> Result<Vec<M::Cache>> {
     let mut left: Vec<usize> = vec![0; caches.len()];
     for &parent in parents {
         left[parent] += 1;
     }
-    let mut caches: Vec<Option<Cache>> = caches.into_iter().map(Some).collect();
+    let mut caches: Vec<Option<M::Cache>> = caches.into_iter().map(Some).collect();
     parents
         .iter()
         .map(|&parent| {
@@ -230,7 +232,7 @@ fn reordered(decoder: &Decoder, caches: Vec<Cache>, parents: &[usize]) -> Result
                 0 => caches[parent].take(),
                 _ => caches[parent]
                     .as_ref()
-                    .map(|cache| cache.copied(decoder))
+                    .map(|cache| model.copied(cache))
                     .transpose()?,
             };
             Ok(cache.expect("taken by the last beam that goes on from it"))

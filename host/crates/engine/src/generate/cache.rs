@@ -1,11 +1,12 @@
 use candle_core::{Device, Tensor};
 
+use super::TextModel;
 use crate::Result;
-use crate::model::{Decoder, Pass, Setting, thirds};
+use crate::model::{Decoder, Description, Pass, Setting, thirds};
 use crate::ops::{self, Heads, Span};
 
 /// Keys and values of what one text read and wrote so far, so that each token is computed once.
-pub(super) struct Cache {
+pub(crate) struct Cache {
     /// Keys and values of each layer: [capacity, kv_heads · D].
     layers: Vec<(Tensor, Tensor)>,
     len: usize,
@@ -15,71 +16,70 @@ pub(super) struct Cache {
 /// Tokens of a prompt that are computed at once: bounds what activations need.
 const CHUNK: usize = 512;
 
-impl Cache {
-    pub(super) fn new(decoder: &Decoder, capacity: usize) -> Result<Self> {
-        let width = decoder.description.kv_heads * decoder.description.head_dim;
+impl TextModel for Decoder {
+    type Cache = Cache;
+
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn cache(&self, capacity: usize) -> Result<Cache> {
+        let width = self.description.kv_heads * self.description.head_dim;
         let one = || ops::unwritten_tensor(&[capacity, width]);
-        let layers = decoder
+        let layers = self
             .blocks
             .iter()
             .map(|_| Ok((one()?, one()?)))
             .collect::<Result<_>>()?;
-        Ok(Self {
+        Ok(Cache {
             layers,
             len: 0,
             capacity,
         })
     }
 
-    /// Another one with the same tokens.
-    pub(super) fn copied(&self, decoder: &Decoder) -> Result<Self> {
-        let mut copy = Self::new(decoder, self.capacity)?;
-        for ((keys, values), (from_keys, from_values)) in copy.layers.iter().zip(&self.layers) {
+    fn copied(&self, cache: &Cache) -> Result<Cache> {
+        let mut copy = self.cache(cache.capacity)?;
+        for ((keys, values), (from_keys, from_values)) in copy.layers.iter().zip(&cache.layers) {
             for (to, from) in [(keys, from_keys), (values, from_values)] {
-                ops::assign(&to.narrow(0, 0, self.len)?, &from.narrow(0, 0, self.len)?)?;
+                ops::assign(&to.narrow(0, 0, cache.len)?, &from.narrow(0, 0, cache.len)?)?;
             }
         }
-        copy.len = self.len;
+        copy.len = cache.len;
         Ok(copy)
     }
 
-    /// Takes in the tokens of one text and returns the logits of the one after the last.
-    pub(super) fn read(
-        &mut self,
-        decoder: &Decoder,
-        tokens: &[u32],
-        adapter: bool,
-    ) -> Result<Vec<f32>> {
+    fn read(&self, cache: &mut Cache, tokens: &[u32], adapter: bool) -> Result<Vec<f32>> {
         let mut last = None;
+        let total = cache.len + tokens.len();
         for chunk in tokens.chunks(CHUNK) {
-            last = Some(forward(decoder, &mut [self], &[chunk], adapter)?);
+            last = Some(forward(self, &mut [cache], &[chunk], total, adapter)?);
         }
         let x = last.expect("there is always a token to take in");
         let row = x.narrow(0, x.dims()[0] - 1, 1)?;
-        let mut logits = head(decoder, &row, adapter)?;
+        let mut logits = head(self, &row, adapter)?;
         Ok(logits.swap_remove(0))
     }
 
-    /// Takes in one token of each text and returns the logits of the ones after them: the weights are read once for
-    /// all texts, whose lengths may differ, and nothing is padded.
-    pub(super) fn step(
-        decoder: &Decoder,
-        caches: &mut [&mut Self],
+    fn step(
+        &self,
+        caches: &mut [&mut Cache],
         tokens: &[u32],
         adapter: bool,
     ) -> Result<Vec<Vec<f32>>> {
-        let rotaries = &decoder.description.rotaries;
+        let rotaries = &self.description.rotaries;
         if caches.len() > 1 && rotaries.iter().any(|rotary| rotary.changes_with_length()) {
             // Each text has angles of its own: together they would get the longest one's.
             return caches
                 .iter_mut()
                 .zip(tokens)
-                .map(|(cache, token)| cache.read(decoder, &[*token], adapter))
+                .map(|(cache, token)| self.read(cache, &[*token], adapter))
                 .collect();
         }
+        let longest = caches.iter().map(|cache| cache.len + 1).max().unwrap_or(0);
         let tokens: Vec<&[u32]> = tokens.chunks(1).collect();
-        let x = forward(decoder, caches, &tokens, adapter)?;
-        head(decoder, &x, adapter)
+        let x = forward(self, caches, &tokens, longest, adapter)?;
+        head(self, &x, adapter)
     }
 }
 
@@ -94,11 +94,13 @@ fn head(decoder: &Decoder, x: &Tensor, adapter: bool) -> Result<Vec<Vec<f32>>> {
     Ok(logits.to_vec2()?)
 }
 
-/// Output of the last layer for new tokens of several texts, one behind the other: [T, H].
+/// Output of the last layer for new tokens of several texts, one behind the other: [T, H]. The longest text has `total`
+/// tokens once all of it is read, which a chunk of a prompt is not the end of.
 fn forward(
     decoder: &Decoder,
     caches: &mut [&mut Cache],
     tokens: &[&[u32]],
+    total: usize,
     adapter: bool,
 ) -> Result<Tensor> {
     let new: usize = tokens.iter().map(|tokens| tokens.len()).sum();
@@ -110,7 +112,7 @@ fn forward(
         positions.extend((from..from + tokens.len()).map(|position| position as u32));
         last = last.max(from + tokens.len());
     }
-    let tables = decoder.tables(first, last, first + last)?;
+    let tables = decoder.tables(first, last, total)?;
     let heads = decoder.heads([Span { start: 0, len: new }].into());
     let places: Vec<u32> = positions.iter().map(|at| at + first as u32).collect();
     let positions = Tensor::from_vec(positions, new, &Device::Cpu)?;
@@ -210,9 +212,9 @@ mod tests {
             for adapter in [false, true] {
                 let whole: Vec<Vec<f32>> =
                     decoder.logits(&batch, adapter).unwrap().to_vec2().unwrap();
-                let mut cache = Cache::new(&decoder, 100).unwrap();
+                let mut cache = decoder.cache(100).unwrap();
                 let mut check = |upto: usize, tokens: &[u32]| {
-                    let logits = cache.read(&decoder, tokens, adapter).unwrap();
+                    let logits = decoder.read(&mut cache, tokens, adapter).unwrap();
                     for (got, expected) in logits.iter().zip(&whole[upto - 1]) {
                         assert!(
                             (got - expected).abs() < 1e-4,
@@ -229,11 +231,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn texts_of_different_lengths_get_together_what_each_gets_alone() {
+    /// A model whose angles change with the length beyond 20 positions.
+    fn stretched(folder: &Path) -> std::path::PathBuf {
         let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures/goldens");
-        let folder = tempfile::tempdir().unwrap();
-        let stretched = folder.path().join("dynamic");
+        let stretched = folder.join("dynamic");
         std::fs::create_dir(&stretched).unwrap();
         let source = goldens.join("llama-tied/model");
         std::fs::copy(
@@ -246,16 +247,44 @@ mod tests {
         config["max_position_embeddings"] = 20.into();
         config["rope_scaling"] = serde_json::json!({ "rope_type": "dynamic", "factor": 4.0 });
         std::fs::write(stretched.join("config.json"), config.to_string()).unwrap();
+        stretched
+    }
+
+    #[test]
+    fn a_prompt_of_several_chunks_has_the_angles_of_its_whole_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = stretched(folder.path());
+        let decoder = Decoder::load(&model, Loading::frozen(DType::F32)).unwrap();
+        let ids: Vec<u32> = (0..CHUNK as u32 + 40)
+            .map(|i| (i * 37 + 11) % 320)
+            .collect();
+        let sample = Sample {
+            labels: vec![-100; ids.len()],
+            input_ids: ids.clone(),
+        };
+        let batch = Batch::new([&sample]).unwrap();
+        let whole: Vec<Vec<f32>> = decoder.logits(&batch, false).unwrap().to_vec2().unwrap();
+        let mut cache = decoder.cache(ids.len()).unwrap();
+        let logits = decoder.read(&mut cache, &ids, false).unwrap();
+        for (got, expected) in logits.iter().zip(&whole[ids.len() - 1]) {
+            assert!((got - expected).abs() < 1e-4, "{got}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn texts_of_different_lengths_get_together_what_each_gets_alone() {
+        let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures/goldens");
+        let folder = tempfile::tempdir().unwrap();
         // Windows of 16 keys, and angles that change beyond 20 positions.
-        for model in [goldens.join("gemma2/model"), stretched] {
+        for model in [goldens.join("gemma2/model"), stretched(folder.path())] {
             let decoder = Decoder::load(&model, Loading::frozen(DType::F32)).unwrap();
             let prompts: Vec<Vec<u32>> = [5, 30, 17]
                 .map(|len| (0..len).map(|i| (i * 37 + 11) % 320).collect())
                 .into();
             let read = || -> Vec<Cache> {
                 let read = |prompt: &Vec<u32>| {
-                    let mut cache = Cache::new(&decoder, 60).unwrap();
-                    cache.read(&decoder, prompt, false).unwrap();
+                    let mut cache = decoder.cache(60).unwrap();
+                    decoder.read(&mut cache, prompt, false).unwrap();
                     cache
                 };
                 prompts.iter().map(read).collect()
@@ -264,9 +293,9 @@ mod tests {
             for token in 0..20 {
                 let tokens = [token, token + 40, token + 80];
                 let mut all: Vec<&mut Cache> = together.iter_mut().collect();
-                let got = Cache::step(&decoder, &mut all, &tokens, false).unwrap();
+                let got = decoder.step(&mut all, &tokens, false).unwrap();
                 for ((cache, token), got) in alone.iter_mut().zip(tokens).zip(got) {
-                    let expected = cache.read(&decoder, &[token], false).unwrap();
+                    let expected = decoder.read(cache, &[token], false).unwrap();
                     for (got, expected) in got.iter().zip(expected) {
                         assert!(
                             (got - expected).abs() < 1e-4,

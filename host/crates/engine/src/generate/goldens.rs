@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 
 use candle_core::DType;
 use serde_json::Value;
 
-use super::GenerateRequest;
 use super::beams::Search;
 use super::writing::{Writing, write_all};
+use super::{GenerateRequest, TextModel};
+use crate::device::fixtures;
 use crate::model::{Decoder, Loading};
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures")
-}
 
 pub(super) fn fixture() -> Value {
     let text = std::fs::read_to_string(fixtures().join("generation/generated.json")).unwrap();
@@ -66,7 +62,7 @@ fn cases() -> Vec<Case> {
         .collect()
 }
 
-fn decoders() -> BTreeMap<String, Decoder> {
+pub(crate) fn decoders() -> BTreeMap<String, Decoder> {
     ["llama-tied", "qwen2"]
         .map(|name| (name.to_owned(), decoder(name)))
         .into()
@@ -79,30 +75,50 @@ fn told(case: &Case) -> String {
     )
 }
 
-#[test]
-fn one_text_at_a_time_is_what_transformers_writes() {
-    let decoders = decoders();
+/// Holds every `each`th text without beams to what Transformers writes; how many these were.
+pub(crate) fn hold_texts<M: TextModel>(models: &BTreeMap<String, M>, each: usize) -> usize {
+    let all = cases();
+    let chosen = all.iter().filter(|case| case.request.num_beams == 1);
     let mut compared = 0;
-    for case in cases().iter().filter(|case| case.request.num_beams == 1) {
+    for case in chosen.step_by(each) {
         let limit = case.request.max_new_tokens;
-        let mut writings = [Writing::new(
-            0,
-            &case.request,
-            case.prompt.clone(),
-            |_| limit,
-            None,
-        )];
-        write_all(
-            &decoders[&case.model],
-            &case.ends,
-            &mut writings,
-            &mut |_, _| ControlFlow::Continue(()),
-        )
+        let prompt = case.prompt.clone();
+        let mut writings = [Writing::new(0, &case.request, prompt, |_| limit, None)];
+        let model = &models[&case.model];
+        write_all(model, &case.ends, &mut writings, &mut |_, _| {
+            ControlFlow::Continue(())
+        })
         .unwrap();
         assert_eq!(writings[0].new_ids(), case.ids, "{}", told(case));
         compared += 1;
     }
-    assert_eq!(compared, 126);
+    compared
+}
+
+/// As [`hold_texts`], of those with beams.
+pub(crate) fn hold_beams<M: TextModel>(models: &BTreeMap<String, M>, each: usize) -> usize {
+    let all = cases();
+    let chosen = all.iter().filter(|case| case.request.num_beams > 1);
+    let mut compared = 0;
+    for case in chosen.step_by(each) {
+        let search = Search {
+            model: &models[&case.model],
+            request: &case.request,
+            ends: &case.ends,
+            limit: case.request.max_new_tokens,
+        };
+        let found = search
+            .run(&case.prompt, &|_| Ok(false), &mut || true)
+            .unwrap();
+        assert_eq!(found.as_deref(), Some(&case.ids[..]), "{}", told(case));
+        compared += 1;
+    }
+    compared
+}
+
+#[test]
+fn one_text_at_a_time_is_what_transformers_writes() {
+    assert_eq!(hold_texts(&decoders(), 1), 126);
 }
 
 #[test]
@@ -141,22 +157,7 @@ fn texts_written_together_are_what_each_is_alone() {
 
 #[test]
 fn beams_find_what_transformers_finds() {
-    let decoders = decoders();
-    let mut compared = 0;
-    for case in cases().iter().filter(|case| case.request.num_beams > 1) {
-        let search = Search {
-            decoder: &decoders[&case.model],
-            request: &case.request,
-            ends: &case.ends,
-            limit: case.request.max_new_tokens,
-        };
-        let found = search
-            .run(&case.prompt, &|_| Ok(false), &mut || true)
-            .unwrap();
-        assert_eq!(found.as_deref(), Some(&case.ids[..]), "{}", told(case));
-        compared += 1;
-    }
-    assert_eq!(compared, 144);
+    assert_eq!(hold_beams(&decoders(), 1), 144);
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn a_search_ends_when_it_is_told_to() {
         ..Default::default()
     };
     let search = Search {
-        decoder: &decoder,
+        model: &decoder,
         request: &request,
         ends: &[],
         limit: 10,

@@ -2,38 +2,45 @@
 
 mod beams;
 mod cache;
+mod held;
 mod logits;
+mod model;
 mod request;
 mod sample;
 mod text;
 mod writing;
 
 #[cfg(test)]
-mod goldens;
+pub(crate) mod goldens;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use candle_core::DType;
-
 use crate::chat::{ChatTemplate, Conversation, Ending};
 use crate::lora::read_adapter;
-use crate::model::{Decoder, Loading};
+use crate::model::{Decoder, Description};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 use beams::Search;
+pub(crate) use held::{Held, with_model};
+pub(crate) use model::TextModel;
 use text::TextStream;
+pub(crate) use writing::complete;
+#[cfg(test)]
+pub(crate) use writing::greedy;
 use writing::{Writing, write_all};
-pub(crate) use writing::{complete, greedy};
 
+pub use held::Placement;
 pub use request::{EarlyStopping, GenerateRequest, Generation, GenerationEnd};
 
 /// A model that writes; one set of weights serves base and adapter.
 ///
-/// It can be shared between threads: a generation keeps all its state to itself.
+/// It can be shared between threads: a generation keeps all its state to itself. On a GPU one has to wait for another.
 pub struct Generator {
-    decoder: Decoder,
+    model: Held,
+    description: Description,
+    has_adapter: bool,
     tokenizer: Tokenizer,
     /// Tokens that end a text.
     ends: Vec<u32>,
@@ -41,15 +48,39 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Reads a Hugging Face folder and, where one is given, a PEFT folder.
+    /// Reads a Hugging Face folder and, where one is given, a PEFT folder, to write on the CPU in f32.
     ///
     /// # Errors
     /// Either is missing, damaged, or asks for what is not supported.
     pub fn load(model: &Path, adapter: Option<&Path>) -> Result<Self> {
-        let loading = Loading::frozen(DType::F32);
-        let mut decoder = Decoder::load(model, loading)?;
+        Self::load_on(model, adapter, false, &Placement::default())
+    }
+
+    /// As [`Self::load`], with the adapter merged into the weights: a token costs as much as without one, and the base can
+    /// no longer be asked alone.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; or the base is packed.
+    pub fn load_merged(model: &Path, adapter: &Path) -> Result<Self> {
+        Self::load_on(model, Some(adapter), true, &Placement::default())
+    }
+
+    /// As [`Self::load`] or, where `merge` is set, [`Self::load_merged`], to write where `placement` says.
+    ///
+    /// # Errors
+    /// As these; or the GPU that is named cannot be had, has no room for the model, or cannot do it.
+    pub fn load_on(
+        model: &Path,
+        adapter: Option<&Path>,
+        merge: bool,
+        placement: &Placement,
+    ) -> Result<Self> {
+        let mut decoder = Decoder::load(model, placement.loading())?;
         if let Some(adapter) = adapter {
             read_adapter(&mut decoder, adapter, false)?;
+        }
+        if merge {
+            decoder.merge_adapter()?;
         }
         let tokenizer = Tokenizer::load(model)?;
         let mut ends = tokenizer.eos_ids().to_vec();
@@ -59,27 +90,18 @@ impl Generator {
             }
         }
         Ok(Self {
-            decoder,
+            description: decoder.description.clone(),
+            has_adapter: !decoder.adapter_parameters().is_empty(),
+            model: Held::place(decoder, placement)?,
             tokenizer,
             ends,
             defaults: GenerateRequest::of_folder(model)?,
         })
     }
 
-    /// As [`Self::load`], with the adapter merged into the weights: a token costs as much as without one, and the base can
-    /// no longer be asked alone.
-    ///
-    /// # Errors
-    /// As [`Self::load`]; or the base is packed.
-    pub fn load_merged(model: &Path, adapter: &Path) -> Result<Self> {
-        let mut generator = Self::load(model, Some(adapter))?;
-        generator.decoder.merge_adapter()?;
-        Ok(generator)
-    }
-
     /// Whether an adapter was loaded and is not merged.
     pub fn has_adapter(&self) -> bool {
-        !self.decoder.adapter_parameters().is_empty()
+        self.has_adapter
     }
 
     /// The model's tokenizer.
@@ -132,6 +154,15 @@ impl Generator {
         requests: &[GenerateRequest],
         on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
     ) -> Result<Vec<Generation>> {
+        with_model!(&self.model, |model| self.write(model, requests, on_text))
+    }
+
+    fn write<M: TextModel>(
+        &self,
+        model: &M,
+        requests: &[GenerateRequest],
+        on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    ) -> Result<Vec<Generation>> {
         let prompts = requests
             .iter()
             .map(|request| self.prompt(request))
@@ -141,7 +172,7 @@ impl Generator {
         for (index, (request, prompt)) in requests.iter().zip(prompts).enumerate() {
             if request.num_beams > 1 {
                 let listen = &mut |piece: &str| on_text(index, piece);
-                done[index] = Some(self.search(request, &prompt, listen)?);
+                done[index] = Some(self.search(model, request, &prompt, listen)?);
             } else {
                 let stream = TextStream::new(&self.tokenizer, &request.stop);
                 writings.push(Writing::new(
@@ -153,7 +184,7 @@ impl Generator {
                 ));
             }
         }
-        write_all(&self.decoder, &self.ends, &mut writings, on_text)?;
+        write_all(model, &self.ends, &mut writings, on_text)?;
         for writing in writings {
             let index = writing.index();
             done[index] = Some(writing.into_generation()?);
@@ -163,10 +194,7 @@ impl Generator {
 
     /// Most tokens that a request asks for; `prompt` has checked that some fit.
     fn limit_of(&self, request: &GenerateRequest) -> impl Fn(usize) -> usize + use<> {
-        let (positions, most) = (
-            self.decoder.description.max_positions,
-            request.max_new_tokens,
-        );
+        let (positions, most) = (self.description.max_positions, request.max_new_tokens);
         move |prompt_tokens| most.min(positions - prompt_tokens)
     }
 
@@ -180,7 +208,7 @@ impl Generator {
             // An empty prompt: the end-of-text token is what stands between two texts.
             tokens.extend(self.ends.first());
         }
-        let positions = self.decoder.description.max_positions;
+        let positions = self.description.max_positions;
         if tokens.is_empty() || tokens.len() >= positions {
             return Err(Error::Input(format!(
                 "prompt: has {} tokens; the model takes 1 to {}",
@@ -188,7 +216,7 @@ impl Generator {
                 positions.saturating_sub(1)
             )));
         }
-        let vocab = self.decoder.description.vocab;
+        let vocab = self.description.vocab;
         if let Some(beyond) = tokens.iter().find(|id| **id as usize >= vocab) {
             return Err(Error::Input(format!(
                 "prompt: token {beyond} is beyond the model's vocabulary of {vocab}; the tokenizer belongs to another model"
@@ -197,14 +225,15 @@ impl Generator {
         Ok(tokens)
     }
 
-    fn search(
+    fn search<M: TextModel>(
         &self,
+        model: &M,
         request: &GenerateRequest,
         prompt: &[u32],
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Generation> {
         let search = Search {
-            decoder: &self.decoder,
+            model,
             request,
             ends: &self.ends,
             limit: self.limit_of(request)(prompt.len()),

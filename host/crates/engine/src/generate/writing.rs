@@ -3,14 +3,12 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::cache::Cache;
 use super::logits::process;
 use super::sample::Sampler;
 use super::text::TextStream;
-use super::{GenerateRequest, Generation, GenerationEnd};
-use crate::Result;
-use crate::model::Decoder;
+use super::{GenerateRequest, Generation, GenerationEnd, TextModel};
 use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
 
 /// One text on its way.
 pub(super) struct Writing<'a> {
@@ -126,8 +124,8 @@ impl<'a> Writing<'a> {
 }
 
 /// Writes `new_tokens` after each prompt, always the likeliest one; nothing ends a text early. Returns the new tokens.
-pub(crate) fn greedy(
-    decoder: &Decoder,
+pub(crate) fn greedy<M: TextModel>(
+    model: &M,
     prompts: &[Vec<u32>],
     new_tokens: usize,
 ) -> Result<Vec<Vec<u32>>> {
@@ -137,7 +135,7 @@ pub(crate) fn greedy(
         .enumerate()
         .map(|(index, prompt)| Writing::new(index, &request, prompt.clone(), |_| new_tokens, None))
         .collect();
-    write_all(decoder, &[], &mut writings, &mut |_, _| {
+    write_all(model, &[], &mut writings, &mut |_, _| {
         ControlFlow::Continue(())
     })?;
     Ok(writings
@@ -151,27 +149,26 @@ const TOGETHER: usize = 16;
 const TOKENS_TOGETHER: usize = 4096;
 
 /// Writes what follows each prompt, by one request's settings; `None` when `stopped` said so meanwhile.
-pub(crate) fn complete(
-    decoder: &Decoder,
+pub(crate) fn complete<M: TextModel>(
+    model: &M,
     tokenizer: &Tokenizer,
     ends: &[u32],
     prompts: &[Vec<u32>],
     request: &GenerateRequest,
     stopped: &dyn Fn() -> bool,
 ) -> Result<Option<Vec<String>>> {
-    let positions = decoder.description.max_positions;
+    let positions = model.description().max_positions;
     let limit = |prompt: usize| request.max_new_tokens.min(positions - prompt);
     let mut texts = Vec::with_capacity(prompts.len());
-    let mut rest = prompts;
+    let (mut rest, mut together) = (prompts, TOGETHER);
     while !rest.is_empty() {
         let mut held = 0;
         let fits = |prompt: &&Vec<u32>| {
             held += prompt.len() + limit(prompt.len());
             held <= TOKENS_TOGETHER
         };
-        let count = rest.iter().take(TOGETHER).take_while(fits).count().max(1);
+        let count = rest.iter().take(together).take_while(fits).count().max(1);
         let (prompts, later) = rest.split_at(count);
-        rest = later;
         let mut writings: Vec<Writing<'_>> = prompts
             .iter()
             .enumerate()
@@ -180,13 +177,22 @@ pub(crate) fn complete(
                 Writing::new(index, request, prompt.clone(), limit, Some(stream))
             })
             .collect();
-        write_all(decoder, ends, &mut writings, &mut |_, _| match stopped() {
+        let written = write_all(model, ends, &mut writings, &mut |_, _| match stopped() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
-        })?;
+        });
+        match written {
+            // A device can have less room than is asked for here.
+            Err(Error::DeviceMemory(_)) if count > 1 => {
+                together = count / 2;
+                continue;
+            }
+            written => written?,
+        }
         if stopped() {
             return Ok(None);
         }
+        rest = later;
         for writing in writings {
             texts.push(writing.into_generation()?.text);
         }
@@ -196,16 +202,16 @@ pub(crate) fn complete(
 
 /// Writes all texts to their ends. Each prompt is read on its own; then every step computes one token of each text that
 /// is not finished.
-pub(super) fn write_all(
-    decoder: &Decoder,
+pub(super) fn write_all<M: TextModel>(
+    model: &M,
     ends: &[u32],
     writings: &mut [Writing<'_>],
     on_text: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
 ) -> Result<()> {
     let mut caches = Vec::with_capacity(writings.len());
     for writing in writings.iter_mut() {
-        let mut cache = Cache::new(decoder, writing.prompt_tokens + writing.limit)?;
-        let logits = cache.read(decoder, &writing.ids, writing.request.use_adapter)?;
+        let mut cache = model.cache(writing.prompt_tokens + writing.limit)?;
+        let logits = model.read(&mut cache, &writing.ids, writing.request.use_adapter)?;
         writing.begun = Instant::now();
         writing.take(logits, ends, on_text)?;
         caches.push(cache);
@@ -226,7 +232,7 @@ pub(super) fn write_all(
                 continue;
             }
             busy = true;
-            let logits = Cache::step(decoder, &mut reading, &tokens, adapter)?;
+            let logits = model.step(&mut reading, &tokens, adapter)?;
             for (writing, logits) in group.into_iter().zip(logits) {
                 writing.take(logits, ends, on_text)?;
             }

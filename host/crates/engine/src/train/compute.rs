@@ -2,12 +2,13 @@ use std::collections::BTreeMap;
 
 use domain::{RunConfig, RunEvent};
 
-use crate::Result;
 use crate::distributed::Collective;
 use crate::estimate::Shape;
 use crate::model::{Batch, Decoder, Parameter, TokenLoss};
 use crate::ops;
 use crate::optim::{Optimizer, gradient_norm};
+use crate::train::scoring::Questions;
+use crate::{Result, StopFlag};
 
 #[cfg(any(test, feature = "cuda"))]
 use {
@@ -241,6 +242,20 @@ impl Compute {
         }
     }
 
+    /// As [`Questions::answered`], by the newest adapter.
+    pub(crate) fn answers(
+        &self,
+        decoder: &Decoder,
+        questions: &Questions,
+        stop: &StopFlag,
+    ) -> Result<Option<Vec<String>>> {
+        match self {
+            Self::Cpu => questions.answered(decoder, stop),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => questions.answered(&on.decoder, stop),
+        }
+    }
+
     /// As [`gradient_norm`].
     pub(crate) fn gradient_norm(&self, trainable: &[&Parameter]) -> Result<f64> {
         match self {
@@ -346,8 +361,8 @@ fn on_device(
         ("cuda" | "auto", Some(local_rank)) => local_rank,
         (device, _) => crate::gpu::ordinal(device).unwrap_or(0),
     };
-    let placed =
-        open(ordinal, element).and_then(|device| OnDevice::place(device, decoder, optimizer));
+    let placed = device::open(ordinal, element)
+        .and_then(|device| OnDevice::place(device, decoder, optimizer));
     match placed {
         Ok(on) => {
             let device = &on.decoder.device;
@@ -360,21 +375,6 @@ fn on_device(
             Ok(Compute::Cpu)
         }
         Err(error) => Err(error),
-    }
-}
-
-#[cfg(any(test, feature = "cuda"))]
-fn open(ordinal: usize, element: Element) -> Result<Device> {
-    #[cfg(test)]
-    if let Some(device) = device::plugged(element) {
-        return Ok(device);
-    }
-    #[cfg(feature = "cuda")]
-    return device::open(ordinal, element);
-    #[cfg(not(feature = "cuda"))]
-    {
-        let message = format!("cuda:{ordinal} cannot be had: this build trains on the CPU");
-        Err(domain::FieldErrors::one("model.device", message).into())
     }
 }
 

@@ -2,6 +2,7 @@ use domain::RunEvent;
 use serde_json::{Map, Value};
 
 use super::preference::{Tally, Totals};
+use super::setup::log;
 use super::trainer::Trainer;
 use crate::data::{Pair, Sample};
 use crate::evaluate::Matches;
@@ -51,7 +52,21 @@ impl Trainer<'_> {
         if let (Some(questions), Some(scorer)) = (&self.questions, &self.scorer)
             && self.group.rank() == 0
         {
-            questions.score(&self.setup, &**scorer, stop, &mut scores, emit)?;
+            let decoder = &self.setup.decoder;
+            let written = match self.compute.answers(decoder, questions, stop) {
+                // What training leaves of a device's memory can be too little for keys and values.
+                Err(error @ Error::DeviceMemory(_)) => {
+                    log(emit, format!("{error}; the CPU writes the answers"));
+                    // Between saves a device leaves the processor's adapter behind.
+                    self.compute
+                        .pull(&mut self.optimizer, &decoder.trainable())?;
+                    questions.answered(decoder, stop)?
+                }
+                written => written?,
+            };
+            if let Some(written) = written {
+                questions.score(written, &**scorer, &mut scores, emit);
+            }
         }
         emit(RunEvent::Eval {
             step: self.state.step,

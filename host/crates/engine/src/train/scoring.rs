@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::setup::{Setup, log};
 use crate::data::{IGNORED, Sample};
 use crate::evaluate::Matches;
-use crate::generate::{GenerateRequest, complete};
+use crate::generate::{GenerateRequest, TextModel, complete};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, StopFlag};
 
@@ -29,7 +29,7 @@ pub struct MeanScores {
 }
 
 /// Held-out prompts that are answered at each evaluation: always the same, greedily.
-pub(super) struct Questions {
+pub(crate) struct Questions {
     prompts: Vec<Vec<u32>>,
     /// Prompt and reference of each; the text is what the model writes.
     asked: Vec<Completion>,
@@ -99,26 +99,31 @@ impl Questions {
         })
     }
 
-    /// Has the prompts answered and scored, and adds the scores; nothing when the stop flag was raised meanwhile.
-    pub(super) fn score(
+    /// What the model writes after each prompt; `None` when the stop flag was raised meanwhile.
+    pub(super) fn answered<M: TextModel>(
         &self,
-        setup: &Setup,
-        scorer: &dyn ScoreTexts,
+        model: &M,
         stop: &StopFlag,
-        scores: &mut Map<String, Value>,
-        emit: &mut dyn FnMut(domain::RunEvent),
-    ) -> Result<()> {
-        let written = complete(
-            &setup.decoder,
-            &self.tokenizer,
+    ) -> Result<Option<Vec<String>>> {
+        let (tokenizer, prompts) = (&self.tokenizer, &self.prompts);
+        complete(
+            model,
+            tokenizer,
             &self.ends,
-            &self.prompts,
+            prompts,
             &self.request,
             &|| stop.is_stopped(),
-        )?;
-        let Some(written) = written else {
-            return Ok(());
-        };
+        )
+    }
+
+    /// Has what was written after the prompts scored, and adds the scores.
+    pub(super) fn score(
+        &self,
+        written: Vec<String>,
+        scorer: &dyn ScoreTexts,
+        scores: &mut Map<String, Value>,
+        emit: &mut dyn FnMut(domain::RunEvent),
+    ) {
         let answered = self.asked.iter().zip(written);
         let completions: Vec<Completion> = answered
             .map(|(asked, text)| Completion {
@@ -133,7 +138,6 @@ impl Questions {
                 scores.insert(name, Value::Number(mean));
             }
         }
-        Ok(())
     }
 }
 

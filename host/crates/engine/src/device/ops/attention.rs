@@ -80,6 +80,11 @@ pub(crate) const WIDEST_HEAD: usize = 256;
 impl Device {
     /// Tiles of a batch's sequences for heads of `dim` dimensions.
     pub(crate) fn tiles(&self, spans: &[Span], dim: usize) -> Result<Tiles> {
+        self.tiles_behind(spans, 0, dim)
+    }
+
+    /// As [`Self::tiles`], without those of each sequence's first `past` rows, whose queries are then not read.
+    pub(crate) fn tiles_behind(&self, spans: &[Span], past: usize, dim: usize) -> Result<Tiles> {
         let bound = match (dim, self.element) {
             (..=64, Element::F32) => Bound::To64,
             (..=64, Element::Bf16) => Bound::Tensor64,
@@ -94,7 +99,7 @@ impl Device {
         };
         let mut tiles: Vec<Tile> = Vec::new();
         for span in spans {
-            tiles.extend((0..span.len).step_by(bound.rows()).map(|from| Tile {
+            tiles.extend((past..span.len).step_by(bound.rows()).map(|from| Tile {
                 start: span.start as i32,
                 len: span.len as i32,
                 from: from as i32,

@@ -1,9 +1,26 @@
 use super::super::machine::{Element, launch};
 use super::super::rows::{Device, Rows};
-use super::{BLOCK, fits};
+use super::{BLOCK, blocks, fits};
 use crate::Result;
 
 impl Device {
+    /// Puts `cap · tanh(x / cap)` in the place of each f32 logit.
+    pub(crate) fn soft_cap(&self, logits: &Rows, cap: f32) -> Result<()> {
+        fits(
+            "soft cap",
+            logits.is_whole() && logits.element == Element::F32,
+        )?;
+        launch!(
+            self,
+            "soft_cap",
+            self.element,
+            blocks(logits.len()),
+            BLOCK,
+            0,
+            [logits.address, logits.len() as i64, cap]
+        )
+    }
+
     /// Loss, logarithm of the sum, and whether the target is likeliest, of each row of f32 logits: [N, 3].
     pub(crate) fn cross_entropy(&self, logits: &Rows, targets: u64, cap: f32) -> Result<Rows> {
         fits(

@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod cached;
 mod columns;
 mod elementwise;
 mod loss;
@@ -11,6 +12,7 @@ mod rows;
 mod unpack;
 
 pub(crate) use attention::{HeadsArgument, Tiles, WIDEST_HEAD};
+pub(crate) use cached::{KeptRows, NewRows};
 pub(crate) use norm::NormShape;
 pub(crate) use unpack::{SourceArgument, Unpacking};
 

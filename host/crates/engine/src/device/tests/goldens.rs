@@ -12,12 +12,12 @@ use crate::lora::read_adapter;
 use crate::model::{self, Batch, Loading};
 use crate::optim::clip_factor;
 
-fn folder(case: &str) -> PathBuf {
+pub(super) fn folder(case: &str) -> PathBuf {
     fixtures().join("goldens").join(case)
 }
 
 /// Every folder with a case.
-fn cases() -> Vec<String> {
+pub(super) fn cases() -> Vec<String> {
     let entries = std::fs::read_dir(folder(""))
         .unwrap()
         .map(|entry| entry.unwrap());
@@ -54,7 +54,7 @@ fn batch(case: &str) -> Batch {
     Batch::new(&samples).unwrap()
 }
 
-fn loaded(case: &str) -> model::Decoder {
+pub(super) fn loaded(case: &str) -> model::Decoder {
     let loading = Loading::frozen(DType::F32);
     let mut decoder = model::Decoder::load(&folder(case).join("model"), loading).unwrap();
     read_adapter(&mut decoder, &folder(case).join("adapter_init"), true).unwrap();
@@ -62,7 +62,7 @@ fn loaded(case: &str) -> model::Decoder {
 }
 
 /// Adapters of embedding and head, and modules saved whole, are refused on a device, by their setting's name.
-fn refused(case: &str) -> bool {
+pub(super) fn refused(case: &str) -> bool {
     case.starts_with("ends") || case.starts_with("saved-modules")
 }
 

@@ -1,8 +1,10 @@
 //! The kernels and the step on the emulated machine, held to the CPU's ops, to the CPU's engine and to the goldens.
 
+mod cached;
 mod goldens;
 mod ops;
 mod step;
+mod writing;
 
 use candle_core::Tensor;
 
@@ -22,7 +24,7 @@ fn device(element: Element) -> Device {
 }
 
 /// A folder of the fixtures; they may have been carried elsewhere (`CODETUNE_TEST_FIXTURES`).
-fn fixtures() -> std::path::PathBuf {
+pub(crate) fn fixtures() -> std::path::PathBuf {
     match std::env::var("CODETUNE_TEST_FIXTURES") {
         Ok(folder) => folder.into(),
         Err(_) => std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures"),

@@ -8,7 +8,11 @@ use crate::data::Sample;
 use crate::lora::{Settings, attach};
 use crate::model::{self, Batch, Loading};
 
-fn decoder(case: &str, quantize: Option<Quantize>, lora: domain::LoraConfig) -> model::Decoder {
+pub(super) fn decoder(
+    case: &str,
+    quantize: Option<Quantize>,
+    lora: domain::LoraConfig,
+) -> model::Decoder {
     let folder = fixtures().join("goldens").join(case).join("model");
     let loading = Loading {
         quantize,
