@@ -118,7 +118,7 @@ fn what_cannot_be_learned_is_refused_by_name() {
         ),
         (
             "stepwise.jsonl",
-            "its columns (completions, labels, prompt) tell no format",
+            "its columns (prompt, completions, labels) tell no format",
         ),
         (
             "image.jsonl",
