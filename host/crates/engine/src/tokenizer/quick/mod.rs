@@ -40,7 +40,7 @@ enum Kind {
         nfc: bool,
         splitter: Splitter,
     },
-    SentencePiece(Pieces),
+    SentencePiece(Box<Pieces>),
 }
 
 /// What a thread has learned, by the kind of the tokenizer.
@@ -81,7 +81,7 @@ impl Quick {
                     true => Added::before_blanks(tokenizer)?,
                     false => Added::new(tokenizer)?,
                 };
-                (added, Kind::SentencePiece(pieces))
+                (added, Kind::SentencePiece(Box::new(pieces)))
             }
         };
         Some(Self {

@@ -7,7 +7,6 @@ use tokenizers::{
     AddedToken, Tokenizer as Inner, Trainer,
     decoders::{
         DecoderWrapper, byte_fallback::ByteFallback, fuse::Fuse, sequence::Sequence as Decoders,
-        strip::Strip,
     },
     models::bpe::{BPE, BpeTrainer},
     normalizers::Replace,
