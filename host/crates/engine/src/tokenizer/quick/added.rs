@@ -3,17 +3,29 @@
 use aho_corasick::{AhoCorasick, MatchKind};
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::spelling::BLANK;
+use super::hidden::Hidden;
 
 /// Added tokens; `tokenizers` looks for those that are not normalized first, in all of the text.
 pub(super) struct Added {
     rounds: Vec<Round>,
-    /// Where any of these stands there may be a token that is looked for in normalized text, which is not made here.
-    hidden: Option<AhoCorasick>,
+    /// Those that are looked for in normalized text, where that is not the given one.
+    hidden: Option<Hidden>,
 }
 
-/// What is done with a stretch of text, found at a byte: an added token of that id, or none.
-type Each<'a> = dyn FnMut(usize, &str, Option<u32>) -> Option<()> + 'a;
+/// What a part of a text is.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    /// An added token of that id.
+    Token(u32),
+    /// A stretch without one.
+    Text {
+        /// What normalizers put before a text stands before this stretch.
+        begins: bool,
+    },
+}
+
+/// What is done with a part of a text, found at a byte.
+pub(super) type Each<'a> = dyn FnMut(usize, &str, Part) -> Option<()> + 'a;
 
 struct Round {
     searcher: AhoCorasick,
@@ -41,41 +53,38 @@ impl Added {
         })
     }
 
-    /// For a tokenizer that writes blanks as `▁` and puts one before a text. `None` where a token that is looked for in
-    /// such text is all blanks.
-    pub(super) fn before_blanks(tokenizer: &Tokenizer) -> Option<Self> {
-        // Other characters stay what they are, one behind the other. Where the longest run of them in a token is not
-        // in the text, the token is not in its normalized form.
-        let runs = of(tokenizer, true).map(|(_, token)| {
-            let runs = token.content.split([' ', BLANK]);
-            runs.max_by_key(|run| run.len())
-                .filter(|run| !run.is_empty())
-        });
-        let runs = runs.collect::<Option<Vec<_>>>()?;
-        let hidden = match runs.is_empty() {
-            true => None,
-            false => Some(AhoCorasick::new(runs).ok()?),
-        };
+    /// For a tokenizer whose normalizers write blanks as `▁` and, where it `prepends`, put one before a text. `None` where
+    /// a token that is looked for in such text is all blanks.
+    pub(super) fn before_blanks(tokenizer: &Tokenizer, prepends: bool) -> Option<Self> {
         Some(Self {
             rounds: Round::new(tokenizer, false)?.into_iter().collect(),
-            hidden,
+            hidden: Hidden::new(tokenizer, prepends)?,
         })
     }
 
-    /// Calls `each` with the place, the text and the id of every added token, and with every stretch between two.
-    /// `None` where this text may hold tokens that are not found here.
-    pub(super) fn pieces(&self, text: &str, each: &mut Each<'_>) -> Option<()> {
-        if let Some(hidden) = &self.hidden
-            && hidden.is_match(text)
-        {
-            return None;
-        }
-        within(&self.rounds, 0, text, each)
+    /// Calls `each` with the place and the text of every added token, and of every stretch between two. `None` where
+    /// this text may hold tokens that are not found here.
+    pub(super) fn pieces(
+        &self,
+        tokenizer: &Tokenizer,
+        text: &str,
+        each: &mut Each<'_>,
+    ) -> Option<()> {
+        let Some(hidden) = &self.hidden else {
+            return within(&self.rounds, 0, text, each);
+        };
+        within(&self.rounds, 0, text, &mut |at, text, part| match part {
+            Part::Token(_) => each(at, text, part),
+            Part::Text { .. } => hidden.within(tokenizer, (at, text), each),
+        })
     }
 }
 
 /// Added tokens that are looked for in normalized text, or the others.
-fn of(tokenizer: &Tokenizer, normalized: bool) -> impl Iterator<Item = (u32, &AddedToken)> {
+pub(super) fn of(
+    tokenizer: &Tokenizer,
+    normalized: bool,
+) -> impl Iterator<Item = (u32, &AddedToken)> {
     let tokens = tokenizer.get_added_vocabulary().get_added_tokens_decoder();
     tokens
         .iter()
@@ -110,7 +119,7 @@ impl Round {
 
 fn within(rounds: &[Round], start: usize, text: &str, each: &mut Each<'_>) -> Option<()> {
     let Some((round, later)) = rounds.split_first() else {
-        return each(start, text, None);
+        return each(start, text, Part::Text { begins: true });
     };
     let mut done = 0;
     for found in round.searcher.find_iter(text) {
@@ -131,7 +140,7 @@ fn within(rounds: &[Round], start: usize, text: &str, each: &mut Each<'_>) -> Op
         if done < from {
             within(later, start + done, &text[done..from], each)?;
         }
-        each(start + from, &text[from..to], Some(token.id))?;
+        each(start + from, &text[from..to], Part::Token(token.id))?;
         // A token within the blanks that the one before it took ends before that one does: `tokenizers` goes on from there.
         done = to;
     }

@@ -9,6 +9,7 @@
 
 mod added;
 mod cuts;
+mod hidden;
 mod pieces;
 mod spelling;
 mod split;
@@ -23,7 +24,12 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use serde_json::Value;
 use tokenizers::{Tokenizer, models::ModelWrapper};
 
-use self::{added::Added, pieces::Pieces, split::Splitter, words::Words};
+use self::{
+    added::{Added, Part},
+    pieces::Pieces,
+    split::Splitter,
+    words::Words,
+};
 use super::Offsets;
 
 /// What is prepared once for a tokenizer, and what its threads have learned.
@@ -78,7 +84,7 @@ impl Quick {
             _ => {
                 let pieces = Pieces::new(tokenizer_json, model)?;
                 let added = match pieces.normalizes {
-                    true => Added::before_blanks(tokenizer)?,
+                    true => Added::before_blanks(tokenizer, pieces.prepends())?,
                     false => Added::new(tokenizer)?,
                 };
                 (added, Kind::SentencePiece(Box::new(pieces)))
@@ -110,18 +116,22 @@ impl Quick {
             ids: Vec::with_capacity(text.len() / 3),
             offsets: Vec::with_capacity(if offsets { text.len() / 3 } else { 0 }),
         };
-        let done = self.added.pieces(text, &mut |from, piece, id| match id {
-            Some(id) => {
-                tokens.ids.push(id);
-                if offsets {
-                    tokens.offsets.push((from, from + piece.len()));
+        let done = self
+            .added
+            .pieces(tokenizer, text, &mut |from, piece, part| match part {
+                Part::Token(id) => {
+                    tokens.ids.push(id);
+                    if offsets {
+                        tokens.offsets.push((from, from + piece.len()));
+                    }
+                    Some(())
                 }
-                Some(())
-            }
-            None => self
-                .kind
-                .encode(tokenizer, &mut worker, (from, piece), offsets, &mut tokens),
-        });
+                Part::Text { begins } => {
+                    let stretch = (from, piece, begins);
+                    self.kind
+                        .encode(tokenizer, &mut worker, stretch, offsets, &mut tokens)
+                }
+            });
         if let Ok(mut idle) = self.idle.lock() {
             idle.push(worker);
         }
@@ -140,12 +150,13 @@ impl Kind {
         }
     }
 
-    /// The tokens of a stretch between added tokens, which begins at the byte `start` of the text.
+    /// The tokens of a stretch between added tokens, which begins at the byte `start` of the text; `begins` as [`Part`] has
+    /// it.
     fn encode(
         &self,
         tokenizer: &Tokenizer,
         worker: &mut Worker,
-        (start, stretch): (usize, &str),
+        (start, stretch, begins): (usize, &str, bool),
         offsets: bool,
         tokens: &mut Tokens,
     ) -> Option<()> {
@@ -165,7 +176,7 @@ impl Kind {
                 Some(())
             }
             (Self::SentencePiece(pieces), Worker::SentencePiece(memory)) => {
-                pieces.encode(tokenizer, memory, (start, stretch), offsets, tokens)
+                pieces.encode(tokenizer, memory, (start, stretch, begins), offsets, tokens)
             }
             _ => unreachable!("workers are of their tokenizer's kind"),
         }

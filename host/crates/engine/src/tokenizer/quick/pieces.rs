@@ -25,7 +25,7 @@ pub(super) struct Memory {
 #[derive(Clone, Copy, PartialEq)]
 enum Prefix {
     Never,
-    /// All of them.
+    /// All of them, but for what follows a token that was found in normalized text.
     Each,
     /// Those that do not begin with one.
     Missing,
@@ -61,15 +61,12 @@ impl Pieces {
                 replaces = true;
                 split = pre_tokenizer["split"].as_bool().unwrap_or(true);
                 let scheme = pre_tokenizer["prepend_scheme"].as_str();
-                // After a normalizer that puts one there, none is missing.
-                if prefix == Prefix::Never {
-                    prefix = match scheme.unwrap_or("always") {
-                        "always" => Prefix::Missing,
-                        "first" => Prefix::MissingFirst,
-                        "never" => Prefix::Never,
-                        _ => return None,
-                    };
-                }
+                prefix = match (prefix, scheme.unwrap_or("always")) {
+                    (prefix, "never") => prefix,
+                    (Prefix::Never, "always") => Prefix::Missing,
+                    (Prefix::Never, "first") => Prefix::MissingFirst,
+                    _ => return None,
+                };
             }
             // Gemma's: it finds nothing, for there are no blanks any more.
             Some("Split")
@@ -88,18 +85,24 @@ impl Pieces {
         })
     }
 
-    /// The tokens of `text`, a stretch between added tokens that begins at the byte `start`; `None` where `tokenizers` fails.
+    /// A normalizer puts a `▁` before a text.
+    pub(super) fn prepends(&self) -> bool {
+        self.prefix == Prefix::Each
+    }
+
+    /// The tokens of `text`, a stretch between added tokens that begins at the byte `start`, and where its text `begins` ([`super::added::Part`]);
+    /// `None` where `tokenizers` fails.
     pub(super) fn encode(
         &self,
         tokenizer: &Tokenizer,
         memory: &mut Memory,
-        (start, text): (usize, &str),
+        (start, text, begins): (usize, &str, bool),
         offsets: bool,
         tokens: &mut Tokens,
     ) -> Option<()> {
         let mut prefixed = match self.prefix {
             Prefix::Never => false,
-            Prefix::Each => true,
+            Prefix::Each => begins,
             Prefix::Missing => !text.starts_with([' ', BLANK]),
             Prefix::MissingFirst => start == 0 && !text.starts_with([' ', BLANK]),
         };

@@ -132,7 +132,7 @@ fn known() -> Vec<(String, Value, Value)> {
         (
             "both".to_owned(),
             json!({ "type": "Prepend", "prepend": "▁" }),
-            metaspace("always", true),
+            metaspace("never", true),
         ),
     ];
     for scheme in ["first", "always", "never"] {
@@ -191,7 +191,7 @@ fn text() -> impl Strategy<Value = String> {
             " ", " ", "  ", "    ", "        ", "\t", "\n", "\n\n", "\n\n\n", "\r\n", "\u{a0}", "\u{3000}", " \n ",
         ]).prop_map(str::to_string),
         2 => prop::sample::select(vec![
-            "<s>", "</s>", "<|user|>", "<|mid|>", "<|both|>",
+            "<s>", "</s>", "<|user|>", "<|mid|>", "<|both|>", "<n>", "a<n>", " <n>",
         ]).prop_map(str::to_string),
         1 => any::<char>().prop_map(String::from),
     ];
@@ -203,7 +203,11 @@ proptest! {
     #[test]
     fn any_text_of_sentencepieces_kind_has_the_same_tokens_and_offsets(text in text()) {
         for case in ALL.iter() {
-            assert_same(&case.name, &case.tokenizer, &case.quick, &text);
+            // The `▁` before a text may stand alone before such a token; then the text goes the long way.
+            let hidden = case.normalizes && text.contains("<n>");
+            if !hidden || case.quick.encode(&case.tokenizer, &text, true).is_some() {
+                assert_same(&case.name, &case.tokenizer, &case.quick, &text);
+            }
         }
     }
 }
@@ -218,8 +222,7 @@ fn whole_sources_have_the_same_tokens_and_offsets() {
     ];
     for case in ALL.iter() {
         for source in sources {
-            let source = source.replace("<n>", "");
-            assert_same(&case.name, &case.tokenizer, &case.quick, &source);
+            assert_same(&case.name, &case.tokenizer, &case.quick, source);
             // Again, now that its words are known, and with other indentation.
             let indented = source.replace("\n    ", "\n\t");
             assert_same(&case.name, &case.tokenizer, &case.quick, &indented);
@@ -250,13 +253,20 @@ fn text_without_a_cut_and_longer_than_what_is_remembered_is_one_piece() {
 }
 
 #[test]
-fn an_added_token_that_normalized_text_may_hold_sends_the_text_the_long_way() {
+fn an_added_token_is_found_in_text_as_it_is_normalized() {
     for case in ALL.iter() {
-        let text = "first<n> second <s><n>";
-        if case.normalizes {
-            assert!(case.quick.encode(&case.tokenizer, text, true).is_none());
-        } else {
+        for text in [
+            "<n>",
+            "<n>first",
+            "first<n> second <n> third  <n>",
+            "a <s><n>b<s> c<n><n> <n>日",
+            "日 <n>日 <n>",
+        ] {
             assert_same(&case.name, &case.tokenizer, &case.quick, text);
+        }
+        // Of a text that begins with a blank and a token, the `▁` before it is a stretch of its own.
+        if case.name.ends_with("llama-2") {
+            assert!(case.quick.encode(&case.tokenizer, " <n>", true).is_none());
         }
     }
 }
@@ -302,7 +312,7 @@ fn a_tokenizer_whose_parts_could_differ_from_the_whole_goes_the_long_way() {
         built(&json).1.is_some()
     };
     assert!(goes(&|_| {}));
-    let changes: [&dyn Fn(&mut Value); 12] = [
+    let changes: [&dyn Fn(&mut Value); 13] = [
         &|json| json["model"]["dropout"] = json!(0.1),
         &|json| json["model"]["ignore_merges"] = json!(true),
         &|json| json["model"]["end_of_word_suffix"] = json!("</w>"),
@@ -338,6 +348,8 @@ fn a_tokenizer_whose_parts_could_differ_from_the_whole_goes_the_long_way() {
         },
         &|json| json["normalizer"] = json!({ "type": "Prepend", "prepend": "▁" }),
         &|json| json["pre_tokenizer"] = json!({ "type": "Whitespace" }),
+        // Before what follows a token that was found in normalized text, this puts one more.
+        &|json| json["pre_tokenizer"] = metaspace("always", false),
         // Normalized, it is found in any run of blanks.
         &|json| json["added_tokens"][6]["content"] = json!("  "),
     ];
