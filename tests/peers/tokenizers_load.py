@@ -2,7 +2,7 @@
 """Checks that Python's tokenizers and transformers load tokenizers of ours, and split as each other; can write the ids.
 
 usage: tokenizers_load.py FOLDER [--write tests/fixtures/tokenizers/ids.json]
-FOLDER holds bpe, wordpiece and unigram, as `cargo test -p engine left_for_python -- --ignored` leaves them in
+FOLDER holds bpe, wordpiece, unigram and sentencepiece, as `cargo test -p engine left_for_python -- --ignored` leaves them in
 codetune-tokenizers of the temporary folder.
 needs: pip install tokenizers transformers
 """
@@ -25,7 +25,7 @@ parser.add_argument("--write", type=pathlib.Path)
 args = parser.parse_args()
 
 out, same = {"made_with": {"tokenizers": tokenizers.__version__, "transformers": transformers.__version__}}, True
-for kind in ["bpe", "wordpiece", "unigram"]:
+for kind in ["bpe", "wordpiece", "unigram", "sentencepiece"]:
     plain = tokenizers.Tokenizer.from_file(str(args.folder / kind / "tokenizer.json"))
     auto = transformers.AutoTokenizer.from_pretrained(args.folder / kind)
     out[kind] = []

@@ -33,7 +33,7 @@ pub(crate) struct TokenizerArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a tokenizer on files: byte-level BPE, WordPiece or Unigram
+    /// Train a tokenizer on files: byte-level BPE, SentencePiece's BPE, WordPiece or Unigram
     Train(TrainArgs),
     /// Add tokens to a model: its tokenizer, its embedding and its head
     Extend(ExtendArgs),
@@ -51,8 +51,8 @@ struct TrainArgs {
     /// Files or folders: text and source files, or JSON lines with a "text" column
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     input: Vec<PathBuf>,
-    /// What splits words: bpe (on bytes: every text comes back as it was), wordpiece (loses blanks and line breaks) or
-    /// unigram
+    /// What splits words: bpe (on bytes: every text comes back as it was), sentencepiece (its BPE, on characters), wordpiece
+    /// (loses blanks and line breaks) or unigram
     #[arg(long, default_value = "bpe", value_name = "KIND")]
     model: TokenizerModel,
     /// Tokens in all, bytes and special tokens included

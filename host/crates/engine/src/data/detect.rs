@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use domain::{DataConfig, DataFormat, FieldErrors};
+use serde_json::Value;
 
 use super::{format, read::Row};
 use crate::{Error, Result};
@@ -63,6 +64,14 @@ pub(super) fn by_columns(config: &DataConfig, row: &Row) -> Option<DataFormat> {
         let theirs = config.columns.get(*ours).map_or(*ours, String::as_str);
         row.fields.contains_key(theirs)
     };
+    // Axolotl's pairs are two turns that may follow the messages.
+    let is_turn = |ours: &str| {
+        let theirs = config.columns.get(ours).map_or(ours, String::as_str);
+        row.fields.get(theirs).is_some_and(Value::is_object)
+    };
+    if has(&"messages") && is_turn("chosen") && is_turn("rejected") {
+        return Some(DataFormat::Preference);
+    }
     BY_COLUMNS
         .iter()
         .find(|(_, columns)| columns.iter().all(has))

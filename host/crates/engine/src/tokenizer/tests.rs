@@ -187,10 +187,11 @@ fn of_kind(model: TokenizerModel, dir: &Path) {
     assert!(made.vocab_size <= 500, "{made:?}");
 }
 
-const KINDS: [(TokenizerModel, &str); 3] = [
+const KINDS: [(TokenizerModel, &str); 4] = [
     (TokenizerModel::Bpe, "bpe"),
     (TokenizerModel::WordPiece, "wordpiece"),
     (TokenizerModel::Unigram, "unigram"),
+    (TokenizerModel::SentencePiece, "sentencepiece"),
 ];
 
 #[test]
@@ -221,7 +222,7 @@ fn every_kind_trains_to_the_same_file_each_time_and_splits_as_pythons_tokenizers
                 case["decoded"],
                 "{name}: {text:?}"
             );
-            if name == "bpe" {
+            if ["bpe", "sentencepiece"].contains(&name) {
                 assert_eq!(case["decoded"], case["text"]);
             }
         }

@@ -166,12 +166,19 @@ fn checked(columns: &Columns<'_>, value: &Value) -> Result<(Vec<Value>, Vec<Opti
     let (mut messages, mut marks) = (list.clone(), Vec::with_capacity(list.len()));
     for (index, message) in messages.iter_mut().enumerate() {
         let at = index + 1;
-        if !message["role"].is_string() {
-            return Err(columns.error(
-                "messages",
-                format!("message {at} has no role (system, user, assistant or tool)"),
-            ));
-        }
+        // No template knows ShareGPT's names, which Axolotl takes here too.
+        let role = match message["role"].as_str() {
+            Some("human") => "user".into(),
+            Some("gpt") => "assistant".into(),
+            Some(other) => Value::from(other),
+            None => {
+                return Err(columns.error(
+                    "messages",
+                    format!("message {at} has no role (system, user, assistant or tool)"),
+                ));
+            }
+        };
+        message["role"] = role;
         let wrong = |told: String| columns.error("messages", format!("message {at}: {told}"));
         let content = message.get("content").cloned().unwrap_or_default();
         marks.push(marks::mark(message, &content).map_err(wrong)?);

@@ -7,13 +7,14 @@ use crate::{
     Result, chat::Conversation, data::encode::Encoder, data::read::kind, tokenizer::Piece,
 };
 
-/// The columns; those of a conversation are LLaMA-Factory's.
+/// The columns; those of a conversation are LLaMA-Factory's, and Axolotl's `messages` for its name.
 pub(super) const COLUMNS: &[&str] = &[
     "prompt",
     "input",
     "chosen",
     "rejected",
     "conversations",
+    "messages",
     "system",
     "tools",
     "role_tag",
@@ -30,7 +31,7 @@ pub(super) const COLUMNS: &[&str] = &[
 /// labels, the prompt never does. As TRL's `DPOTrainer` encodes them: a text ends with the end-of-document token, and
 /// a completion begins where it parts from the prompt with an open assistant turn. LLaMA-Factory's
 /// `{"conversations", "chosen", "rejected"}`, each of the last two one turn, is the same with the conversation as the
-/// prompt; its `input` stands in the line after a prompt that is a text.
+/// prompt, and so is Axolotl's with `messages`; its `input` stands in the line after a prompt that is a text.
 pub(super) fn contents(columns: &Columns<'_>, encoder: &Encoder) -> Result<(Content, Content)> {
     let (chosen, rejected) = (columns.value("chosen")?, columns.value("rejected")?);
     if chosen.is_string() || rejected.is_string() {
@@ -50,13 +51,16 @@ pub(super) fn contents(columns: &Columns<'_>, encoder: &Encoder) -> Result<(Cont
             content(columns.text("rejected")?),
         ));
     }
-    if columns.optional("conversations").is_some() {
+    let has = |ours: &&str| columns.optional(ours).is_some();
+    let asked = ["conversations", "messages"].into_iter().find(has);
+    // A list is a whole conversation, as in sets that have their messages for other uses.
+    if let Some(asked) = asked.filter(|asked| *asked == "conversations" || chosen.is_object()) {
         let answers = ["chosen", "rejected"].map(|name| sharegpt::turn(columns, name));
         let [chosen, rejected] = answers;
         return written(
             columns,
             encoder,
-            &sharegpt::turns(columns)?,
+            &sharegpt::turns(columns, asked)?,
             &[chosen?],
             &[rejected?],
         );

@@ -35,7 +35,7 @@ const KEPT: [&str; 5] = [
 /// chat template: human is the user, gpt the assistant, function_call a call of a tool as JSON, observation or tool
 /// its answer. Turns with `role` and `content` are taken too.
 pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {
-    let messages = turns(columns)?;
+    let messages = turns(columns, "conversations")?;
     let list = columns.value("conversations")?.as_array();
     let list = list.map(Vec::as_slice).unwrap_or_default();
     // The system column stands before the turns.
@@ -65,10 +65,10 @@ fn under<'a>(turn: &'a Value, set: Option<&str>, usual: [&str; 2]) -> Option<&'a
     }
 }
 
-/// The system text and the conversation as messages.
-pub(super) fn turns(columns: &Columns<'_>) -> Result<Vec<Value>> {
-    let value = columns.value("conversations")?;
-    let wrong = |message: String| columns.error("conversations", message);
+/// The system text and the conversation, which the column `ours` holds, as messages.
+pub(super) fn turns(columns: &Columns<'_>, ours: &str) -> Result<Vec<Value>> {
+    let value = columns.value(ours)?;
+    let wrong = |message: String| columns.error(ours, message);
     let list = value
         .as_array()
         .ok_or_else(|| wrong(format!("must be a list, not {}", kind(value))))?;

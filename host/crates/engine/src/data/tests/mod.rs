@@ -1,5 +1,6 @@
 //! Formats, masks, splits and refusals, on a tokenizer that is trained here.
 
+mod axolotl;
 mod chats;
 mod code;
 mod llama_factory;

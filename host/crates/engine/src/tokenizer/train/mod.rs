@@ -1,3 +1,5 @@
+mod pieces;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -45,6 +47,9 @@ pub enum TokenizerModel {
     WordPiece,
     /// SentencePiece's (arXiv 1804.10959): the likeliest pieces; a blank is written `▁`.
     Unigram,
+    /// SentencePiece's BPE, as Gemma has it: merges of characters, a blank written `▁`, bytes for rare characters. Nothing
+    /// is unknown, and every text comes back as it was, but for a `▁` of its own.
+    SentencePiece,
 }
 
 impl TokenizerModel {
@@ -53,7 +58,7 @@ impl TokenizerModel {
         match self {
             Self::Bpe => None,
             Self::WordPiece => Some("[UNK]"),
-            Self::Unigram => Some("<unk>"),
+            Self::Unigram | Self::SentencePiece => Some("<unk>"),
         }
     }
 }
@@ -66,7 +71,10 @@ impl std::str::FromStr for TokenizerModel {
             "bpe" => Ok(Self::Bpe),
             "wordpiece" => Ok(Self::WordPiece),
             "unigram" => Ok(Self::Unigram),
-            other => Err(format!("must be bpe, wordpiece or unigram, not {other:?}")),
+            "sentencepiece" => Ok(Self::SentencePiece),
+            other => Err(format!(
+                "must be bpe, sentencepiece, wordpiece or unigram, not {other:?}"
+            )),
         }
     }
 }
@@ -78,8 +86,8 @@ pub struct TokenizerTraining {
     pub model: TokenizerModel,
     /// Tokens in all: special ones, single bytes or characters, and what is learned.
     pub vocab_size: usize,
-    /// Special tokens; the first ends a document. They get the ids from 0. `[UNK]` (WordPiece) or `<unk>` (Unigram) is
-    /// added where it is not among them.
+    /// Special tokens; the first ends a document. They get the ids from 0. `[UNK]` (WordPiece) or `<unk>` (Unigram,
+    /// SentencePiece) is added where it is not among them.
     pub special_tokens: Vec<String>,
     /// Times that a pair must be seen to become a token; Unigram decides by likelihood instead.
     pub min_frequency: u64,
@@ -195,6 +203,10 @@ fn learned(
     special: &[String],
     progress: &(dyn Fn(u64) + Sync),
 ) -> tokenizers::Result<Inner> {
+    if training.model == TokenizerModel::SentencePiece {
+        let unknown = training.model.unknown().unwrap_or_default();
+        return pieces::learned(documents, training, special, unknown, progress);
+    }
     let (mut tokenizer, mut trainer) = untrained(training, special)?;
     if training.model == TokenizerModel::Bpe {
         let counted = documents.iter().inspect(|text| progress(text.len() as u64));
@@ -363,6 +375,7 @@ fn untrained(
                 .build();
             Ok((tokenizer, trainer.into()))
         }
+        TokenizerModel::SentencePiece => unreachable!("it is trained in `pieces`"),
         TokenizerModel::Unigram => {
             let mut tokenizer = Inner::new(ModelWrapper::Unigram(Unigram::default()));
             let metaspace = Metaspace::new('▁', PrependScheme::Never, true);
@@ -398,6 +411,8 @@ fn check(documents: &[String], training: &TokenizerTraining) -> Result<()> {
         TokenizerModel::Bpe => 256,
         // The characters of the text, which are not known yet.
         TokenizerModel::WordPiece | TokenizerModel::Unigram => 2,
+        // Bytes, the unknown token, the blank and one character.
+        TokenizerModel::SentencePiece => 259,
     };
     let least = alphabet + special.len();
     if training.vocab_size < least || training.vocab_size > 1_000_000 {

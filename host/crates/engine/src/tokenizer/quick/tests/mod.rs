@@ -1,3 +1,5 @@
+mod pieces;
+
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
