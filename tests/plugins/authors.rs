@@ -247,3 +247,25 @@ fn watch_builds_tests_and_installs_what_is_saved_and_goes_on_after_a_broken_save
     watch.kill().unwrap();
     watch.wait().unwrap();
 }
+
+#[test]
+#[ignore = "compiles every shipped plugin"]
+fn every_shipped_plugin_gives_the_answers_of_its_examples() {
+    let shipped = crate::harness::root().join("plugins");
+    // What the first two answer is up to a model, and the third answers nothing without benchmarks of the user's.
+    let without = ["ask-endpoint", "review", "decontamination"];
+    let author = Author::new();
+    let mut tried = 0;
+    for entry in std::fs::read_dir(&shipped).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        if !folder.is_dir() || without.contains(&name.as_str()) {
+            continue;
+        }
+        let (report, code) = author.json(&["plugin", "test", folder.to_str().unwrap(), "--json"]);
+        assert_eq!(code, 0, "{name}: {report}");
+        assert!(report["passed"].as_u64().unwrap() > 0, "{name}: {report}");
+        tried += 1;
+    }
+    assert!(tried >= 19, "{tried} plugins have examples");
+}

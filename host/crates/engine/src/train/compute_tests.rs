@@ -7,7 +7,6 @@ use domain::{
     Completion, LrSchedulerType, Optim, PluginStage, PluginUse, Quantize, RunConfig, RunEvent,
 };
 
-use super::TrainOptions;
 use super::trainer;
 use super::{MeanScores, ScoreTexts, TrainOptions};
 use crate::Result;

@@ -13,6 +13,8 @@ mod compute_tests;
 mod evaluation;
 mod feed;
 mod find_lr;
+#[cfg(any(test, feature = "cuda"))]
+mod on_device;
 mod output;
 mod preference;
 mod saving;
