@@ -39,7 +39,8 @@ fn text(seed: u64, length: usize) -> Vec<u8> {
     let mut draw = Draw(seed);
     let bytes = *b"eeettaaooiinnsshhrrdlucmfwypvbgkjqxz_0123456789      ()=.,:\n\n\"";
     (0..length)
-        .map(|_| bytes[draw.next() as usize % bytes.len()])
+        // Not as `usize` before the division: a guest has 32 bits of it.
+        .map(|_| bytes[(draw.next() % bytes.len() as u64) as usize])
         .collect()
 }
 

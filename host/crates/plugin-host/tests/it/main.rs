@@ -3,6 +3,7 @@
 mod built;
 mod canary;
 mod capabilities;
+mod compute;
 mod connected;
 mod consent;
 mod curators;
