@@ -231,6 +231,14 @@ fn the_estimate_is_within_15_percent_for_adapters_that_keep_more() {
     let mut saved = run(folder.path(), 8, 16_384, 8, 512);
     saved.lora.modules_to_save = vec!["embed_tokens".into(), "lm_head".into()];
     assert_near("modules saved whole", folder.path(), &saved);
+    let folder = tempfile::tempdir().unwrap();
+    let mut layers = run(folder.path(), 8, 4096, 8, 512);
+    layers.lora.modules_to_save = vec!["norm".into(), "mlp".into()];
+    assert_near(
+        "feed-forwards and norms saved whole",
+        folder.path(),
+        &layers,
+    );
 }
 
 #[cfg(target_os = "linux")]

@@ -111,7 +111,7 @@ pub const FIELDS: &[Field] = &[
     field("lora.rank_pattern", "Ranks by module", Table, "Rank by module name or regex: q_proj = 32."),
     field("lora.alpha_pattern", "Alphas by module", Table, "Alpha by module name or regex: q_proj = 64."),
     field("lora.layers_to_transform", "Layers", Integers, "Numbers of the layers that get an adapter, from 0; empty for all."),
-    field("lora.modules_to_save", "Modules trained whole", Words, "Modules that are trained and saved whole, for example lm_head, embed_tokens."),
+    field("lora.modules_to_save", "Modules trained whole", Words, "Modules that are trained and saved whole, for example lm_head, embed_tokens, norm."),
     field("lora.loraplus_lr_ratio", "LoRA+ ratio", Number { min: 1.0, max: 1000.0 }, "Learning rate of B over that of A; 16 is usual."),
     field("lora.init_adapter", "Start from adapter", Text, "A PEFT folder to go on from; it brings the rest of this section."),
     field("train.output", "Output folder", Text, "Folder for adapter and checkpoints; the studio chooses one for runs of the web page."),

@@ -1,10 +1,11 @@
 use super::adapters::Adapters;
-use super::block::{Block, Saved, Setting};
+use super::block::{Block, Saved};
 use super::machine::Element;
 use super::matrix::Matrix;
 use super::norm::Norm;
 use super::ops::{HeadsArgument, Tiles, WIDEST_HEAD};
 use super::rows::{Bytes, Device, Rows};
+use super::setting::Setting;
 use crate::distributed::Collective;
 use crate::model::{self, Batch, Description, Pass, TokenLoss};
 use crate::{Error, Result};
@@ -44,7 +45,7 @@ const LOGITS: usize = 256 << 20;
 /// What a device cannot do yet, by its setting's name.
 fn refuse(decoder: &model::Decoder) -> Result<()> {
     let d = &decoder.description;
-    let saved = decoder.saved_embedding.is_some() || decoder.saved_head.is_some();
+    let saved = decoder.saved_parameters().next().is_some();
     let ends = decoder.embedding_lora.is_some() || decoder.head_lora.is_some();
     let trains = decoder.base().iter().any(|stored| {
         stored

@@ -95,10 +95,11 @@ impl Inventory {
             inventory.bytes = 4 * inventory.parameters;
             return Ok(inventory);
         }
-        let mut modules = Vec::new();
+        let (mut modules, mut tensors) = (Vec::new(), Vec::new());
         let mut add = |name: &str, shape: &[usize], matrix_bytes: u64| {
             let count = shape.iter().map(|size| *size as u64).product::<u64>();
             inventory.parameters += count;
+            tensors.push((name.to_owned(), count));
             match shape {
                 [out, input] => {
                     inventory.bytes += matrix_bytes;
@@ -161,11 +162,16 @@ impl Inventory {
             {
                 inventory.adapter_parameters += settings.rank(end) as u64 * size;
             }
-            for name in &settings.modules_to_save {
-                let saved = ends.iter().filter(|end| end.ends_with(name.as_str()));
-                inventory.adapter_parameters +=
-                    saved.count() as u64 * (description.vocab * description.hidden) as u64;
+            if description.tied_head {
+                let count = description.vocab * description.hidden;
+                tensors.push((format!("{}.weight", ends[1]), count as u64));
             }
+            let saved = |name: &str| {
+                let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+                crate::lora::saves(&settings.modules_to_save, module)
+            };
+            let whole = tensors.iter().filter(|(name, _)| saved(name));
+            inventory.adapter_parameters += whole.map(|(_, count)| count).sum::<u64>();
             let layers = inventory.layers.max(1) as u64;
             inventory.ranks /= layers;
             inventory.decomposed /= layers;

@@ -220,8 +220,12 @@ impl Merged {
             let (module, kind) = KINDS
                 .into_iter()
                 .find_map(|kind| Some((rest.strip_suffix(kind)?.strip_suffix('.')?, kind)))
-                .unwrap_or((rest.strip_suffix(".weight").unwrap_or(rest), "weight"));
-            let weight = format!("{module}.weight");
+                // A tensor of a module that is saved whole.
+                .unwrap_or(rest.rsplit_once('.').unwrap_or((rest, "weight")));
+            let weight = match kind {
+                "bias" => format!("{module}.bias"),
+                _ => format!("{module}.weight"),
+            };
             let refuse = |message: String| Err(Error::file(&path, message));
             let Some(shape) = self.base.shape(self.source(&weight)) else {
                 return refuse(format!(

@@ -90,7 +90,7 @@ fn head(decoder: &Decoder, x: &Tensor, adapter: bool) -> Result<Vec<Vec<f32>>> {
         adapter,
         dropout: None,
     };
-    decoder.head_forward(&decoder.norm.forward(x)?, &logits, pass)?;
+    decoder.head_forward(&decoder.norm.forward(x, pass)?, &logits, pass)?;
     Ok(logits.to_vec2()?)
 }
 

@@ -4,9 +4,9 @@ use candle_core::{DType, Device, Tensor};
 use domain::InitLoraWeights;
 
 use super::target::targets;
-use super::{Settings, ends, pissa};
+use super::{Settings, ends, pissa, whole};
 use crate::model::{
-    Decoder, Dora, Linear, Lora, Matrix, Parameter, Weights, named_generator, normal, uniform,
+    Decoder, Dora, Linear, Lora, Parameter, Weights, named_generator, normal, uniform,
 };
 use crate::{Error, Result, ops};
 
@@ -45,25 +45,7 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
         }
     }
     ends::attach(decoder, settings, &chosen, seed)?;
-    let (embedding, head) = saved(decoder, &settings.modules_to_save)
-        .map_err(|message| domain::FieldErrors::one("lora.modules_to_save", message))?;
-    for (saved, module) in [(embedding, ends[0]), (head, ends[1])] {
-        if saved && chosen.iter().any(|name| name == module) {
-            let message = format!("{module} is among lora.target_modules too; choose one of both");
-            return Err(domain::FieldErrors::one("lora.modules_to_save", message).into());
-        }
-    }
-    let copy = |matrix: &Matrix, module: &str| {
-        let value = crate::ops::copy(&matrix.dense()?)?;
-        Matrix::new(saved_name(module), value, true)
-    };
-    if embedding {
-        let module = decoder.description.names.embedding;
-        decoder.saved_embedding = Some(copy(&decoder.embedding, module)?);
-    }
-    if head {
-        decoder.saved_head = Some(copy(decoder.head_weight(), HEAD)?);
-    }
+    whole::attach(decoder, &settings.modules_to_save)?;
     Ok(())
 }
 
@@ -96,36 +78,6 @@ pub(super) fn drawn(
         Tensor::from_vec(a, (rank, input), &Device::Cpu)?,
         Tensor::from_vec(b, (out, rank), &Device::Cpu)?,
     ))
-}
-
-/// Whether embedding and head are among the modules that are trained and saved whole, by PEFT's rule: a name matches
-/// the end of a module's path.
-fn saved(decoder: &Decoder, names: &[String]) -> Result<(bool, bool), String> {
-    let embedding = decoder.description.names.embedding;
-    let (mut both, mut wrong) = ((false, false), None);
-    for name in names {
-        let matched = (
-            embedding.ends_with(name.as_str()),
-            HEAD.ends_with(name.as_str()),
-        );
-        if name.is_empty() || matched == (false, false) {
-            wrong = Some(name);
-        }
-        both = (both.0 || matched.0, both.1 || matched.1);
-    }
-    match wrong {
-        None => Ok(both),
-        Some(name) => {
-            let word = embedding.rsplit('.').next().unwrap_or(embedding);
-            Err(format!(
-                "{name:?} is not supported; {word:?} and {HEAD:?} can be trained and saved whole"
-            ))
-        }
-    }
-}
-
-fn saved_name(module: &str) -> String {
-    format!("{PREFIX}{module}.weight")
 }
 
 /// Reads a PEFT folder into the model and returns its settings.
@@ -192,18 +144,8 @@ fn read_tensors(
         }
     }
     ends::read(decoder, &path, &mut weights, settings, trainable)?;
-    let (embedding, head) = saved(decoder, &settings.modules_to_save)
-        .map_err(|message| Error::file(folder.join("adapter_config.json"), message))?;
-    let shape = [decoder.description.vocab, decoder.description.hidden];
-    let mut take = |wanted: bool, module: &str| -> Result<Option<Matrix>> {
-        if !wanted {
-            return Ok(None);
-        }
-        let value = weights.take(&saved_name(module), &shape, DType::F32)?;
-        Ok(Some(Matrix::new(saved_name(module), value, trainable)?))
-    };
-    decoder.saved_embedding = take(embedding, decoder.description.names.embedding)?;
-    decoder.saved_head = take(head, HEAD)?;
+    let names = &settings.modules_to_save;
+    whole::read(decoder, folder, &mut weights, names, trainable)?;
     if decoder.adapter_parameters().is_empty() {
         return Err(Error::file(&path, "holds no adapter for this model"));
     }

@@ -7,6 +7,7 @@ mod keys;
 mod pissa;
 mod settings;
 mod target;
+mod whole;
 
 #[cfg(test)]
 mod goldens;
@@ -17,3 +18,4 @@ pub(crate) use keys::peft_defaults;
 pub(crate) use pissa::{Pissa, principal};
 pub(crate) use settings::Settings;
 pub(crate) use target::targets;
+pub(crate) use whole::saves;

@@ -1,11 +1,11 @@
 use domain::TargetModules;
 use fancy_regex::Regex;
 
-use super::Settings;
+use super::{Settings, saves};
 
 /// Which of a model's linear layers get an adapter, by PEFT's rules: `all-linear` means every one but the head, a
 /// single word is a regex that must match a whole module path, and a list holds names or path endings. What
-/// `exclude_modules` names in the same way is left out again.
+/// `exclude_modules` names in the same way is left out again, and so is what `modules_to_save` names by whole words.
 ///
 /// # Errors
 /// A sentence when a pattern is no regex, a name matches nothing, or nothing is left.
@@ -25,6 +25,19 @@ pub(crate) fn targets(
         let excluded = matching("exclude_modules", excluded, modules)?;
         chosen.retain(|module| !excluded.contains(module));
     }
+    for name in &settings.modules_to_save {
+        let wrong = |error| format!("modules_to_save: {name:?} is no valid regex: {error}");
+        let regex = Regex::new(&format!(r"^(?:.*\.)?{name}(?:$|\.)")).map_err(wrong)?;
+        chosen.retain(|module| !regex.is_match(module).unwrap_or(true));
+    }
+    if let Some(module) = chosen
+        .iter()
+        .find(|module| saves(&settings.modules_to_save, module))
+    {
+        return Err(format!(
+            "modules_to_save names {module} by a part of a word, and target_modules names it too; choose one of both"
+        ));
+    }
     if !settings.layers_to_transform.is_empty() {
         chosen.retain(|module| {
             layer_of(module).is_some_and(|layer| settings.layers_to_transform.contains(&layer))
@@ -32,7 +45,7 @@ pub(crate) fn targets(
     }
     if chosen.is_empty() {
         return Err(format!(
-            "target_modules, exclude_modules and layers_to_transform choose no linear layer; {}",
+            "target_modules, exclude_modules, modules_to_save and layers_to_transform choose no linear layer; {}",
             hint(modules)
         ));
     }
@@ -197,6 +210,25 @@ mod tests {
         assert!(
             missing.contains("exclude_modules: \"down_proj\""),
             "{missing}"
+        );
+    }
+
+    #[test]
+    fn a_module_to_save_gets_no_adapter() {
+        let left = |names: &[&str]| {
+            let mut settings = settings(TargetModules::One("all-linear".into()), vec![]);
+            settings.modules_to_save = names.iter().map(|name| name.to_string()).collect();
+            targets(&settings, &MODULES, &["model.embed_tokens", "lm_head"])
+        };
+        assert_eq!(left(&["0.mlp"]).unwrap().len(), 3);
+        assert_eq!(
+            left(&["up_proj", "lm_head"]).unwrap(),
+            [MODULES[0], MODULES[2]]
+        );
+        let both = left(&["proj"]).unwrap_err();
+        assert!(
+            both.contains("modules_to_save names") && both.contains(MODULES[0]),
+            "{both}"
         );
     }
 

@@ -59,8 +59,8 @@ impl Attention {
         }
         let [q, k, _] = thirds(&qkv, setting.heads)?;
         let raw = [
-            normalize(self.q_norm.as_ref(), &q)?,
-            normalize(self.k_norm.as_ref(), &k)?,
+            normalize(self.q_norm.as_ref(), &q, setting.pass)?,
+            normalize(self.k_norm.as_ref(), &k, setting.pass)?,
         ];
         self.turn(&qkv, setting, false)?;
         Ok(Projected { qkv, raw, kept })
@@ -114,8 +114,8 @@ impl Attention {
         drop((qkv, d_attended));
         self.turn(&d_qkv, setting, true)?;
         let [d_q, d_k, _] = thirds(&d_qkv, setting.heads)?;
-        normalize_backward(self.q_norm.as_ref(), raw[0].as_ref(), &d_q)?;
-        normalize_backward(self.k_norm.as_ref(), raw[1].as_ref(), &d_k)?;
+        normalize_backward(self.q_norm.as_ref(), raw[0].as_ref(), &d_q, setting.pass)?;
+        normalize_backward(self.k_norm.as_ref(), raw[1].as_ref(), &d_k, setting.pass)?;
         let d_qkv = match self.by_head {
             true => exchanged(&d_qkv, 3, setting.heads.heads, setting.heads.head_dim)?,
             false => d_qkv,
@@ -149,16 +149,21 @@ fn exchanged(x: &Tensor, outer: usize, inner: usize, dim: usize) -> Result<Tenso
 }
 
 /// Normalises a block of columns in place, in pieces as wide as the norm, and returns what it was.
-fn normalize(norm: Option<&Norm>, block: &Tensor) -> Result<Option<Tensor>> {
+fn normalize(norm: Option<&Norm>, block: &Tensor, pass: Pass) -> Result<Option<Tensor>> {
     let Some(norm) = norm else { return Ok(None) };
     let raw = ops::unwritten_tensor(block.dims())?;
     ops::assign(&raw, block)?;
-    ops::place(block, &norm.forward(&pieces(&raw, norm)?)?)?;
+    ops::place(block, &norm.forward(&pieces(&raw, norm)?, pass)?)?;
     Ok(Some(raw))
 }
 
 /// Turns the gradient of a normalised block into that of what it was, in place.
-fn normalize_backward(norm: Option<&Norm>, raw: Option<&Tensor>, d_block: &Tensor) -> Result<()> {
+fn normalize_backward(
+    norm: Option<&Norm>,
+    raw: Option<&Tensor>,
+    d_block: &Tensor,
+    pass: Pass,
+) -> Result<()> {
     let (Some(norm), Some(raw)) = (norm, raw) else {
         return Ok(());
     };
@@ -169,6 +174,7 @@ fn normalize_backward(norm: Option<&Norm>, raw: Option<&Tensor>, d_block: &Tenso
         &pieces(&dx, norm)?,
         &pieces(raw, norm)?,
         &pieces(&dy, norm)?,
+        pass,
     )?;
     Ok(ops::place(d_block, &dx)?)
 }

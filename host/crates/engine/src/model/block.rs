@@ -98,4 +98,19 @@ impl Block {
         .into_iter()
         .flatten()
     }
+
+    /// As [`Self::norms`].
+    pub(crate) fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        let (attention, feed_forward) = (&mut self.attention, &mut self.feed_forward);
+        [
+            &mut attention.entry.norm,
+            &mut attention.q_norm,
+            &mut attention.k_norm,
+            &mut attention.exit.norm,
+            &mut feed_forward.entry.norm,
+            &mut feed_forward.exit.norm,
+        ]
+        .into_iter()
+        .flatten()
+    }
 }

@@ -17,6 +17,17 @@ pub(crate) struct Linear {
     pub(crate) lora: Option<Lora>,
     /// What PiSSA took out of the weight.
     pub(crate) principal: Option<Principal>,
+    /// An adapter's own copy of weight and bias, where it trains the layer whole (PEFT's `modules_to_save`).
+    pub(crate) saved: Option<SavedLinear>,
+}
+
+/// Weight and bias of a layer that an adapter trains and saves whole.
+#[derive(Debug)]
+pub(crate) struct SavedLinear {
+    /// [out, in].
+    pub(crate) weight: Matrix,
+    /// [out].
+    pub(crate) bias: Option<Parameter>,
 }
 
 /// The part of a weight that an adapter began with (PiSSA): a pass without the adapter puts it back.
@@ -48,13 +59,32 @@ pub(crate) struct Pass {
 }
 
 impl Linear {
-    fn layer(&self) -> Layer<'_> {
+    fn layer(&self, pass: Pass) -> Layer<'_> {
+        let (weight, bias) = match self.saved.as_ref().filter(|_| pass.adapter) {
+            Some(saved) => (&saved.weight, &saved.bias),
+            None => (&self.weight, &self.bias),
+        };
         Layer {
-            weight: &self.weight,
-            bias: self.bias.as_ref(),
+            weight,
+            bias: bias.as_ref(),
             lora: self.lora.as_ref(),
             principal: self.principal.as_ref(),
         }
+    }
+
+    /// Whether something in it trains.
+    pub(crate) fn trains(&self) -> bool {
+        let base = self.weight.parameter().into_iter().chain(&self.bias);
+        let lora = self.lora.iter().flat_map(Lora::parameters);
+        let mut all = base.chain(lora).chain(self.saved_parameters());
+        all.any(|parameter| parameter.grad.is_some())
+    }
+
+    /// The tensors of the adapter's own copy.
+    pub(crate) fn saved_parameters(&self) -> impl Iterator<Item = &Parameter> {
+        self.saved
+            .iter()
+            .flat_map(|saved| saved.weight.parameter().into_iter().chain(&saved.bias))
     }
 
     /// As [`Layer::forward`].
@@ -65,7 +95,7 @@ impl Linear {
         add: bool,
         pass: Pass,
     ) -> Result<Option<Kept>> {
-        self.layer().forward(x, y, add, pass)
+        self.layer(pass).forward(x, y, add, pass)
     }
 
     /// As [`Layer::backward`].
@@ -78,7 +108,7 @@ impl Linear {
         add: bool,
         pass: Pass,
     ) -> Result<()> {
-        self.layer().backward(x, kept, dy, dx, add, pass)
+        self.layer(pass).backward(x, kept, dy, dx, add, pass)
     }
 }
 
@@ -285,6 +315,7 @@ mod tests {
             bias: Some(Parameter::frozen("bias".into(), bias)),
             lora: Some(lora),
             principal: None,
+            saved: None,
         }
     }
 

@@ -173,6 +173,7 @@ impl Reader {
             head,
             saved_embedding: None,
             saved_head: None,
+            saved_positions: None,
             embedding_lora: None,
             head_lora: None,
             neftune_noise_alpha: 0.0,
@@ -295,6 +296,7 @@ impl Reader {
                 .transpose()?,
             lora: None,
             principal: None,
+            saved: None,
             name,
         })
     }
@@ -314,6 +316,7 @@ impl Reader {
                 NormKind::Rms | NormKind::RmsPlusOne => None,
             },
             eps: d.norm_eps,
+            saved: None,
         })
     }
 }

@@ -13,7 +13,16 @@ impl Decoder {
     /// # Errors
     /// The base is packed or in 16 bits, which would lose what the adapter learned.
     pub(crate) fn merge_adapter(&mut self) -> Result<()> {
+        for norm in self.norms_mut() {
+            if let Some(saved) = norm.saved.take() {
+                *norm = *saved;
+            }
+        }
+        self.positions = self.saved_positions.take().or(self.positions.take());
         for linear in self.linears_mut() {
+            if let Some(saved) = linear.saved.take() {
+                (linear.weight, linear.bias) = (saved.weight, saved.bias);
+            }
             if let Some(lora) = linear.lora.take() {
                 linear.weight = merged(&linear.weight, &lora)?;
                 linear.principal = None;

@@ -34,7 +34,7 @@ pub(crate) use block::{Block, Setting};
 pub(crate) use decoder::{Decoder, LOGITS, Stored, TokenLoss, Weigh};
 pub(crate) use description::Description;
 pub(crate) use feed_forward::FeedForward;
-pub(crate) use linear::{Kept, Layer, Linear, Pass, Principal};
+pub(crate) use linear::{Kept, Layer, Linear, Pass, Principal, SavedLinear};
 pub(crate) use load::{Loading, check_folder, named_generator, normal, uniform};
 pub(crate) use lora::{Dora, Lora};
 pub(crate) use matrix::{Matrix, PANEL};

@@ -1,6 +1,6 @@
 use candle_core::Tensor;
 
-use super::Parameter;
+use super::{Parameter, Pass};
 use crate::Result;
 use crate::ops;
 
@@ -24,36 +24,40 @@ pub(crate) struct Norm {
     /// [N]; there with [`NormKind::Layer`] alone.
     pub(crate) bias: Option<Parameter>,
     pub(crate) eps: f32,
+    /// An adapter's own copy of it, where it trains it whole (PEFT's `modules_to_save`).
+    pub(crate) saved: Option<Box<Norm>>,
 }
 
 impl Norm {
     /// The norm of every row of `x` [.., N].
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let weight = self.factors()?;
-        Ok(match &self.bias {
-            Some(bias) => ops::layer_norm(x, &weight, &bias.value, self.eps)?,
-            None => ops::rms_norm(x, &weight, self.eps)?,
+    pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        let norm = self.in_use(pass);
+        let weight = norm.factors()?;
+        Ok(match &norm.bias {
+            Some(bias) => ops::layer_norm(x, &weight, &bias.value, norm.eps)?,
+            None => ops::rms_norm(x, &weight, norm.eps)?,
         })
     }
 
     /// Adds to `dx` the gradient of the input `x`, given the gradient `dy` of the output, and the gradients of what
     /// trains.
-    pub(crate) fn backward(&self, dx: &Tensor, x: &Tensor, dy: &Tensor) -> Result<()> {
-        let weight = self.factors()?;
-        match &self.bias {
+    pub(crate) fn backward(&self, dx: &Tensor, x: &Tensor, dy: &Tensor, pass: Pass) -> Result<()> {
+        let norm = self.in_use(pass);
+        let (weight, eps) = (norm.factors()?, norm.eps);
+        match &norm.bias {
             Some(bias) => {
-                ops::layer_norm_backward(dx, x, &weight, dy, self.eps)?;
+                ops::layer_norm_backward(dx, x, &weight, dy, eps)?;
                 if let Some(grad) = &bias.grad {
                     ops::add_row_sum(grad, dy)?;
                 }
-                if let Some(grad) = &self.weight.grad {
-                    ops::layer_norm_weight_gradient(grad, x, dy, self.eps)?;
+                if let Some(grad) = &norm.weight.grad {
+                    ops::layer_norm_weight_gradient(grad, x, dy, eps)?;
                 }
             }
             None => {
-                ops::rms_norm_backward(dx, x, &weight, dy, self.eps)?;
-                if let Some(grad) = &self.weight.grad {
-                    ops::rms_norm_weight_gradient(grad, x, dy, self.eps)?;
+                ops::rms_norm_backward(dx, x, &weight, dy, eps)?;
+                if let Some(grad) = &norm.weight.grad {
+                    ops::rms_norm_weight_gradient(grad, x, dy, eps)?;
                 }
             }
         }
@@ -62,7 +66,18 @@ impl Norm {
 
     /// Whether something in it trains.
     pub(crate) fn trains(&self) -> bool {
-        self.weight.grad.is_some()
+        let mut all = self.parameters().chain(self.saved_parameters());
+        all.any(|parameter| parameter.grad.is_some())
+    }
+
+    fn in_use(&self, pass: Pass) -> &Norm {
+        let saved = self.saved.as_deref().filter(|_| pass.adapter);
+        saved.unwrap_or(self)
+    }
+
+    /// The tensors of the adapter's own copy.
+    pub(crate) fn saved_parameters(&self) -> impl Iterator<Item = &Parameter> {
+        self.saved.iter().flat_map(|saved| saved.parameters())
     }
 
     /// Its tensors.

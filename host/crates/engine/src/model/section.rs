@@ -25,7 +25,7 @@ impl Entry {
 
     /// `x` [T, H] to [T, width], with what the adapters keep for their backward pass.
     pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<(Tensor, Vec<Option<Kept>>)> {
-        let normed = self.normed(x)?;
+        let normed = self.normed(x, pass)?;
         let out = ops::unwritten_tensor(&[x.dims()[0], self.width()])?;
         let mut kept = Vec::with_capacity(self.linears.len());
         for (linear, y) in self.parts(&out)? {
@@ -45,7 +45,7 @@ impl Entry {
         below: bool,
         pass: Pass,
     ) -> Result<()> {
-        let normed = self.normed(x)?;
+        let normed = self.normed(x, pass)?;
         let needed = below || self.norm.as_ref().is_some_and(Norm::trains);
         let d_normed = needed
             .then(|| ops::unwritten_tensor(x.dims()))
@@ -56,15 +56,15 @@ impl Entry {
         }
         drop(normed);
         match (&self.norm, d_normed) {
-            (Some(norm), Some(d_normed)) => norm.backward(dx, x, &d_normed),
+            (Some(norm), Some(d_normed)) => norm.backward(dx, x, &d_normed, pass),
             (None, Some(d_normed)) => Ok(ops::add(dx, &d_normed)?),
             (_, None) => Ok(()),
         }
     }
 
-    fn normed(&self, x: &Tensor) -> Result<Tensor> {
+    fn normed(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
         match &self.norm {
-            Some(norm) => norm.forward(x),
+            Some(norm) => norm.forward(x, pass),
             None => Ok(x.clone()),
         }
     }
@@ -116,7 +116,7 @@ impl Exit {
         let kept = self.linear.forward(inner, &raw, false, pass)?;
         let raw = match &self.norm {
             Some(norm) => {
-                ops::add_scaled(&out, &norm.forward(&raw)?, self.factor)?;
+                ops::add_scaled(&out, &norm.forward(&raw, pass)?, self.factor)?;
                 Some(raw)
             }
             None => {
@@ -147,7 +147,7 @@ impl Exit {
         ops::scale(&d_raw, self.factor)?;
         if let (Some(norm), Some(raw)) = (&self.norm, &saved.raw) {
             let before = Tensor::zeros_like(raw)?;
-            norm.backward(&before, raw, &d_raw)?;
+            norm.backward(&before, raw, &d_raw, pass)?;
             d_raw = before;
         }
         self.linear

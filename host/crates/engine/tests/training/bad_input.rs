@@ -265,12 +265,19 @@ fn tokens_beyond_the_vocabulary_and_samples_beyond_the_positions_are_refused() {
 }
 
 #[test]
-fn a_module_that_cannot_be_saved_whole_is_refused_and_those_that_can_are_named() {
+fn a_module_to_save_that_is_not_there_is_refused_and_those_that_are_there_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config("qwen2", folder.path(), &random_rows(2, 20, 1));
-    config.lora.modules_to_save = vec!["q_proj".into()];
+    config.lora.modules_to_save = vec!["norm".into(), "q_porj".into()];
     let message = train(&config).error();
-    for word in ["lora.modules_to_save", "q_proj", "embed_tokens", "lm_head"] {
+    for word in [
+        "lora.modules_to_save",
+        "\"q_porj\"",
+        "q_proj",
+        "norm",
+        "embed_tokens",
+        "lm_head",
+    ] {
         assert!(message.contains(word), "{message}");
     }
 }

@@ -55,7 +55,7 @@ fn metadata(path: &Path) -> Content {
 }
 
 /// Cases whose configs say what llama.cpp's format cannot.
-const NO_PLACE: [&str; 9] = [
+const NO_PLACE: [&str; 10] = [
     "ends-gemma3",
     "gemma3",
     "gpt-bigcode-mha",
@@ -63,6 +63,7 @@ const NO_PLACE: [&str; 9] = [
     "qwen3-window",
     "rope-dynamic",
     "rope-longrope",
+    "saved-modules-gemma3",
     "smollm3",
     "starcoder2-window",
 ];

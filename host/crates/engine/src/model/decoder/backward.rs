@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::{Decoder, Weigh};
 use crate::Result;
 use crate::model::block::{Saved, Setting};
-use crate::model::{Batch, Block, Matrix, Pass};
+use crate::model::{Batch, Block, Linear, Matrix, Norm, Pass};
 use crate::ops;
 
 impl Decoder {
@@ -76,12 +76,12 @@ impl Decoder {
 
         let chosen = ops::gather(&x, &batch.rows)?;
         drop(x);
-        let normed = self.norm.forward(&chosen)?;
+        let normed = self.norm.forward(&chosen, pass)?;
         let d_normed = ops::unwritten_tensor(normed.dims())?;
         let loss = self.head_gradient(&normed, &batch.targets, &d_normed, weigh, pass)?;
         drop(normed);
         let d_chosen = Tensor::zeros_like(&chosen)?;
-        self.norm.backward(&d_chosen, &chosen, &d_normed)?;
+        self.norm.backward(&d_chosen, &chosen, &d_normed, pass)?;
         let shape = (batch.tokens, self.description.hidden);
         let dx = Tensor::zeros(shape, candle_core::DType::F32, d_chosen.device())?;
         ops::scatter_add(&dx, &batch.rows, &d_chosen)?;
@@ -103,7 +103,7 @@ impl Decoder {
                 block.backward(&dx, keep, &setting, below)?;
             }
         }
-        if let Some(grad) = self.positions.as_ref().and_then(Matrix::grad) {
+        if let Some(grad) = self.positions_in_use(true).and_then(Matrix::grad) {
             ops::scatter_add(grad, &batch.positions, &dx)?;
         }
         if self.embedding_trains() {
@@ -150,10 +150,12 @@ impl Decoder {
         Ok(Some(Tensor::from_vec(rows, count, ids.device())?))
     }
 
-    /// Whether the embedding, or an adapter of it, trains.
+    /// Whether the embedding, an adapter of it, or the learned positions train.
     fn embedding_trains(&self) -> bool {
         let lora = self.embedding_lora.as_ref();
+        let positions = self.positions_in_use(true);
         self.embedding_in_use(true).grad().is_some()
+            || positions.is_some_and(|positions| positions.grad().is_some())
             || lora.is_some_and(|lora| lora.a.grad.is_some())
     }
 
@@ -162,11 +164,8 @@ impl Decoder {
         if self.embedding_trains() {
             return 0;
         }
-        let trains = |block: &Block| {
-            block
-                .linears()
-                .any(|linear| linear.lora.is_some() || linear.weight.grad().is_some())
-        };
+        let trains =
+            |block: &Block| block.linears().any(Linear::trains) || block.norms().any(Norm::trains);
         self.blocks
             .iter()
             .position(trains)

@@ -28,6 +28,8 @@ pub(crate) struct Decoder {
     pub(crate) saved_embedding: Option<Matrix>,
     /// As [`Self::saved_embedding`], of the head.
     pub(crate) saved_head: Option<Matrix>,
+    /// As [`Self::saved_embedding`], of the learned positions.
+    pub(crate) saved_positions: Option<Matrix>,
     /// The embedding's adapter: A [r, V], B [H, r].
     pub(crate) embedding_lora: Option<Lora>,
     /// The head's adapter: A [r, H], B [V, r].
@@ -60,6 +62,14 @@ impl<'a> Stored<'a> {
         match self {
             Self::Vector(vector) => vector.len(),
             Self::Matrix(matrix) => matrix.len(),
+        }
+    }
+
+    /// Outputs and inputs of a matrix, elements of a vector.
+    pub(crate) fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Vector(vector) => vector.value.dims().to_vec(),
+            Self::Matrix(matrix) => <[usize; 2]>::from(matrix.shape()).to_vec(),
         }
     }
 
@@ -125,6 +135,12 @@ impl Decoder {
         saved.unwrap_or(&self.embedding)
     }
 
+    /// The learned positions of a pass with or without the adapter: [P, H].
+    fn positions_in_use(&self, adapter: bool) -> Option<&Matrix> {
+        let saved = self.saved_positions.as_ref().filter(|_| adapter);
+        saved.or(self.positions.as_ref())
+    }
+
     /// The head of a pass with or without the adapter: [V, H].
     pub(super) fn head_in_use(&self, adapter: bool) -> &Matrix {
         let saved = self.saved_head.as_ref().filter(|_| adapter);
@@ -138,7 +154,7 @@ impl Decoder {
             x = self.adapt_embedding(x, ids)?;
         }
         ops::scale(&x, self.description.embedding_scale)?;
-        if let Some(table) = &self.positions {
+        if let Some(table) = self.positions_in_use(adapter) {
             ops::add(&x, &table.gather(positions)?)?;
         }
         Ok(x)
@@ -174,7 +190,7 @@ impl Decoder {
         };
         let x = self.hidden(batch, pass)?;
         let logits = ops::unwritten_tensor(&[batch.tokens, self.description.vocab])?;
-        self.head_forward(&self.norm.forward(&x)?, &logits, pass)?;
+        self.head_forward(&self.norm.forward(&x, pass)?, &logits, pass)?;
         Ok(logits)
     }
 
@@ -185,7 +201,7 @@ impl Decoder {
             dropout: None,
         };
         let x = self.hidden(batch, pass)?;
-        let normed = self.norm.forward(&ops::gather(&x, &batch.rows)?)?;
+        let normed = self.norm.forward(&ops::gather(&x, &batch.rows)?, pass)?;
         self.head_losses(&normed, &batch.targets, pass)
     }
 
@@ -197,6 +213,18 @@ impl Decoder {
     /// As [`Self::linears`].
     pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
         self.blocks.iter_mut().flat_map(|block| block.linears_mut())
+    }
+
+    /// All norms.
+    pub(crate) fn norms(&self) -> impl Iterator<Item = &Norm> {
+        let inner = self.blocks.iter().flat_map(Block::norms);
+        inner.chain(std::iter::once(&self.norm))
+    }
+
+    /// As [`Self::norms`].
+    pub(crate) fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        let inner = self.blocks.iter_mut().flat_map(Block::norms_mut);
+        inner.chain(std::iter::once(&mut self.norm))
     }
 
     /// Every tensor of the base, in the order of the layers.
@@ -221,13 +249,21 @@ impl Decoder {
             .filter_map(|linear| linear.lora.as_ref())
             .chain(self.end_loras())
             .flat_map(|lora| lora.parameters())
-            .chain(
-                [&self.saved_embedding, &self.saved_head]
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Matrix::parameter),
-            )
+            .chain(self.saved_parameters())
             .collect()
+    }
+
+    /// The tensors of the modules that an adapter saves whole.
+    pub(crate) fn saved_parameters(&self) -> impl Iterator<Item = &Parameter> {
+        let tables = [
+            &self.saved_embedding,
+            &self.saved_head,
+            &self.saved_positions,
+        ];
+        let tables = tables.into_iter().flatten().filter_map(Matrix::parameter);
+        tables
+            .chain(self.linears().flat_map(Linear::saved_parameters))
+            .chain(self.norms().flat_map(Norm::saved_parameters))
     }
 
     /// What the optimizer changes.
