@@ -7,7 +7,8 @@ use super::{
     encode::{Encoded, Encoder},
     fim::{FileTokens, Fim, encode_inner},
     format::Columns,
-    read::{Row, kind},
+    origin::Row,
+    read::kind,
     tree,
 };
 use crate::{Error, Result, tokenizer::Tokenizer};

@@ -5,7 +5,7 @@ use std::path::Path;
 use domain::{DataConfig, DataFormat, FieldErrors};
 use serde_json::Value;
 
-use super::{format, read::Row};
+use super::{format, origin::Row};
 use crate::{Error, Result};
 
 /// Columns by which a format is known; the first that is there wins, so the more telling stand first.

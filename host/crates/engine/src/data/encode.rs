@@ -9,7 +9,7 @@ use super::{
     code::{self, Code},
     fim::Fim,
     format::{self, Content},
-    read::Row,
+    origin::Row,
 };
 use crate::{Error, Result, chat::ChatTemplate, tokenizer::Tokenizer};
 

@@ -216,7 +216,7 @@ fn labelled_bytes(samples: &[Sample], tokenizer: &Tokenizer) -> Result<u64> {
 
 impl Encoder {
     /// The pieces of a row of text.
-    fn pieces(&self, row: &super::read::Row) -> Result<Vec<Piece>> {
+    fn pieces(&self, row: &super::origin::Row) -> Result<Vec<Piece>> {
         match self.content(row)? {
             super::format::Content::Text { pieces, .. } => Ok(pieces),
             super::format::Content::Tokens(_) => Ok(Vec::new()),

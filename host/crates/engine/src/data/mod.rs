@@ -15,6 +15,7 @@ mod format;
 mod import;
 mod inspect;
 mod order;
+mod origin;
 mod pack;
 mod pairs;
 mod preview;
@@ -204,7 +205,7 @@ fn encode_all(
 
 /// Encodes rows on all threads and appends those that are kept, in their order.
 fn encode_rows(
-    rows: &[read::Row],
+    rows: &[origin::Row],
     encoder: &encode::Encoder,
     report: &mut DataReport,
     samples: &mut Vec<Sample>,

@@ -1,10 +1,10 @@
 //! Texts that are written on a device: their keys and values stay there, and a step computes one token of each.
 
-use super::block::Setting;
 use super::decoder::Decoder;
 use super::machine::Element;
 use super::ops::{HeadsArgument, KeptRows, NewRows, Tiles};
 use super::rows::{Device, Rows};
+use super::setting::Setting;
 use crate::generate::TextModel;
 use crate::model::{Description, Pass};
 use crate::ops::Span;

@@ -21,6 +21,7 @@ mod norm;
 mod ops;
 mod rows;
 mod section;
+mod setting;
 
 #[cfg(test)]
 mod emulated;

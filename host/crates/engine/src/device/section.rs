@@ -1,10 +1,10 @@
 //! The two ends that attention and feed-forward share, as in `model`.
 
 use super::adapters::Adapters;
-use super::block::Setting;
 use super::linear::{Kept, Linear};
 use super::norm::Norm;
 use super::rows::{Device, Rows};
+use super::setting::Setting;
 use crate::Result;
 use crate::model;
 

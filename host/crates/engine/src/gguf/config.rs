@@ -3,8 +3,9 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::names::{Architecture, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT, ROPE_FREQS, key};
-use super::read::{Gguf, Value};
+use super::read::Gguf;
 use super::sizes::yarn_mscale;
+use super::value::Value;
 use super::weights::floats;
 use crate::{Error, Result};
 

@@ -1,6 +1,6 @@
 //! Reads the head of a GGUF file from its first byte on, and never beyond its end.
 
-use super::read::{Stored, Value};
+use super::value::{Stored, Value};
 
 /// Most values of one list; vocabularies have some hundred thousand.
 const LONGEST_LIST: u64 = 1 << 24;

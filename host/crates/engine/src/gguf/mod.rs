@@ -11,6 +11,7 @@ mod pre_tokenizer;
 mod read;
 pub(crate) mod sizes;
 mod tokenizer;
+mod value;
 pub(crate) mod vocabulary;
 mod weights;
 pub(crate) mod write;

@@ -7,7 +7,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::names::key;
 use super::pre_tokenizer;
-use super::read::{Gguf, Value};
+use super::read::Gguf;
+use super::value::Value;
 use crate::{Error, Result};
 
 /// llama.cpp's kinds of tokens.

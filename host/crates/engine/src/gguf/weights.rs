@@ -8,7 +8,8 @@ use half::{bf16, f16};
 use super::names::{
     Architecture, Layout, ROPE_FACTORS_LONG, ROPE_FACTORS_SHORT, ROPE_FREQS, rows_from_gguf,
 };
-use super::read::{Entry, Gguf, Stored};
+use super::read::{Entry, Gguf};
+use super::value::Stored;
 use crate::model::{Matrix, Packed};
 use crate::{Error, Result};
 

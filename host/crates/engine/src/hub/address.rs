@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use super::client::Failure;
+use super::failure::Failure;
 
 /// What a path may hold as it is.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC

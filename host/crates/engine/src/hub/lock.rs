@@ -2,7 +2,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::Path;
 use std::time::Duration;
 
-use super::client::Failure;
+use super::failure::Failure;
 use crate::StopFlag;
 
 /// A lock on a file's blob, held while it is fetched, where Python's client has it too.

@@ -8,6 +8,7 @@
 mod address;
 mod cache;
 mod client;
+mod failure;
 mod lock;
 mod select;
 
@@ -23,7 +24,8 @@ use domain::{FieldErrors, RunConfig};
 use hf_hub::{Repo, RepoType};
 
 use crate::{Error, Result, StopFlag};
-use client::{Client, Failure};
+use client::Client;
+use failure::Failure;
 
 /// Where the hub is and what it is asked with.
 #[derive(Clone)]

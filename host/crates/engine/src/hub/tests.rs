@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use domain::RunConfig;
 use tempfile::TempDir;
 
-use super::client::{Client, Failure};
+use super::client::Client;
+use super::failure::Failure;
 use super::server::{COMMIT, Server, Shelf};
 use super::{HubEvent, HubSettings, RepoKind, Snapshot, fetch, local};
 use crate::{Error, Result, StopFlag};

@@ -13,11 +13,7 @@ mod tokenized;
 use domain::{DataConfig, DataFormat};
 use serde_json::Value;
 
-use super::{
-    Sample, detect,
-    encode::Encoder,
-    read::{Row, kind},
-};
+use super::{Sample, detect, encode::Encoder, origin::Row, read::kind};
 use crate::{Error, Result, tokenizer::Piece};
 
 pub(super) use sharegpt::TAGS;

@@ -17,7 +17,7 @@ use domain::{DataConfig, Documents, FieldErrors};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::read::{Origin, Row};
+use super::origin::{Origin, Row};
 use crate::{Error, Result};
 
 pub(super) use language::comment;

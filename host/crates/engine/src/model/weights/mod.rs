@@ -1,17 +1,20 @@
-//! Safetensors files, one or sharded, read through a memory map.
+//! Safetensors files, one or sharded, read through a memory map; `write` makes them.
+
+mod values;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
-use half::{bf16, f16};
+use candle_core::{DType, Tensor};
 use memmap2::{Mmap, UncheckedAdvice};
-use rayon::prelude::*;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use self::values::read;
+pub(crate) use self::values::to_bytes;
+pub(crate) use self::write::write;
 use crate::{Error, Result};
 
 /// Endings of files that hold Python pickles.
@@ -301,122 +304,4 @@ pub(crate) fn refuse_pickle(path: &Path) -> Error {
         path,
         "is a Python pickle, which can run code when it is opened; convert it to safetensors first (save_pretrained(..., safe_serialization=True))",
     )
-}
-
-fn read(bytes: &[u8], stored: Dtype, shape: &[usize], wanted: DType) -> Result<Tensor, String> {
-    fn tensor<T: candle_core::WithDType>(data: Vec<T>, shape: &[usize]) -> Result<Tensor, String> {
-        Tensor::from_vec(data, shape, &Device::Cpu).map_err(|error| error.to_string())
-    }
-    match (stored, wanted) {
-        (Dtype::F32, DType::F32) => tensor(convert(bytes, f32::from_le_bytes), shape),
-        (Dtype::F32, DType::BF16) => tensor(
-            convert(bytes, |x| bf16::from_f32(f32::from_le_bytes(x))),
-            shape,
-        ),
-        (Dtype::F32, DType::F16) => tensor(
-            convert(bytes, |x| f16::from_f32(f32::from_le_bytes(x))),
-            shape,
-        ),
-        (Dtype::BF16, DType::F32) => {
-            tensor(convert(bytes, |x| bf16::from_le_bytes(x).to_f32()), shape)
-        }
-        (Dtype::BF16, DType::BF16) => tensor(convert(bytes, bf16::from_le_bytes), shape),
-        (Dtype::BF16, DType::F16) => tensor(
-            convert(bytes, |x| f16::from_f32(bf16::from_le_bytes(x).to_f32())),
-            shape,
-        ),
-        (Dtype::F16, DType::F32) => {
-            tensor(convert(bytes, |x| f16::from_le_bytes(x).to_f32()), shape)
-        }
-        (Dtype::F16, DType::BF16) => tensor(
-            convert(bytes, |x| bf16::from_f32(f16::from_le_bytes(x).to_f32())),
-            shape,
-        ),
-        (Dtype::F16, DType::F16) => tensor(convert(bytes, f16::from_le_bytes), shape),
-        (Dtype::F64, DType::F32) => tensor(convert(bytes, |x| f64::from_le_bytes(x) as f32), shape),
-        (stored, _) => Err(format!(
-            "is of type {stored:?}; f32, f16 and bf16 are supported"
-        )),
-    }
-}
-
-fn convert<const N: usize, T: Send + Copy + Default>(
-    bytes: &[u8],
-    one: impl Fn([u8; N]) -> T + Sync,
-) -> Vec<T> {
-    let mut out = vec![T::default(); bytes.len() / N];
-    const TASK: usize = 1 << 16;
-    out.par_chunks_mut(TASK)
-        .zip(bytes.par_chunks(TASK * N))
-        .for_each(|(out, bytes)| {
-            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
-                *out = one(*bytes);
-            }
-        });
-    out
-}
-
-/// Little-endian bytes of a contiguous tensor as `dtype`.
-pub(crate) fn to_bytes(tensor: &Tensor, dtype: DType) -> Result<Vec<u8>> {
-    let values = crate::ops::widen(tensor)?;
-    let (storage, layout) = values.storage_and_layout();
-    let candle_core::Storage::Cpu(storage) = &*storage else {
-        return Err(Error::Compute("a tensor to save is not on the CPU".into()));
-    };
-    let values = crate::ops::storage::floats("save", storage, layout)?;
-    Ok(match dtype {
-        DType::BF16 => pack(values, |x| bf16::from_f32(x).to_le_bytes()),
-        DType::F16 => pack(values, |x| f16::from_f32(x).to_le_bytes()),
-        _ => pack(values, f32::to_le_bytes),
-    })
-}
-
-fn pack<const N: usize>(values: &[f32], one: impl Fn(f32) -> [u8; N] + Sync) -> Vec<u8> {
-    let mut out = vec![0u8; values.len() * N];
-    const TASK: usize = 1 << 16;
-    out.par_chunks_mut(TASK * N)
-        .zip(values.par_chunks(TASK))
-        .for_each(|(out, values)| {
-            for (out, value) in out.as_chunks_mut::<N>().0.iter_mut().zip(values) {
-                *out = one(*value);
-            }
-        });
-    out
-}
-
-/// Writes tensors to a safetensors file, one after the other so that a model is not held twice, and waits until it is
-/// on the disk.
-///
-/// # Errors
-/// The file cannot be written.
-pub(crate) fn write(path: &Path, tensors: Vec<(String, Tensor)>, dtype: DType) -> Result<()> {
-    let word = match dtype {
-        DType::BF16 => "BF16",
-        DType::F16 => "F16",
-        _ => "F32",
-    };
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), json!({ "format": "pt" }));
-    let mut end = 0;
-    for (name, tensor) in &tensors {
-        let start = end;
-        end += tensor.elem_count() * dtype.size_in_bytes();
-        let entry = json!({ "dtype": word, "shape": tensor.dims(), "data_offsets": [start, end] });
-        header.insert(name.clone(), entry);
-    }
-    let mut header = Value::Object(header).to_string();
-    // The data begin at a multiple of 8 bytes, so that a reader may map them.
-    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
-    let file = std::fs::File::create(path).map_err(Error::io("write", path))?;
-    let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
-    let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(Error::io("write", path));
-    put(&(header.len() as u64).to_le_bytes())?;
-    put(header.as_bytes())?;
-    for (_, tensor) in &tensors {
-        put(&to_bytes(tensor, dtype)?)?;
-    }
-    let written = file
-        .into_inner()
-        .map_err(|error| Error::io("write", path)(error.into_error()))?;
-    written.sync_all().map_err(Error::io("write", path))
 }
