@@ -61,6 +61,7 @@ pub fn open(
             let folders = HostConfig {
                 plugins_dir: config.paths.plugins.clone(),
                 cache_dir: config.paths.plugin_cache(),
+                remembers: true,
             };
             PluginHost::open_within(folders, patience)
         });

@@ -247,6 +247,49 @@ async fn what_another_process_decides_reaches_the_server() {
 }
 
 #[actix_web::test]
+async fn a_component_that_was_changed_while_the_studio_was_down_waits_and_its_page_says_what_answers()
+ {
+    let app = studio();
+    grant(&app, json!({ "capabilities": ["log"] })).await;
+    let first = digest(&app).await;
+    let app = app.restarted(|config| {
+        // An empty section of no name: the same component with another digest.
+        let component = config.paths.plugins.join("connected/connected.wasm");
+        let mut bytes = std::fs::read(&component).unwrap();
+        bytes.extend([0, 1, 0]);
+        std::fs::write(&component, bytes).unwrap();
+    });
+    let plugin = app.get("/api/v1/plugins/connected").await.json();
+    assert_eq!(plugin["digest"], first);
+    assert_ne!(plugin["pending"]["digest"], first);
+    run(&app, json!({ "do": "secret", "name": "KEY", "say_in": "" })).await;
+    let page = app.get("/plugins/connected").await.body;
+    assert!(
+        page.contains("the one before it answers until then"),
+        "{page}"
+    );
+
+    let app = app.restarted(|config| {
+        std::fs::remove_dir_all(config.paths.plugin_cache()).unwrap();
+    });
+    let plugin = app.get("/api/v1/plugins/connected").await.json();
+    assert_eq!(plugin["health"]["state"], "needs_consent");
+    assert_eq!(plugin["pending"]["digest"], plugin["digest"]);
+    for path in ["/plugins/connected", "/plugins"] {
+        let page = app.get(path).await.body;
+        assert!(
+            page.contains("agree, or put the earlier file back"),
+            "{page}"
+        );
+    }
+    let input = json!({ "input": { "do": "secret", "name": "KEY", "say_in": "" } });
+    let refused = app
+        .json(Method::POST, "/api/v1/plugins/connected/run", input)
+        .await;
+    assert_eq!(refused.json()["error"]["code"], "plugin_not_granted");
+}
+
+#[actix_web::test]
 async fn a_suggestion_is_accepted_or_rejected_and_the_word_is_kept_beside_the_call() {
     let app = studio();
     grant(&app, json!({ "capabilities": ["log"] })).await;

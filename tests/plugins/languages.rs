@@ -101,6 +101,7 @@ fn analyses(project: &Path, name: &str) -> Vec<FileAnalysis> {
     let host = PluginHost::open(HostConfig {
         plugins_dir: parent.path().join("plugins"),
         cache_dir: parent.path().join("cache"),
+        remembers: false,
     })
     .unwrap();
     let info = host.get(name).unwrap();
