@@ -20,6 +20,7 @@ use crate::events::Hub;
 use crate::exports::Exports;
 use crate::jobs::spawn::{Supervisor, WorkerNews};
 use crate::lending::Lending;
+use crate::plugin_history;
 use crate::plugin_settings::{self, Settings};
 use crate::safety::hosts::AllowedHosts;
 use crate::safety::keys::Keys;
@@ -165,6 +166,7 @@ pub async fn serve(config: Config, with_worker: bool) -> anyhow::Result<()> {
     announce(bound);
     // What was decided meanwhile, once more, costs nothing; it ends with the server.
     let following = tokio::spawn(plugin_settings::follow(state.clone(), Settings::default()));
+    let pruning = tokio::spawn(plugin_history::follow(state.clone()));
     let supervisor = with_worker.then(|| {
         let state = state.clone();
         Supervisor::start(config, state.store.clone(), move |news| {
@@ -176,6 +178,7 @@ pub async fn serve(config: Config, with_worker: bool) -> anyhow::Result<()> {
     });
     let served = server.await.context("the server failed");
     following.abort();
+    pruning.abort();
     if let Some(supervisor) = supervisor {
         tracing::info!("stopping; a run that is going saves first");
         supervisor.stop().await;

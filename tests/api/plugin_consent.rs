@@ -1,6 +1,7 @@
 //! Consent, settings, secrets, audit and verdicts, from API and pages, with a plugin that uses all that it is lent.
 
 use actix_web::http::Method;
+use codetune::plugin_history;
 use codetune::plugin_settings::Settings;
 use serde_json::{Value, json};
 
@@ -287,6 +288,27 @@ async fn a_component_that_was_changed_while_the_studio_was_down_waits_and_its_pa
         .json(Method::POST, "/api/v1/plugins/connected/run", input)
         .await;
     assert_eq!(refused.json()["error"]["code"], "plugin_not_granted");
+}
+
+#[actix_web::test]
+async fn the_server_keeps_as_many_calls_and_uses_as_the_settings_say() {
+    let app = TestApp::with(&[("CODETUNE_HISTORY_ROWS", "2")]);
+    let store = &app.state.store;
+    let execution = domain::Execution {
+        plugin: "stats".to_owned(),
+        digest: "abc".to_owned(),
+        input_digest: "def".to_owned(),
+        duration_us: 1,
+        fuel: 1,
+        peak_memory_bytes: 1,
+        log: String::new(),
+        outcome: domain::ExecutionOutcome::Ok { output: json!({}) },
+    };
+    for _ in 0..600 {
+        store.record_execution(&execution, None).unwrap();
+    }
+    assert_eq!(plugin_history::prune(&app.state).await.unwrap(), 598);
+    assert_eq!(store.list_executions(&Default::default()).unwrap().len(), 2);
 }
 
 #[actix_web::test]
