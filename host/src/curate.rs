@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use curation::{Curator, InputRow, Options, Outcome, Pipeline, Progress, Standing};
 use domain::{DataConfig, Judged, PluginKind, Sample, Verdict};
+use engine::data::{DatasetRows, Fit};
 use plugin_host::{PluginHost, PluginJob};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::config::Config;
 
@@ -75,11 +76,20 @@ fn plugins(host: &PluginHost, pipeline: &Pipeline) -> Result<Vec<Plugin>, plugin
         .collect()
 }
 
-fn input(row: engine::Result<(Map<String, Value>, String)>) -> Result<InputRow, String> {
-    match row {
-        Ok((fields, origin)) => Ok(InputRow { fields, origin }),
+/// Rows for the curation, each with why it is not of the format that is set.
+fn input(
+    request: &Request<'_>,
+    rows: DatasetRows,
+) -> Result<impl Iterator<Item = Result<InputRow, String>> + use<>, engine::Error> {
+    let fit = Fit::new(request.data, &request.pipeline.columns)?;
+    Ok(rows.map(move |row| match row {
+        Ok((fields, origin)) => Ok(InputRow {
+            misfit: fit.as_ref().and_then(|fit| fit.misfit(&fields)),
+            fields,
+            origin,
+        }),
         Err(error) => Err(error.to_string()),
-    }
+    }))
 }
 
 /// What the output folder holds of this curation already; the dataset is read for it.
@@ -89,7 +99,7 @@ fn input(row: engine::Result<(Map<String, Value>, String)>) -> Result<InputRow, 
 pub fn standing(host: &PluginHost, request: &Request<'_>) -> Result<Standing, Error> {
     let plugins = plugins(host, request.pipeline)?;
     let curators: Vec<&dyn Curator> = plugins.iter().map(|plugin| plugin as _).collect();
-    let rows = engine::data::rows(request.data)?.map(input);
+    let rows = input(request, engine::data::rows(request.data)?)?;
     let name = request.data.path.as_deref().unwrap_or_default();
     let found = curation::standing(request.out, request.pipeline, &curators, rows, name)?;
     Ok(found)
@@ -120,10 +130,11 @@ pub fn curate(
         input: request.data.path.as_deref().unwrap_or_default(),
         total_bytes: rows.bytes,
     };
+    let rows = input(request, rows)?;
     let outcome = curation::curate(
         request.pipeline,
         &curators,
-        rows.map(input),
+        rows,
         &options,
         stop,
         on_progress,

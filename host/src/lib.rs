@@ -19,6 +19,7 @@ pub mod gpu;
 pub mod jobs;
 pub mod lending;
 pub mod pages;
+pub mod plugin_history;
 pub mod plugin_settings;
 pub mod plugins;
 pub mod routes;

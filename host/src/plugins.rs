@@ -24,6 +24,7 @@ pub fn open(config: &Config, store: &Store) -> anyhow::Result<PluginHost> {
     let host = PluginHost::open(HostConfig {
         plugins_dir: config.paths.plugins.clone(),
         cache_dir: config.paths.plugin_cache(),
+        remembers: true,
     })
     .context("cannot start the plugin host")?;
     Settings::default().apply(store, &host)?;

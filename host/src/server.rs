@@ -20,6 +20,7 @@ use crate::events::Hub;
 use crate::exports::Exports;
 use crate::jobs::spawn::{Supervisor, WorkerNews};
 use crate::lending::Lending;
+use crate::plugin_history;
 use crate::plugin_settings::{self, Settings};
 use crate::safety::hosts::AllowedHosts;
 use crate::safety::keys::Keys;
@@ -61,6 +62,7 @@ pub fn open(
             let folders = HostConfig {
                 plugins_dir: config.paths.plugins.clone(),
                 cache_dir: config.paths.plugin_cache(),
+                remembers: true,
             };
             PluginHost::open_within(folders, patience)
         });
@@ -164,6 +166,7 @@ pub async fn serve(config: Config, with_worker: bool) -> anyhow::Result<()> {
     announce(bound);
     // What was decided meanwhile, once more, costs nothing; it ends with the server.
     let following = tokio::spawn(plugin_settings::follow(state.clone(), Settings::default()));
+    let pruning = tokio::spawn(plugin_history::follow(state.clone()));
     let supervisor = with_worker.then(|| {
         let state = state.clone();
         Supervisor::start(config, state.store.clone(), move |news| {
@@ -175,6 +178,7 @@ pub async fn serve(config: Config, with_worker: bool) -> anyhow::Result<()> {
     });
     let served = server.await.context("the server failed");
     following.abort();
+    pruning.abort();
     if let Some(supervisor) = supervisor {
         tracing::info!("stopping; a run that is going saves first");
         supervisor.stop().await;

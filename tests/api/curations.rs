@@ -279,3 +279,48 @@ async fn the_form_shows_each_plugins_settings_and_keeps_what_was_filled_in() {
     let page = app.get(&format!("/datasets/curations/{id}")).await.body;
     assert!(page.contains("generated = false") && page.contains("max_line_length = 123"));
 }
+
+#[actix_web::test]
+async fn rows_of_another_format_than_the_one_that_is_set_are_told_or_refused() {
+    let app = TestApp::with_shipped_plugins();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    let pair = json!({ "prompt": "def area(", "completion": "width, height):" }).to_string();
+    let message = json!({ "role": "assistant", "content": "def area(width, height):" });
+    let messages = json!({ "messages": [message] }).to_string();
+    let curated = async |rows: &[&str]| {
+        std::fs::write(&path, rows.join("\n")).unwrap();
+        let body = json!({
+            "name": "Chats", "path": path, "format": "messages", "plugins": [{ "name": "secrets" }],
+        });
+        let answer = app.json(Method::POST, "/api/v1/curations", body).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        ended(&app, &id).await
+    };
+    let refused = curated(&[&pair, &pair]).await;
+    assert_eq!(refused["status"], "failed", "{refused}");
+    let why = refused["error"].as_str().unwrap();
+    for part in [
+        "line 1",
+        "format messages",
+        "lacks messages",
+        "prompt, completion",
+        "`auto`",
+    ] {
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    let told = curated(&[&messages, &pair]).await;
+    assert_eq!(
+        (&told["status"], &told["kept"]),
+        (&json!("done"), &json!(2))
+    );
+    let id = told["id"].as_str().unwrap();
+    let report = app
+        .get(&format!("/api/v1/curations/{id}/report"))
+        .await
+        .json();
+    assert_eq!(report["misfits"]["rows"], 1);
+    let page = app.get(&format!("/datasets/curations/{id}")).await.body;
+    assert!(page.contains("do not fit the format messages"), "{page}");
+}

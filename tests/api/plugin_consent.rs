@@ -1,6 +1,7 @@
 //! Consent, settings, secrets, audit and verdicts, from API and pages, with a plugin that uses all that it is lent.
 
 use actix_web::http::Method;
+use codetune::plugin_history;
 use codetune::plugin_settings::Settings;
 use serde_json::{Value, json};
 
@@ -244,6 +245,70 @@ async fn what_another_process_decides_reaches_the_server() {
     store.set_plugin_enabled("connected", false).unwrap();
     settings.apply(store, &app.state.plugin_host).unwrap();
     assert_eq!(state().await, "disabled");
+}
+
+#[actix_web::test]
+async fn a_component_that_was_changed_while_the_studio_was_down_waits_and_its_page_says_what_answers()
+ {
+    let app = studio();
+    grant(&app, json!({ "capabilities": ["log"] })).await;
+    let first = digest(&app).await;
+    let app = app.restarted(|config| {
+        // An empty section of no name: the same component with another digest.
+        let component = config.paths.plugins.join("connected/connected.wasm");
+        let mut bytes = std::fs::read(&component).unwrap();
+        bytes.extend([0, 1, 0]);
+        std::fs::write(&component, bytes).unwrap();
+    });
+    let plugin = app.get("/api/v1/plugins/connected").await.json();
+    assert_eq!(plugin["digest"], first);
+    assert_ne!(plugin["pending"]["digest"], first);
+    run(&app, json!({ "do": "secret", "name": "KEY", "say_in": "" })).await;
+    let page = app.get("/plugins/connected").await.body;
+    assert!(
+        page.contains("the one before it answers until then"),
+        "{page}"
+    );
+
+    let app = app.restarted(|config| {
+        std::fs::remove_dir_all(config.paths.plugin_cache()).unwrap();
+    });
+    let plugin = app.get("/api/v1/plugins/connected").await.json();
+    assert_eq!(plugin["health"]["state"], "needs_consent");
+    assert_eq!(plugin["pending"]["digest"], plugin["digest"]);
+    for path in ["/plugins/connected", "/plugins"] {
+        let page = app.get(path).await.body;
+        assert!(
+            page.contains("agree, or put the earlier file back"),
+            "{page}"
+        );
+    }
+    let input = json!({ "input": { "do": "secret", "name": "KEY", "say_in": "" } });
+    let refused = app
+        .json(Method::POST, "/api/v1/plugins/connected/run", input)
+        .await;
+    assert_eq!(refused.json()["error"]["code"], "plugin_not_granted");
+}
+
+#[actix_web::test]
+async fn the_server_keeps_as_many_calls_and_uses_as_the_settings_say() {
+    let app = TestApp::with(&[("CODETUNE_HISTORY_ROWS", "2")]);
+    let store = &app.state.store;
+    let execution = domain::Execution {
+        plugin: "stats".to_owned(),
+        digest: "abc".to_owned(),
+        input_digest: "def".to_owned(),
+        duration_us: 1,
+        fuel: 1,
+        peak_memory_bytes: 1,
+        log: String::new(),
+        outcome: domain::ExecutionOutcome::Ok { output: json!({}) },
+    };
+    for _ in 0..600 {
+        store.record_execution(&execution, None).unwrap();
+    }
+    assert_eq!(plugin_history::prune(&app.state).await.unwrap(), 598);
+    assert_eq!(store.list_executions(&Default::default()).unwrap().len(), 2);
 }
 
 #[actix_web::test]

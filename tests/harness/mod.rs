@@ -23,7 +23,7 @@ pub(crate) const HOST: &str = "127.0.0.1:7860";
 pub(crate) struct TestApp {
     pub state: Data<AppState>,
     /// Kept, because it is deleted when dropped.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// What came back.
@@ -96,10 +96,17 @@ impl TestApp {
         std::fs::create_dir_all(folder.path().join("plugins")).unwrap();
         let config = config(folder.path(), variables);
         let state = server::open(config, HOST.parse().unwrap(), std::time::Duration::MAX).unwrap();
-        Self {
-            state,
-            _folder: folder,
-        }
+        Self { state, folder }
+    }
+
+    /// The same folders and settings in a studio that starts anew, after `change` in between.
+    pub(crate) fn restarted(self, change: impl FnOnce(&Config)) -> Self {
+        let Self { state, folder } = self;
+        let config = state.config.clone();
+        drop(state);
+        change(&config);
+        let state = server::open(config, HOST.parse().unwrap(), std::time::Duration::MAX).unwrap();
+        Self { state, folder }
     }
 
     /// With the plugins that ship with the studio.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use domain::{FileAnalysis, PluginKind, SourceFile};
+use domain::{Completion, FileAnalysis, PluginKind, Sample, SamplePart, SourceFile};
 use plugin_host::{HostConfig, PluginHost, is_same_json};
 use serde_json::{Value, json};
 
@@ -91,21 +91,27 @@ const FILES: [&str; 6] = [
     "nothing to do\nhere",
 ];
 
-fn analyses(project: &Path, name: &str) -> Vec<FileAnalysis> {
-    let parent = tempfile::tempdir().unwrap();
-    let place = parent.path().join("plugins").join(name);
+/// A host that has nothing but the project's plugin, and grants what it asks for.
+fn host(parent: &Path, project: &Path, name: &str) -> PluginHost {
+    let place = parent.join("plugins").join(name);
     std::fs::create_dir_all(&place).unwrap();
     for file in ["plugin.toml", "fixtures.json", &format!("{name}.wasm")] {
         std::fs::copy(project.join(file), place.join(file)).unwrap();
     }
     let host = PluginHost::open(HostConfig {
-        plugins_dir: parent.path().join("plugins"),
-        cache_dir: parent.path().join("cache"),
+        plugins_dir: parent.join("plugins"),
+        cache_dir: parent.join("cache"),
+        remembers: false,
     })
     .unwrap();
     let info = host.get(name).unwrap();
-    assert!(info.kinds.contains(&PluginKind::Analyzer), "{info:?}");
     host.set_grants(name, &info.digest, info.capabilities.as_slice());
+    host
+}
+
+fn analyses(project: &Path, name: &str) -> Vec<FileAnalysis> {
+    let parent = tempfile::tempdir().unwrap();
+    let host = host(parent.path(), project, name);
     let files: Vec<SourceFile> = FILES
         .iter()
         .enumerate()
@@ -178,20 +184,90 @@ fn an_analyzer_gives_the_same_answer_in_every_language() {
     }
 }
 
+/// What a curator says of a learned text and a given one, with and without a setting.
+fn verdicts(project: &Path, name: &str) -> Vec<String> {
+    let parent = tempfile::tempdir().unwrap();
+    let host = host(parent.path(), project, name);
+    let part = |text: &str, learned| SamplePart {
+        name: "text".to_owned(),
+        text: text.to_owned(),
+        learned,
+    };
+    let sample = Sample {
+        parts: vec![part("TODO é TODO", true), part("TODO", false)],
+        path: None,
+        language: None,
+    };
+    [json!({}), json!({ "most": 1 }), json!({ "most": 2 })]
+        .into_iter()
+        .map(|config| {
+            let config = serde_json::from_value(config).unwrap();
+            let job = host.job(name, PluginKind::Curator, &config).unwrap();
+            let judged = job.curate(std::slice::from_ref(&sample)).remove(0);
+            serde_json::to_string(&judged.result).unwrap()
+        })
+        .collect()
+}
+
+/// What a scorer says of a text that is finished, one that is not, and none.
+fn scores(project: &Path, name: &str) -> Vec<String> {
+    let parent = tempfile::tempdir().unwrap();
+    let host = host(parent.path(), project, name);
+    let job = host.job(name, PluginKind::Scorer, &[].into()).unwrap();
+    let completions = ["x = 1", "日本 TODO", ""].map(|text| Completion {
+        prompt: "TODO".to_owned(),
+        text: text.to_owned(),
+        reference: None,
+        language: None,
+    });
+    let judged = job.score(&completions).into_iter();
+    judged
+        .map(|judged| serde_json::to_string(&judged.result).unwrap())
+        .collect()
+}
+
 #[test]
-#[ignore = "needs componentize-py, jco and the wasm targets"]
-fn every_kind_in_every_language_that_has_it_builds_and_passes_its_examples() {
+#[ignore = "needs componentize-py, jco, zig, wit-bindgen and the wasm targets"]
+fn every_kind_in_every_language_builds_passes_its_examples_and_answers_alike() {
     let bench = Bench::new();
-    for lang in ["rust", "python", "typescript"] {
+    let (mut curators, mut scorers) = (Vec::new(), Vec::new());
+    for lang in ["rust", "python", "typescript", "c"] {
         // Analyzers have a test of their own.
         for kind in ["tool", "curator", "scorer"] {
             let name = format!("{lang}-{kind}");
-            bench.project(&name, lang, kind);
+            let project = bench.project(&name, lang, kind);
             let report = bench.succeed(&["plugin", "test", &name, "--no-build", "--json"]);
             let report: Value = serde_json::from_str(&report).unwrap();
-            assert_eq!(report["failed"], 0, "{report}");
+            assert_eq!(
+                (&report["passed"], &report["failed"]),
+                (&json!(2), &json!(0)),
+                "{report}"
+            );
+            match kind {
+                "curator" => curators.push(verdicts(&project, &name)),
+                "scorer" => scorers.push(scores(&project, &name)),
+                _ => {}
+            }
         }
     }
+    assert!(
+        curators[0][0].contains("2 TODO, more than 0"),
+        "{curators:?}"
+    );
+    assert!(
+        curators[0][1].contains("2 TODO, more than 1"),
+        "{curators:?}"
+    );
+    assert!(curators[0][2].contains("keep"), "{curators:?}");
+    assert!(
+        curators.iter().all(|said| *said == curators[0]),
+        "{curators:?}"
+    );
+    assert!(scorers[0][1].contains("it leaves a TODO"), "{scorers:?}");
+    assert!(
+        scorers.iter().all(|said| *said == scorers[0]),
+        "{scorers:?}"
+    );
 }
 
 #[test]

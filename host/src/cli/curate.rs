@@ -191,6 +191,13 @@ fn print(report: &Report, out: &Path) {
     if report.held_out > 0 {
         println!("  {} rows held out, in held-out.jsonl", report.held_out);
     }
+    if let Some(misfits) = &report.misfits {
+        println!(
+            "  {} rows do not fit the format, and a run with it would refuse them: row {} ({}) {}; curate them under the format \
+             that they have",
+            misfits.rows, misfits.first, misfits.origin, misfits.message
+        );
+    }
     for step in &report.steps {
         println!(
             "  {} {}: {} kept, {} dropped, {} rewritten, {} failed",

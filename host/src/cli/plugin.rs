@@ -169,9 +169,14 @@ fn describe(plugin: &PluginInfo) {
     }
     if let Some(pending) = &plugin.pending {
         println!(
-            "    version {} ({}) waits for your consent, this one answers: {}",
+            "    version {} ({}) waits for your consent, {}: {}",
             pending.version,
             &pending.digest[..12.min(pending.digest.len())],
+            if pending.digest == plugin.digest {
+                "and the one before it is not kept here, so nothing answers"
+            } else {
+                "this one answers"
+            },
             if pending.more.is_empty() {
                 "it asks for the same".to_owned()
             } else {

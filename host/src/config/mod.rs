@@ -3,6 +3,7 @@
 //! A `.env` file in the working directory fills what the environment leaves open.
 
 mod database;
+mod history;
 mod hub;
 mod log;
 mod paths;
@@ -12,6 +13,7 @@ mod world;
 use std::env;
 
 pub use database::DatabaseConfig;
+pub use history::HistoryConfig;
 pub use hub::HubConfig;
 pub use log::{LogConfig, LogLevel};
 pub use paths::PathsConfig;
@@ -24,6 +26,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Which database.
     pub database: DatabaseConfig,
+    /// What is kept of plugins' calls.
+    pub history: HistoryConfig,
     /// Folders.
     pub paths: PathsConfig,
     /// The Hugging Face hub.
@@ -67,6 +71,7 @@ impl Config {
         Ok(Self {
             server: ServerConfig::read(&variable)?,
             database: DatabaseConfig::read(&variable, &paths)?,
+            history: HistoryConfig::read(&variable)?,
             hub: HubConfig::read(&variable)?,
             log: LogConfig::read(&variable)?,
             world: world::read(&variable)?,

@@ -2,7 +2,7 @@
 
 use actix_web::Responder;
 use actix_web::web::Path;
-use curation::{BeforeAfter, Example, Report, StepReport};
+use curation::{BeforeAfter, Example, Misfits, Report, StepReport};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -38,6 +38,7 @@ struct ReportView {
     dropped: u64,
     exact_duplicates: u64,
     near_duplicates: u64,
+    misfits: Option<Box<Misfits>>,
     duplicate_examples: Vec<Example>,
     steps: Vec<StepView>,
     histograms: Vec<HistogramView>,
@@ -138,6 +139,7 @@ impl From<Report> for ReportView {
             dropped: report.dropped,
             exact_duplicates: report.exact_duplicates,
             near_duplicates: report.near_duplicates,
+            misfits: report.misfits,
             duplicate_examples: report.duplicate_examples,
             histograms,
         }

@@ -88,6 +88,16 @@ pub async fn show(view: View) -> HtmlResult {
                     "Log statements, with their values hidden.",
                 ),
                 row(
+                    "CODETUNE_HISTORY_DAYS",
+                    config.history.days,
+                    "Days that plugins' calls and their audit are kept; 0 is no limit.",
+                ),
+                row(
+                    "CODETUNE_HISTORY_ROWS",
+                    config.history.rows,
+                    "Rows of each that are kept; 0 is no limit.",
+                ),
+                row(
                     "",
                     format!(
                         "{} open, {} idle, at most {}",

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use backon::{BlockingRetryable, ExponentialBuilder};
+use codetune_plugin::Settings;
 use serde_json::{Value, json};
 
 use crate::protocol::{self, Protocol, Question, Reply};
@@ -40,42 +41,29 @@ struct Failure {
     retry_after: Option<Duration>,
 }
 
-fn setting(key: &str) -> Option<Value> {
-    serde_json::from_str(&config::get(key)?).ok()
-}
-
-fn text(key: &str, usual: &str) -> String {
-    let value = setting(key);
-    let value = value.as_ref().and_then(Value::as_str);
-    value.unwrap_or(usual).to_owned()
-}
-
-fn number(key: &str, usual: u64) -> u64 {
-    setting(key)
-        .and_then(|value| value.as_u64())
-        .unwrap_or(usual)
-}
-
 fn ask(question: &Question) -> Result<Value, String> {
-    let protocol = Protocol::named(&text("protocol", "openai"))?;
-    let url = protocol.address(&text("url", "http://127.0.0.1:8080/v1"));
+    let settings = Settings::new(config::get);
+    let text = |key: &str, usual: &str| settings.get(key, usual.to_owned());
+    let number = |key: &str, usual: u64| settings.get(key, usual);
+    let protocol = Protocol::named(&text("protocol", "openai")?)?;
+    let url = protocol.address(&text("url", "http://127.0.0.1:8080/v1")?);
     let headers = protocol.headers(secrets::get(SECRET).as_deref());
     let body = protocol.body(
         question,
-        &text("model", "default"),
-        number("max_tokens", 1024),
+        &text("model", "default")?,
+        number("max_tokens", 1024)?,
     );
     let body = body.to_string();
-    let patience = Duration::from_secs(number("timeout_s", 60));
+    let patience = Duration::from_secs(number("timeout_s", 60)?);
     let mut attempts = 0;
     let once = || {
         attempts += 1;
         attempt(protocol, &url, &headers, body.as_bytes(), patience)
     };
     let backoff = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(number("retry_delay_ms", 500)))
+        .with_min_delay(Duration::from_millis(number("retry_delay_ms", 500)?))
         .with_max_delay(Duration::from_secs(20))
-        .with_max_times(usize::try_from(number("retries", 3)).unwrap_or(3));
+        .with_max_times(usize::try_from(number("retries", 3)?).unwrap_or(3));
     // What the endpoint asks for goes before the backoff's own pause.
     let asked_for = Rc::new(Cell::new(None));
     let pause_for = Rc::clone(&asked_for);

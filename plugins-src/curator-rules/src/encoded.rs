@@ -143,17 +143,15 @@ mod tests {
             "\u{e9}",
             "12",
         ];
-        let mut state = 1_u64;
+        let mut random = draws::Random::new(1, "");
         for round in 0..3000 {
             let mut text = String::new();
             // Few words a text, so that the same come again and again.
             let few = 1 + round % 4;
-            let first = (state >> 33) as usize;
+            let first = random.below(words.len() as u64);
             for _ in 0..40 {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                text.push_str(words[(first + (state >> 33) as usize % few) % words.len()]);
+                let word = (first + random.below(few)) as usize;
+                text.push_str(words[word % words.len()]);
             }
             assert_eq!(
                 encoded(text.as_bytes()),

@@ -290,15 +290,12 @@ mod tests {
             "a", "_", "7", " ", "\n", "\r\n", "\r", "\t", "\u{b}", "0x", "0X1f", "0xg", "é",
             "日本", "\u{fffd}", "\u{a0}", "٣", "'", "word ", "0", "x",
         ];
-        let mut state = 1_u64;
+        let mut random = draws::Random::new(1, "");
         for round in 0..2000 {
             let mut text = String::new();
             // Around the ends of blocks too.
             for _ in 0..round % 400 {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                text.push_str(pieces[(state >> 33) as usize % pieces.len()]);
+                text.push_str(random.pick(&pieces));
             }
             assert_eq!(measure(&text), slowly(&text), "{text:?}");
         }

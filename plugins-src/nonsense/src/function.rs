@@ -1,7 +1,7 @@
 //! A function that computes nothing that anybody wants, in no language yet: numbers come in, are mixed, and one goes out.
 //! It ends, divides by nothing, and touches nothing outside.
 
-use crate::random::Random;
+use draws::Random;
 
 /// Words that no language keeps for itself; more than one function takes.
 const WORDS: [&str; 24] = [

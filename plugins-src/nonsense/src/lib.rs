@@ -6,14 +6,13 @@
 //! answer.
 
 mod function;
-mod random;
 mod syntax;
 
 use codetune_plugin::{About, Curator, Decision, Edit, Reason, Sample, Settings, Verdict};
+use draws::Random;
 use source_text::detect;
 
 use function::Function;
-use random::Random;
 use syntax::Syntax;
 
 /// The plugin.

@@ -16,6 +16,7 @@ mod bindings {
     });
 }
 
+use codetune_plugin::Settings;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -39,7 +40,7 @@ fn parse(inputs: &str) -> Result<Input, String> {
 fn review(input: &Input) -> Result<String, String> {
     let asked = question(&input.code, input.language.as_deref())?;
     // A base model has no chat template, and goes on from a text.
-    let is_chat = config::get("chat").is_none_or(|value| value == "true");
+    let is_chat = Settings::new(config::get).get("chat", true)?;
     let prompt = match is_chat {
         true => Prompt::Chat(vec![Message {
             role: "user".to_owned(),

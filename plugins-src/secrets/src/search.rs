@@ -261,13 +261,8 @@ mod tests {
         ];
         let searches: Vec<Search> = RULES.iter().map(Search::new).collect();
         let mut hits = vec![0; searches.len()];
-        let mut state = 1_u64;
-        let mut draw = |below: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % below
-        };
+        let mut random = draws::Random::new(1, "");
+        let mut draw = |below: usize| random.below(below as u64) as usize;
         for _ in 0..30_000 {
             let (first, among) = (draw(pieces.len()), 1 + draw(pieces.len()));
             let length = 1 + draw(30);

@@ -12,6 +12,8 @@ pub(crate) struct Row {
     pub(crate) number: u64,
     pub(crate) fields: Map<String, Value>,
     pub(crate) origin: String,
+    /// Why it is not of the format that was set.
+    pub(crate) misfit: Option<String>,
     pub(crate) sample: Sample,
     /// Where the parts stand in the row.
     pub(crate) places: Vec<String>,

@@ -84,6 +84,9 @@ impl<'a> Commit<'a> {
     /// Counts a row as it came.
     fn count(&mut self, row: &Row) -> Result<()> {
         self.state.report.read(row.size);
+        if let Some(why) = &row.misfit {
+            self.state.report.misfit(row.number, &row.origin, why);
+        }
         self.state.chain = chain(&self.state.chain, &row.digest);
         if self.pipeline.exact_duplicates && row.duplicate_of.is_none() {
             let entry = [&row.texts_digest[..], &row.number.to_le_bytes()].concat();

@@ -30,7 +30,7 @@ use serde_json::{Map, Value};
 
 pub use hold_out::HoldOut;
 pub use pipeline::{NearDuplicates, OnError, Pipeline, Step};
-pub use report::{BeforeAfter, Bin, Example, Histogram, ReasonReport, Report, StepReport};
+pub use report::{BeforeAfter, Bin, Example, Histogram, Misfits, ReasonReport, Report, StepReport};
 pub use run::{Options, Outcome, Progress, curate};
 pub use standing::{Standing, standing, summary};
 
@@ -55,6 +55,8 @@ pub struct InputRow {
     pub fields: Map<String, Value>,
     /// Where it came from, for people: `a.jsonl line 3`.
     pub origin: String,
+    /// Why it is not of the format that somebody set, in a sentence that goes on from its origin.
+    pub misfit: Option<String>,
 }
 
 /// Why a dataset was not curated.

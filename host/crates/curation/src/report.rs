@@ -30,6 +30,9 @@ pub struct Report {
     pub exact_duplicates: u64,
     /// Of these, rows that are like an earlier row that was kept.
     pub near_duplicates: u64,
+    /// Rows that are not of the format that was set, where there are any; they went through the steps all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misfits: Option<Box<Misfits>>,
     /// Examples of duplicates.
     pub duplicate_examples: Vec<Example>,
     /// One for each plugin, in the order of the pipeline.
@@ -38,6 +41,19 @@ pub struct Report {
     pub characters: BeforeAfter,
     /// Lines of the same.
     pub lines: BeforeAfter,
+}
+
+/// Rows that are not of the format that was set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Misfits {
+    /// How many.
+    pub rows: u64,
+    /// Number of the first, from 0.
+    pub first: u64,
+    /// Where that one came from.
+    pub origin: String,
+    /// Why it does not fit.
+    pub message: String,
 }
 
 /// What one plugin did.
@@ -154,6 +170,19 @@ impl Report {
         self.rows += 1;
         self.characters.before.add(size.0 as f64);
         self.lines.before.add(size.1 as f64);
+    }
+
+    /// Counts a row that is not of the format that was set.
+    pub(crate) fn misfit(&mut self, row: u64, origin: &str, message: &str) {
+        let misfits = self.misfits.get_or_insert_with(|| {
+            Box::new(Misfits {
+                rows: 0,
+                first: row,
+                origin: origin.to_owned(),
+                message: message.to_owned(),
+            })
+        });
+        misfits.rows += 1;
     }
 
     /// Counts a duplicate's example.

@@ -89,6 +89,9 @@ impl Judging<'_> {
             }
             let wave = wave.map_err(Error::Invalid)?;
             let first = number;
+            if first == 0 {
+                refuse_misfits(&wave)?;
+            }
             number += wave.len() as u64;
             let mut rows = self.pool.install(|| prepare(self.pipeline, wave, first))?;
             let bytes = rows.iter().map(|row| text_bytes(row) as u64).sum();
@@ -153,6 +156,20 @@ impl Judging<'_> {
     }
 }
 
+/// The first wave tells whether the format was meant: all of a small dataset, and of a large one before hours are spent on it.
+fn refuse_misfits(wave: &[InputRow]) -> Result<()> {
+    let all: Option<Vec<&str>> = wave.iter().map(|row| row.misfit.as_deref()).collect();
+    match all.as_deref() {
+        Some([why, ..]) => Err(Error::Invalid(format!(
+            "{} {why}; nor does any other of the first {} rows: set the format that they have, or `auto`, or say in the pipeline \
+             what their columns are called",
+            wave[0].origin,
+            wave.len()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Result<Vec<Row>> {
     let row = |(index, row): (usize, InputRow)| {
         let Some(read) = sample::read(&row.fields, &pipeline.columns) else {
@@ -167,6 +184,7 @@ fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Result<Vec<R
             number: first + index as u64,
             fields: row.fields,
             origin: row.origin,
+            misfit: row.misfit,
             digest: sample::digest(&read.sample),
             texts_digest: sample::texts_digest(&read.sample),
             size: sample::size(&read.sample),

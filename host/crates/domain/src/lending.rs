@@ -80,10 +80,10 @@ pub struct CapabilityUse {
     pub tokens: u64,
 }
 
-/// A newer component that waits for the user's consent while the one before answers.
+/// A newer component that waits for the user's consent while the one before answers, where that is still there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    /// Digest that the consent would be for.
+    /// Digest that the consent would be for; the plugin's own where nothing answers until then.
     pub digest: String,
     /// What it calls its version.
     pub version: String,

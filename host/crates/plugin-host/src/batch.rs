@@ -5,12 +5,13 @@ use domain::Judged;
 use wasmtime::Store;
 
 use crate::call::{CallState, Terms, call, rearm};
+use crate::lent::secrets::{Said, Secrets, cut};
 use crate::outcome::Failure;
 use crate::runtime::Runtime;
 
 /// Calls `one` for each item, in their order, on an instance that `start` makes; after a trap the next item gets a new
 /// one. `note` hears of every success and failure. It must be called on a guest thread.
-pub(crate) fn each<I, P, R>(
+pub(crate) fn each<I, P, R: Said>(
     runtime: &Runtime,
     terms: &Terms,
     items: &[I],
@@ -22,7 +23,10 @@ pub(crate) fn each<I, P, R>(
     let mut take = |result: Result<R, Failure>, fuel| {
         note(result.as_ref().map(drop));
         outcomes.push(Judged {
-            result: result.map_err(|failure| format!("{}: {}", failure.code, failure.message)),
+            result: result.map_err(|mut failure| {
+                cut(&mut failure.message);
+                format!("{}: {}", failure.code, failure.message)
+            }),
             fuel,
         });
     };
@@ -32,19 +36,20 @@ pub(crate) fn each<I, P, R>(
             let instance = start(store)?;
             while let Some(item) = items.get(next) {
                 rearm(store, &terms.limits);
-                let result =
-                    one(&instance, store, item)?.map_err(|failure| match &store.data().lent {
-                        Some(lent) => lent.hide_in(failure),
-                        None => failure,
-                    });
+                let result = one(&instance, store, item)?;
+                let result = match &store.data().lent {
+                    Some(lent) => lent.secrets.clean(result),
+                    None => Secrets::default().clean(result),
+                };
                 take(result, terms.limits.fuel - store.get_fuel().unwrap_or(0));
                 next += 1;
             }
             Ok(Ok(()))
         });
         // Whatever ended the store early is the outcome of the item that was in it.
-        if let Err(failure) = called.result {
-            take(Err(failure), called.fuel);
+        let fuel = called.fuel;
+        if let Err(failure) = called.finish(|(), _| Ok(())) {
+            take(Err(failure), fuel);
             next += 1;
         }
     }

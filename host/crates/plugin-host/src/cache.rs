@@ -4,12 +4,13 @@
 //! plugin and runs none of it. The folder is the user's alone, files are written beside and renamed, and one that is
 //! there never changes: mapped code stays valid for as long as somebody calls it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use domain::{PluginKind, PluginMetadata};
+use domain::{PluginKind, PluginManifest, PluginMetadata};
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -34,6 +35,17 @@ pub(crate) struct Record {
     pub(crate) imports: Vec<String>,
     pub(crate) metadata: PluginMetadata,
 }
+
+/// A component that answered for a plugin, and what stood beside it then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) digest: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) manifest: PluginManifest,
+}
+
+/// By places of the plugins folder.
+pub(crate) type Answers = BTreeMap<String, Answer>;
 
 /// A component that could not be kept.
 pub(crate) struct Unkept {
@@ -96,6 +108,33 @@ impl CompileCache {
 
     fn record(&self, digest: &str) -> PathBuf {
         self.folder.join(format!("{digest}.json"))
+    }
+
+    /// Hosts of several plugins folders may share the cache.
+    fn answers(&self, plugins: &Path) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        let plugins = std::path::absolute(plugins).unwrap_or_else(|_| plugins.to_owned());
+        plugins.hash(&mut hasher);
+        let name = format!("answers-{:016x}.json", hasher.finish());
+        self.folder.join(name)
+    }
+
+    /// What answered when a host of that plugins folder was here last; nothing where that is not known.
+    pub(crate) fn load_answers(&self, plugins: &Path) -> Answers {
+        let text = fs::read(self.answers(plugins)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Keeps what answers now for the next start. A full disk is no one's concern but that one's.
+    pub(crate) fn store_answers(&self, plugins: &Path, answers: &Answers) {
+        let text = serde_json::to_vec(answers).expect("manifests serialize");
+        let path = self.answers(plugins);
+        if let Err(error) = self.write(&path, &text) {
+            tracing::warn!(
+                "which plugins answer cannot be kept for the next start: {}: {error}",
+                path.display()
+            );
+        }
     }
 
     /// What was kept under the digest; none when nothing was, or it cannot be used.

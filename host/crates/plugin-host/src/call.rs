@@ -9,6 +9,7 @@ use serde_json::Value;
 use wasmtime::Store;
 
 use crate::lent::http::Http;
+use crate::lent::secrets::{Said, Secrets};
 use crate::lent::{Lending, Lent};
 use crate::limiter::Limiter;
 use crate::log::CallLog;
@@ -42,13 +43,42 @@ pub(crate) struct Terms {
 
 /// What a call came to.
 pub(crate) struct Called<R> {
-    pub(crate) result: Result<R, Failure>,
+    result: Result<R, Failure>,
     pub(crate) duration: Duration,
     pub(crate) fuel: u64,
     pub(crate) peak_memory: u64,
     pub(crate) log: String,
-    /// Knows the secrets that the answer must not hold.
-    pub(crate) lent: Option<Box<Lent>>,
+    /// Those that the answer must not hold.
+    secrets: Secrets,
+}
+
+impl<R> Called<R> {
+    /// A call that was not made.
+    pub(crate) fn refused(failure: Failure) -> Self {
+        Self {
+            result: Err(failure),
+            duration: Duration::ZERO,
+            fuel: 0,
+            peak_memory: 0,
+            log: String::new(),
+            secrets: Secrets::default(),
+        }
+    }
+
+    /// What `check` makes of the answer, without the secrets that the plugin was given. `check` gets them too, for what it
+    /// quotes or cuts.
+    pub(crate) fn finish<T: Said>(
+        self,
+        check: impl FnOnce(R, &Secrets) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let secrets = self.secrets;
+        secrets.clean(self.result.and_then(|answer| check(answer, &secrets)))
+    }
+
+    /// The answer as it is, of a call that nothing was lent to.
+    pub(crate) fn unlent(self) -> Result<R, Failure> {
+        self.result
+    }
 }
 
 /// A store that ends whatever goes over the limits.
@@ -93,23 +123,22 @@ pub(crate) fn call<R>(
     let (peak_memory, refused) = (limiter.peak_memory(), limiter.refused);
     let lent = store.data_mut().lent.take();
     drop(store);
-    let mut log = log.take();
-    let mut result = match result {
-        Ok(result) => result,
-        Err(error) => Err(failure(&error, refused, limits, &log)),
-    };
     if let Some(lent) = &lent {
-        result = result.map_err(|failure| lent.hide_in(failure));
-        lent.hide(&mut log);
         lent.settle();
     }
+    let secrets = lent.map(|lent| lent.secrets).unwrap_or_default();
+    let log = log.take(&secrets);
+    let result = match result {
+        Ok(result) => result.map_err(|failure| secrets.clean_failure(failure)),
+        Err(error) => Err(secrets.clean_failure(failure(&error, refused, limits, &log))),
+    };
     Called {
         result,
         duration: started.elapsed(),
         fuel,
         peak_memory,
         log,
-        lent,
+        secrets,
     }
 }
 

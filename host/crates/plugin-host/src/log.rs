@@ -6,6 +6,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi_io::bytes::Bytes;
 
+use crate::lent::secrets::Secrets;
 use crate::sanitize;
 
 /// A bounded text that several writers share. What goes over the bound is dropped and said once.
@@ -42,15 +43,17 @@ impl CallLog {
         inner.text.extend_from_slice(&bytes[..fits]);
     }
 
-    /// The text, without control characters.
-    pub(crate) fn take(&self) -> String {
+    /// The text, without control characters and secrets.
+    pub(crate) fn take(&self, secrets: &Secrets) -> String {
         let mut inner = self.inner();
         if inner.text.is_empty() && !inner.dropped {
             return String::new();
         }
         let mut text = String::from_utf8_lossy(&inner.text).into_owned();
         sanitize::string(&mut text);
+        secrets.hide(&mut text);
         if inner.dropped {
+            secrets.hide_to_the_end(&mut text);
             if !text.ends_with('\n') {
                 text.push('\n');
             }
@@ -102,7 +105,7 @@ impl StdoutStream for CallLog {
 
 #[cfg(test)]
 mod tests {
-    use super::CallLog;
+    use super::{CallLog, Secrets};
 
     #[test]
     fn a_flood_is_cut_and_says_so() {
@@ -110,11 +113,12 @@ mod tests {
         log.write(b"12345\n");
         log.write(b"67890\n");
         log.write(b"more\n");
-        assert_eq!(log.take(), "12345\n6789\n… the log is cut at 10 bytes\n");
+        let log = log.take(&Secrets::default());
+        assert_eq!(log, "12345\n6789\n… the log is cut at 10 bytes\n");
     }
 
     #[test]
     fn nothing_written_is_nothing() {
-        assert_eq!(CallLog::new(10).take(), "");
+        assert_eq!(CallLog::new(10).take(&Secrets::default()), "");
     }
 }

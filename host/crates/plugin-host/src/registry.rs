@@ -19,7 +19,7 @@ pub(crate) struct Registry {
 #[derive(Clone)]
 pub(crate) struct Entry {
     /// Path in the plugins folder.
-    place: String,
+    pub(crate) place: String,
     /// What it calls itself.
     own_name: String,
     /// What the studio calls it: its own name, and the place too when somebody else has that.
@@ -42,22 +42,32 @@ pub(crate) struct Loaded {
 }
 
 impl Registry {
-    /// The set with every version that waited and need not any more in its place; none when there is no such.
-    pub(crate) fn promote(&self, waits: impl Fn(&Version) -> bool) -> Option<Self> {
+    /// The set with every version that waited and need not any more in its place, and behind those that have to wait the
+    /// one that `before` still has; none when there is no such.
+    pub(crate) fn promote(
+        &self,
+        waits: impl Fn(&Version) -> bool,
+        before: impl Fn(&Entry, &Version) -> Option<Version>,
+    ) -> Option<Self> {
         let mut changed = false;
         let entries = self
             .entries
             .iter()
-            .map(|entry| match &entry.pending {
-                Some(pending) if !waits(pending) => {
-                    changed = true;
-                    Arc::new(Entry {
-                        version: Some(Arc::clone(pending)),
-                        pending: None,
-                        ..Entry::clone(entry)
-                    })
-                }
-                _ => Arc::clone(entry),
+            .map(|entry| {
+                let (version, pending) = match (&entry.version, &entry.pending) {
+                    (_, Some(pending)) if !waits(pending) => (Arc::clone(pending), None),
+                    (Some(version), None) if waits(version) => match before(entry, version) {
+                        Some(before) => (Arc::new(before), Some(Arc::clone(version))),
+                        None => return Arc::clone(entry),
+                    },
+                    _ => return Arc::clone(entry),
+                };
+                changed = true;
+                Arc::new(Entry {
+                    version: Some(version),
+                    pending,
+                    ..Entry::clone(entry)
+                })
             })
             .collect();
         changed.then_some(Self {

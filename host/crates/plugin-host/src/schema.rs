@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
+use crate::lent::secrets::Secrets;
 use crate::sanitize;
 
 /// Faults that a message lists.
@@ -67,16 +68,17 @@ impl Schema {
         Err(sanitize::text(&faults.join("; ")).into_owned())
     }
 
-    /// Parses a plugin's text, checks it and cleans its strings.
+    /// Parses a plugin's text, cleans its strings, takes secrets out and checks it: a fault quotes what was said.
     ///
     /// # Errors
     /// One sentence when it is no JSON or does not fit.
-    pub(crate) fn parse(&self, text: &str) -> Result<Value, String> {
+    pub(crate) fn parse(&self, text: &str, secrets: &Secrets) -> Result<Value, String> {
         let mut value: Value = serde_json::from_str(text)
             .map_err(|error| format!("the answer is no JSON: {error}"))?;
+        sanitize::value(&mut value);
+        secrets.hide_in(&mut value);
         self.check(&value)
             .map_err(|faults| format!("the answer does not fit the plugin's schema: {faults}"))?;
-        sanitize::value(&mut value);
         Ok(value)
     }
 }

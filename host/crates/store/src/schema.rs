@@ -147,3 +147,6 @@ diesel::table! {
         updated_at -> Timestamp,
     }
 }
+
+// What is pruned of the first hangs on the second.
+diesel::allow_tables_to_appear_in_same_query!(plugin_executions, plugin_suggestions);

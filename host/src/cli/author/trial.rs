@@ -64,6 +64,7 @@ impl Trial {
         let host = PluginHost::open(HostConfig {
             plugins_dir: copy.path().to_owned(),
             cache_dir: config.paths.plugin_cache(),
+            remembers: false,
         })?;
         let plugin = host
             .list()

@@ -42,6 +42,7 @@ pub(crate) fn run(args: &BenchPluginsArgs, config: &Config) -> anyhow::Result<Ex
     let shipped = HostConfig {
         plugins_dir: config.paths.plugins.clone(),
         cache_dir: folder.path().join("cache"),
+        remembers: false,
     };
     let host = PluginHost::open(shipped.clone())?;
     let component = config
@@ -103,6 +104,7 @@ fn save_to_answer(component: &std::path::Path, folder: &std::path::Path) -> anyh
     let host = PluginHost::open(HostConfig {
         plugins_dir,
         cache_dir: folder.join("cache-reload"),
+        remembers: false,
     })?;
     let _watcher = host.watch()?;
     let mut times = Vec::new();

@@ -33,6 +33,10 @@ pub(super) const C: Grammar = Grammar {
     import,
 };
 
+#[cfg(not(feature = "c-plus-plus"))]
+pub(super) const CPP: Grammar = Grammar { name: "c++", ..C };
+
+#[cfg(feature = "c-plus-plus")]
 pub(super) const CPP: Grammar = Grammar {
     name: "c++",
     language: tree_sitter_cpp::LANGUAGE,

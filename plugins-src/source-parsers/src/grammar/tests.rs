@@ -18,6 +18,35 @@ fn functions(report: &Report) -> Vec<(&str, u32, u32)> {
 }
 
 #[test]
+fn the_grammar_of_c_finds_what_cpp_includes() {
+    let code = "\
+#pragma once
+#include <vector>
+#include \"a/b.h\"
+namespace n {
+template <typename T, int N = 3> class A : public B<T> {
+ public:
+  using value = T;
+  ~A() noexcept override = default;
+  auto operator()(const T& x) const -> decltype(x + 1) { return [&](auto y) { return y; }(x); }
+};
+#ifdef __linux__
+#include <unistd.h>
+#endif
+}  // namespace n
+extern \"C\" {
+#include \"c.h\"
+}
+constexpr auto s = R\"(#include <not.h>)\";
+#include <map>
+";
+    let by = |language| analyze(code, Some(language), None, 10).unwrap().imports;
+    let included = ["vector", "a/b.h", "unistd.h", "c.h", "map"];
+    assert_eq!(by("c"), included);
+    assert_eq!(by("c++"), included);
+}
+
+#[test]
 fn go_counts_cases_and_operators_and_takes_closures_in() {
     let code = "\
 package p

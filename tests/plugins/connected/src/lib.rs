@@ -1,8 +1,10 @@
-//! A tool that uses everything that a plugin can be lent, as its input tells it to, and answers what came of it.
+//! A tool that uses everything that a plugin can be lent, as its input tells it to, and answers what came of it; and an
+//! analyzer, curator and scorer that say a secret wherever they are told to.
 
 #![cfg(target_family = "wasm")]
 
 mod http;
+mod telltale;
 
 /// The contract, as Rust.
 mod bindings {
@@ -14,6 +16,9 @@ mod bindings {
                 include codetune:plugin/tool-plugin@0.1.2;
                 import codetune:plugin/generate@0.1.2;
                 import codetune:plugin/secrets@0.1.2;
+                export codetune:plugin/analyzer@0.1.2;
+                export codetune:plugin/curator@0.1.2;
+                export codetune:plugin/scorer@0.1.2;
             }
         ",
         path: "../../../wit/0.1.2",

@@ -25,6 +25,7 @@ pub(crate) fn row(number: usize, text: &str) -> InputRow {
     InputRow {
         fields,
         origin: format!("row {number}"),
+        misfit: None,
     }
 }
 
@@ -286,6 +287,57 @@ fn a_row_without_a_text_and_a_row_that_cannot_be_read_are_named() {
         |_| {},
     );
     assert_eq!(outcome.unwrap_err().to_string(), "a.jsonl line 2: no JSON");
+}
+
+#[test]
+fn rows_that_do_not_fit_the_format_are_counted_and_go_through_all_the_same() {
+    let misfit = |number| InputRow {
+        misfit: Some("does not fit".to_owned()),
+        ..row(number, &format!("plain {number}"))
+    };
+    let all: Vec<InputRow> = (0..20_000)
+        .map(|number| match number % 1000 {
+            7 => misfit(number),
+            _ => row(number, &format!("plain {number}")),
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let report = run(&[&Fake::new("fake")], all, &options(folder.path())).unwrap();
+    assert_eq!(report.kept, 20_000);
+    let misfits = report.misfits.unwrap();
+    assert_eq!((misfits.rows, misfits.first), (20, 7));
+    assert_eq!(
+        (misfits.origin.as_str(), misfits.message.as_str()),
+        ("row 7", "does not fit")
+    );
+    // Of a dataset without one, the report is as it was before there was such a thing.
+    let folder = tempfile::tempdir().unwrap();
+    run(&[&Fake::new("fake")], mixed(10), &options(folder.path())).unwrap();
+    let text = fs::read_to_string(folder.path().join("report.json")).unwrap();
+    assert!(!text.contains("misfits"), "{text}");
+}
+
+#[test]
+fn a_dataset_of_which_no_row_fits_the_format_is_refused_before_any_plugin_sees_it() {
+    let all: Vec<InputRow> = (3..20_000)
+        .map(|number| InputRow {
+            misfit: Some("does not fit the format messages".to_owned()),
+            ..row(number, "plain")
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("fake");
+    let refusal = run(&[&fake], all, &options(folder.path()))
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "row 3 does not fit the format messages",
+        "first 8192 rows",
+        "auto",
+    ] {
+        assert!(refusal.contains(part), "{refusal}");
+    }
+    assert_eq!(fake.asked.load(Ordering::Relaxed), 0);
 }
 
 #[test]

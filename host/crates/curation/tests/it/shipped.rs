@@ -39,6 +39,7 @@ fn host(cache: &Path) -> PluginHost {
     PluginHost::open(HostConfig {
         plugins_dir,
         cache_dir: cache.to_owned(),
+        remembers: false,
     })
     .unwrap()
 }

@@ -24,6 +24,18 @@ const BY_COLUMNS: &[(DataFormat, &[&str])] = &[
     (DataFormat::Text, &["text"]),
 ];
 
+/// The columns without which a row is not of a format; none where a row is made of files.
+pub(super) fn needed(format: DataFormat) -> Option<&'static [&'static str]> {
+    match format {
+        DataFormat::Fim => Some(&["text"]),
+        // The entry that asks for less stands last.
+        _ => BY_COLUMNS
+            .iter()
+            .rfind(|(found, _)| *found == format)
+            .map(|(_, columns)| *columns),
+    }
+}
+
 /// The format that is set, or that `auto` finds; checks `data.columns` against it.
 pub(super) fn format(config: &DataConfig, row: &Row, path: &Path) -> Result<DataFormat> {
     let format = match config.format {

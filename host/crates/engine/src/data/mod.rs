@@ -48,7 +48,7 @@ pub use preview::{PreviewRow, PreviewToken, preview};
 pub use read::read_documents;
 pub(crate) use read::{is_data_file, is_guarded, of_train};
 pub use report::{DataReport, LengthBin};
-pub use rows::{DatasetRows, curated, rows};
+pub use rows::{DatasetRows, Fit, curated, rows};
 pub(crate) use stream::Stream;
 pub use windows::windows;
 

@@ -1,11 +1,12 @@
 //! A dataset as plain rows, for whoever decides about rows before anybody encodes them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use domain::DataConfig;
+use domain::{DataConfig, DataFormat};
 use serde_json::{Map, Value};
 
-use super::read;
+use super::{detect, format, read};
 use crate::Result;
 
 /// The rows of a dataset, read as they are asked for.
@@ -46,6 +47,55 @@ pub fn rows(config: &DataConfig) -> Result<DatasetRows> {
         rows: source.stream(),
         notes: source.notes,
     })
+}
+
+/// Tells which rows are not of the format that somebody set, by the columns that it needs.
+pub struct Fit {
+    format: DataFormat,
+    needed: &'static [&'static str],
+    /// Their names by ours.
+    columns: BTreeMap<String, String>,
+}
+
+impl Fit {
+    /// For the format of `config`, with `columns` beside those that it names; none where no format is set, or one whose rows
+    /// are made of files.
+    ///
+    /// # Errors
+    /// As [`rows`].
+    pub fn new(config: &DataConfig, columns: &BTreeMap<String, String>) -> Result<Option<Self>> {
+        if config.format == DataFormat::Auto {
+            return Ok(None);
+        }
+        let mut config = read::resolved(config)?;
+        config.columns.extend(columns.clone());
+        Ok(detect::needed(config.format).map(|needed| Self {
+            format: config.format,
+            needed,
+            columns: config.columns,
+        }))
+    }
+
+    /// Why a row does not fit, in a sentence; none where it does.
+    pub fn misfit(&self, fields: &Map<String, Value>) -> Option<String> {
+        let theirs = |ours: &&str| {
+            self.columns
+                .get(*ours)
+                .map_or(*ours, String::as_str)
+                .to_owned()
+        };
+        let is_missing = |column: &String| fields.get(column).is_none_or(Value::is_null);
+        let missing: Vec<String> = self.needed.iter().map(theirs).filter(is_missing).collect();
+        (!missing.is_empty()).then(|| {
+            let there: Vec<&str> = fields.keys().map(String::as_str).take(20).collect();
+            format!(
+                "does not fit the format {}: it lacks {} and has {}",
+                format::name(self.format),
+                missing.join(" and "),
+                there.join(", ")
+            )
+        })
+    }
 }
 
 /// The settings that read what was curated out of a dataset into `file`: its rows have the columns that they had.

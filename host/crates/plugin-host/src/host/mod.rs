@@ -1,6 +1,7 @@
 //! All plugins of a folder: loading and reloading them, and calling one.
 
 mod batches;
+mod kept;
 mod settings;
 mod standing;
 
@@ -15,7 +16,7 @@ use domain::{Execution, FileAnalysis, PluginInfo, PluginKind, SourceFile};
 use rayon::prelude::*;
 use serde_json::Value;
 
-use crate::cache::CompileCache;
+use crate::cache::{Answers, CompileCache};
 use crate::registry::{Entry, Loaded, Registry};
 use crate::runtime::Runtime;
 use crate::version::Version;
@@ -33,6 +34,9 @@ pub struct HostConfig {
     pub plugins_dir: PathBuf,
     /// Compiled code; made when it is not there.
     pub cache_dir: PathBuf,
+    /// Whether to keep there which component answers for each plugin, so that one whose file is changed while no host runs
+    /// goes on answering while the new one waits for consent; false for a host that tries something out.
+    pub remembers: bool,
 }
 
 /// All plugins of a folder. Cheap to clone; clones share everything.
@@ -45,6 +49,8 @@ struct Inner {
     config: HostConfig,
     runtime: Runtime,
     cache: CompileCache,
+    /// What answers, as the cache has it.
+    answers: Mutex<Answers>,
     registry: ArcSwap<Registry>,
     settings: RwLock<Settings>,
     /// Held by the one reload that runs.
@@ -92,11 +98,16 @@ impl PluginHost {
     fn without_plugins(config: HostConfig) -> Result<Self, Error> {
         let runtime = Runtime::new()?;
         let cache = CompileCache::open(&config.cache_dir, &runtime.engine)?;
+        let answers = match config.remembers {
+            true => cache.load_answers(&config.plugins_dir),
+            false => Answers::new(),
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
                 runtime,
                 cache,
+                answers: Mutex::new(answers),
                 registry: ArcSwap::default(),
                 settings: RwLock::default(),
                 reloading: Mutex::new(()),
@@ -176,8 +187,8 @@ impl PluginHost {
         PluginJob::new(self.clone(), self.admitted(name)?, kind, config)
     }
 
-    /// Puts versions in their places that waited for a consent that is there now. While a reload runs it does nothing:
-    /// that one does the same when it has ended.
+    /// Puts versions in their places that waited for a consent that is there now; and has a version that has to wait do it
+    /// behind the one that answered before. While a reload runs it does nothing: that one does the same when it has ended.
     fn promote(&self) {
         let inner = &*self.inner;
         let _one_at_a_time = match inner.reloading.try_lock() {
@@ -186,9 +197,11 @@ impl PluginHost {
             Err(TryLockError::WouldBlock) => return,
         };
         let before = inner.registry.load_full();
-        if let Some(next) = before.promote(|version| self.standing(version).is_err()) {
+        let waits = |version: &Version| self.standing(version).is_err();
+        if let Some(next) = before.promote(waits, |entry, version| self.kept(entry, version)) {
             self.swap(next);
         }
+        self.remember();
     }
 
     /// Looks at the folder again and swaps the whole set when something changed: first everything new is captured,
@@ -201,7 +214,7 @@ impl PluginHost {
     /// When the folder cannot be read.
     pub fn reload(&self) -> Result<u64, Error> {
         let reloaded = self.reload_alone();
-        // For a consent that came meanwhile.
+        // For a consent that came meanwhile, or is still missing.
         self.promote();
         reloaded.map(|_| self.generation())
     }

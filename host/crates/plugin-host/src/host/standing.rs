@@ -148,6 +148,18 @@ impl PluginHost {
         }
     }
 
+    /// Whether a version waits that took the place of one that the user agreed to.
+    fn has_changed(&self, version: &Version) -> bool {
+        let agreed_to_another = {
+            let settings = self.settings();
+            let granted = settings.grants.get(&version.manifest.name);
+            granted.is_some_and(|(digest, grants)| {
+                *digest != version.digest && !grants.capabilities.is_empty()
+            })
+        };
+        agreed_to_another && self.standing(version).is_err()
+    }
+
     /// A version that waits, and what it asks for beyond the one that answers.
     pub(super) fn pending(&self, version: &Version, answers: Option<&Version>) -> Pending {
         let manifest = &version.manifest;
@@ -201,10 +213,12 @@ impl PluginHost {
                 .map(|version| version.manifest.asks.clone())
                 .unwrap_or_default(),
             grants,
-            pending: entry
-                .pending
-                .as_deref()
-                .map(|waits| self.pending(waits, version)),
+            pending: match entry.pending.as_deref() {
+                Some(waits) => Some(self.pending(waits, version)),
+                None => version
+                    .filter(|version| self.has_changed(version))
+                    .map(|version| self.pending(version, None)),
+            },
             canary: version.and_then(|version| version.canary.clone()),
             imports: version
                 .map(|version| version.imports.clone())

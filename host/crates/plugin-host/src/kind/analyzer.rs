@@ -4,7 +4,9 @@ use domain::{Diagnostic, FileAnalysis, Metric, Severity, SourceFile, Span, Sugge
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
+use super::clean;
 use crate::call::CallState;
+use crate::lent::secrets::Secrets;
 use crate::outcome::Failure;
 use crate::{sanitize, schema::Schema};
 
@@ -61,9 +63,15 @@ pub(crate) struct Answer(Result<wit::FileAnalysis, String>);
 
 impl Answer {
     /// Checks every span, number and word; an answer that breaks the contract makes the file unanalyzable.
-    pub(crate) fn check(self, file: &SourceFile, output: &Schema) -> FileAnalysis {
+    pub(crate) fn check(
+        self,
+        file: &SourceFile,
+        output: &Schema,
+        secrets: &Secrets,
+    ) -> FileAnalysis {
         let checked = self.0.and_then(|answer| {
-            checked(answer, file, output).map_err(|message| format!("invalid_output: {message}"))
+            checked(answer, file, output, secrets)
+                .map_err(|message| format!("invalid_output: {message}"))
         });
         checked.unwrap_or_else(|message| unanalyzable(file, &message))
     }
@@ -84,6 +92,7 @@ fn checked(
     answer: wit::FileAnalysis,
     file: &SourceFile,
     output: &Schema,
+    secrets: &Secrets,
 ) -> Result<FileAnalysis, String> {
     let diagnostics = answer
         .diagnostics
@@ -103,7 +112,7 @@ fn checked(
         .collect::<Result<Vec<_>, _>>()?;
     let details = answer
         .details
-        .map(|details| output.parse(&details))
+        .map(|details| output.parse(&details, secrets))
         .transpose()?;
     Ok(FileAnalysis {
         path: file.path.clone(),
@@ -163,9 +172,4 @@ fn span(span: wit::Span, code: &str) -> Result<Span, String> {
         line: span.line,
         column: span.column,
     })
-}
-
-fn clean(mut text: String) -> String {
-    sanitize::string(&mut text);
-    text
 }

@@ -4,7 +4,7 @@ use domain::{Decision, Reason, Sample, SampleEdit, Score, Signature, Verdict};
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
-use super::{MOST_SCORES, sentence, word};
+use super::{MOST_SCORES, clean, word};
 use crate::call::CallState;
 use crate::outcome::Failure;
 use crate::sanitize;
@@ -71,7 +71,7 @@ impl Running {
         Ok(match answer {
             Ok(verdict) => checked(verdict, sample)
                 .map_err(|message| Failure::new("invalid_output", sanitize::text(&message))),
-            Err(message) => Err(Failure::new("plugin_error", sentence(message))),
+            Err(message) => Err(Failure::new("plugin_error", clean(message))),
         })
     }
 }
@@ -121,7 +121,7 @@ fn checked(verdict: wit::Verdict, sample: &Sample) -> Result<Verdict, String> {
 fn reason(reason: wit::Reason) -> Result<Reason, String> {
     Ok(Reason {
         code: word("a reason", reason.code)?,
-        message: sentence(reason.message),
+        message: clean(reason.message),
     })
 }
 

@@ -11,8 +11,6 @@ use crate::sanitize;
 const MOST_SCORES: usize = 64;
 /// Bytes of a word.
 const LONGEST_WORD: usize = 64;
-/// Characters of a sentence; the rest is cut, since it may quote what a stranger wrote.
-const LONGEST_SENTENCE: usize = 500;
 
 /// Takes a word that things are counted by: it becomes a key of reports, so it is plain.
 ///
@@ -27,18 +25,13 @@ fn word(what: &str, word: String) -> Result<String, String> {
     match fits {
         true => Ok(word),
         false => Err(format!(
-            "{what} is named {:?}; a name has 1 to {LONGEST_WORD} of a to z, 0 to 9, `-`, `_` and `.`",
-            word.chars().take(LONGEST_WORD).collect::<String>()
+            "{what} is named {word:?}; a name has 1 to {LONGEST_WORD} of a to z, 0 to 9, `-`, `_` and `.`"
         )),
     }
 }
 
-/// Cleans a sentence and cuts it.
-fn sentence(mut text: String) -> String {
+/// Takes control characters out.
+fn clean(mut text: String) -> String {
     sanitize::string(&mut text);
-    if let Some((at, _)) = text.char_indices().nth(LONGEST_SENTENCE) {
-        text.truncate(at);
-        text.push('…');
-    }
     text
 }

@@ -4,7 +4,7 @@ use domain::{Completion, Score};
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
-use super::{MOST_SCORES, sentence, word};
+use super::{MOST_SCORES, clean, word};
 use crate::call::CallState;
 use crate::outcome::Failure;
 use crate::sanitize;
@@ -62,7 +62,7 @@ impl Running {
         Ok(match answer {
             Ok(scores) => checked(scores)
                 .map_err(|message| Failure::new("invalid_output", sanitize::text(&message))),
-            Err(message) => Err(Failure::new("plugin_error", sentence(message))),
+            Err(message) => Err(Failure::new("plugin_error", clean(message))),
         })
     }
 }
@@ -90,7 +90,7 @@ fn checked(scores: Vec<wit::Score>) -> Result<Vec<Score>, String> {
         checked.push(Score {
             name,
             value: score.value,
-            reason: sentence(score.reason),
+            reason: clean(score.reason),
         });
     }
     Ok(checked)

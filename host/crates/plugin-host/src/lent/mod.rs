@@ -7,6 +7,7 @@ pub(crate) mod generate;
 pub(crate) mod http;
 pub(crate) mod origin;
 pub(crate) mod rate;
+pub(crate) mod secrets;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use domain::{Capability, CapabilityUse, Grants, PluginLimits};
 
 use self::origin::Origin;
 use self::rate::Rate;
-use crate::outcome::Failure;
+use self::secrets::Secrets;
 
 /// What the studio has that plugins may be lent. It is called on the plugins' threads and may take its time, up to the
 /// deadline that it is given.
@@ -113,8 +114,8 @@ pub(crate) struct Lent {
     pub(crate) lending: Arc<Lending>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) tokens_left: u32,
-    /// Secrets that the plugin was given, to be taken out of what it says: name and value.
-    secrets: Vec<(String, String)>,
+    /// Secrets that the plugin was given, to be taken out of what it says.
+    pub(crate) secrets: Secrets,
     /// When the call's time is over.
     pub(crate) until: Instant,
     /// Granted folders by the handles of what was opened in them.
@@ -133,6 +134,8 @@ pub(crate) struct Ledger {
 
 /// Requests by HTTP of one call.
 const MOST_REQUESTS: u64 = 100;
+/// Characters of what something is counted under.
+const LONGEST_TARGET: usize = 200;
 /// Different things that are counted for one call; what comes after goes under one name.
 const MOST_TARGETS: usize = 100;
 
@@ -158,7 +161,10 @@ impl Ledger {
 
     fn entry(&self, capability: Capability, target: &str, change: impl FnOnce(&mut CapabilityUse)) {
         let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut target: String = crate::sanitize::text(target).chars().take(200).collect();
+        let mut target: String = crate::sanitize::text(target)
+            .chars()
+            .take(LONGEST_TARGET)
+            .collect();
         if uses.len() >= MOST_TARGETS && !uses.contains_key(&(capability, target.clone())) {
             target = "…".to_owned();
         }
@@ -205,7 +211,7 @@ impl Lent {
             lending: Arc::clone(lending),
             ledger: Arc::default(),
             tokens_left: 0,
-            secrets: Vec::new(),
+            secrets: Secrets::default(),
             until: Instant::now(),
             folders: HashMap::new(),
         });
@@ -235,28 +241,12 @@ impl Lent {
         let value = lending.services.as_ref()?.secret(name)?;
         self.ledger
             .note(Capability::Secrets, name, value.len() as u64, 0);
-        if !self.secrets.iter().any(|(_, known)| *known == value) {
-            self.secrets.push((name.to_owned(), value.clone()));
-        }
+        self.secrets.add(name, &value);
         Some(value)
     }
 
-    /// Takes the values of secrets out of a text.
-    pub(crate) fn hide(&self, text: &mut String) {
-        for (name, value) in &self.secrets {
-            if text.contains(value.as_str()) {
-                *text = text.replace(value.as_str(), &format!("[secret {name}]"));
-            }
-        }
-    }
-
-    /// The same of a failure.
-    pub(crate) fn hide_in(&self, mut failure: Failure) -> Failure {
-        self.hide(&mut failure.message);
-        failure
-    }
-
-    /// Tells the studio what was used, if anything was.
+    /// Tells the studio what was used, if anything was. The names of hosts and secrets come from the plugin, which may put
+    /// a value there.
     pub(crate) fn settle(&self) {
         let uses = std::mem::take(
             &mut *self
@@ -269,7 +259,13 @@ impl Lent {
             return;
         }
         if let Some(services) = &self.lending.services {
-            let uses: Vec<CapabilityUse> = uses.into_values().collect();
+            let mut uses: Vec<CapabilityUse> = uses.into_values().collect();
+            for used in &mut uses {
+                match used.target.chars().count() < LONGEST_TARGET {
+                    true => self.secrets.hide(&mut used.target),
+                    false => self.secrets.hide_to_the_end(&mut used.target),
+                }
+            }
             services.used(&self.lending.plugin, &self.lending.digest, &uses);
         }
     }

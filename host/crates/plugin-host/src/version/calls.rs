@@ -41,17 +41,16 @@ impl Version {
     ) -> (Execution, String, bool) {
         // Not through `Display`, which goes through a formatter piece by piece.
         let text = serde_json::to_string(input).expect("JSON values serialize");
-        let called = match self.input.check(input) {
+        let mut called = match self.input.check(input) {
             Ok(()) => call(runtime, terms, |store| self.tool.execute(store, &text)),
             Err(faults) => Called::refused(Failure::new("invalid_input", faults)),
         };
-        let result = called.result.and_then(|mut text| {
-            if let Some(lent) = &called.lent {
-                lent.hide(&mut text);
-            }
-            self.output
-                .parse(&text)
-                .map_err(|message| Failure::new("invalid_output", message))
+        let (duration, fuel, peak_memory_bytes) =
+            (called.duration, called.fuel, called.peak_memory);
+        let log = std::mem::take(&mut called.log);
+        let result = called.finish(|text, secrets| {
+            let parsed = self.output.parse(&text, secrets);
+            parsed.map_err(|message| Failure::new("invalid_output", message))
         });
         let is_trap = result.as_ref().is_err_and(Failure::is_trap);
         let outcome = match result {
@@ -65,10 +64,10 @@ impl Version {
             plugin: self.manifest.name.clone(),
             digest: self.digest.clone(),
             input_digest: hex(text.as_bytes()),
-            duration_us: u64::try_from(called.duration.as_micros()).unwrap_or(u64::MAX),
-            fuel: called.fuel,
-            peak_memory_bytes: called.peak_memory,
-            log: called.log,
+            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            fuel,
+            peak_memory_bytes,
+            log,
             outcome,
         };
         (execution, text, is_trap)
@@ -109,7 +108,7 @@ impl Version {
             }
             Ok(Ok(()))
         });
-        called.result
+        called.unlent()
     }
 
     /// Analyses a batch in one call; none when the plugin is no analyzer. It must be called on a guest thread.
@@ -126,13 +125,16 @@ impl Version {
         self.recent
             .push_first(files, |file| file.code.len(), Input::File);
         let called = call(runtime, terms, |store| analyzer.analyze(store, files));
-        let analyses = match (called.result, files) {
-            (Ok(answers), _) => {
+        let checked = called.finish(|answers, secrets| {
+            let answers = answers.into_iter().zip(files);
+            Ok(answers
+                .map(|(answer, file)| answer.check(file, &self.output, secrets))
+                .collect::<Vec<_>>())
+        });
+        let analyses = match (checked, files) {
+            (Ok(analyses), _) => {
                 self.breaker.succeeded();
-                let answers = answers.into_iter().zip(files);
-                answers
-                    .map(|(answer, file)| answer.check(file, &self.output))
-                    .collect()
+                analyses
             }
             (Err(failure), [file]) => {
                 self.note(Err(&failure));
@@ -160,9 +162,11 @@ impl Version {
         let analyzer = self.analyzer.as_ref()?;
         let files = std::slice::from_ref(file);
         let called = call(runtime, terms, |store| analyzer.analyze(store, files));
-        Some(called.result.and_then(|mut answers| {
-            let answer = answers.pop().map(|answer| answer.check(file, &self.output));
-            answer.ok_or_else(|| Failure::new("invalid_output", "answered no file"))
+        Some(called.finish(|mut answers, secrets| {
+            let answer = answers.pop();
+            answer
+                .map(|answer| answer.check(file, &self.output, secrets))
+                .ok_or_else(|| Failure::new("invalid_output", "answered no file"))
         }))
     }
 
@@ -173,19 +177,6 @@ impl Version {
                 self.breaker.trapped(Instant::now(), &failure.message);
             }
             _ => self.breaker.succeeded(),
-        }
-    }
-}
-
-impl<R> Called<R> {
-    fn refused(failure: Failure) -> Self {
-        Self {
-            result: Err(failure),
-            duration: Duration::ZERO,
-            fuel: 0,
-            peak_memory: 0,
-            log: String::new(),
-            lent: None,
         }
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn examine(
         lending: None,
     };
     let called = call(runtime, &terms, |store| tool.metadata(store).map(Ok));
-    let (found, schemas) = called.result.map_err(|failure| {
+    let (found, schemas) = called.unlent().map_err(|failure| {
         format!(
             "cannot say its metadata: {}: {}",
             failure.code, failure.message

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{Canary, Capability, ExecutionOutcome, PluginKind, PluginManifest, PluginMetadata};
 use serde_json::Value;
+use wasmtime::component::Component;
 
 use crate::breaker::Breaker;
-use crate::cache::{CompileCache, Unkept};
+use crate::cache::{Answer, CompileCache, Record, Unkept};
 use crate::call::Terms;
 use crate::fixtures;
 use crate::inspect::check_imports;
@@ -75,63 +76,15 @@ impl Version {
             Some(cached) => cached,
             None => examine(runtime, &manifest, &source.component)?,
         };
-        check_imports(&record.imports, &manifest)?;
         if source.is_bare {
             manifest.name.clone_from(&record.metadata.name);
         }
-        if record.metadata.name != manifest.name {
-            return Err(format!(
-                "calls itself {:?} in its metadata and {:?} in plugin.toml; make them the same",
-                record.metadata.name, manifest.name
-            ));
-        }
-        check_config(&record.metadata, &manifest.config)
-            .map_err(|faults| format!("plugin.toml: config: {faults}"))?;
-        let asks = |capability| manifest.capabilities.contains(&capability);
-        let version = Self {
-            terms: Terms {
-                limits: manifest.limits,
-                config: asks(Capability::Config).then(|| Arc::new(manifest.config.clone())),
-                may_log: asks(Capability::Log),
-                lending: None,
-            },
-            input: Schema::trusted(record.metadata.input_schema.clone()),
-            output: Schema::trusted(record.metadata.output_schema.clone()),
-            tool: tool(runtime, &component)?,
-            analyzer: ability(
-                runtime,
-                &component,
-                &record.kinds,
-                PluginKind::Analyzer,
-                Analyzer::new,
-            )?,
-            curator: ability(
-                runtime,
-                &component,
-                &record.kinds,
-                PluginKind::Curator,
-                Curator::new,
-            )?,
-            scorer: ability(
-                runtime,
-                &component,
-                &record.kinds,
-                PluginKind::Scorer,
-                Scorer::new,
-            )?,
-            metadata: record.metadata.clone(),
+        let answer = Answer {
             digest: source.digest.clone(),
             size_bytes: source.component.len() as u64,
-            kinds: record.kinds.clone(),
-            imports: record.imports.clone(),
-            breaker: Breaker::default(),
-            recent,
-            rate: Arc::default(),
-            canary: None,
-            unkept: Mutex::default(),
-            merged: Mutex::default(),
             manifest,
         };
+        let version = Self::prepare(runtime, answer, &component, &record, recent)?;
         if is_new {
             fixtures::check(&source.fixtures, |input| {
                 match version.execute(runtime, &version.terms, input).outcome {
@@ -143,6 +96,94 @@ impl Version {
             *version.lock_unkept() = stored.err();
         }
         Ok(version)
+    }
+
+    /// A version that answered before and whose file is gone, from the cache alone; none when it is not there whole.
+    pub(crate) fn revive(
+        runtime: &Runtime,
+        cache: &CompileCache,
+        answer: Answer,
+        recent: Arc<Recent>,
+    ) -> Option<Self> {
+        let (component, record) = cache.load(&runtime.engine, &answer.digest)?;
+        Self::prepare(runtime, answer, &component, &record, recent).ok()
+    }
+
+    fn prepare(
+        runtime: &Runtime,
+        answer: Answer,
+        component: &Component,
+        record: &Record,
+        recent: Arc<Recent>,
+    ) -> Result<Self, String> {
+        let Answer {
+            digest,
+            size_bytes,
+            manifest,
+        } = answer;
+        check_imports(&record.imports, &manifest)?;
+        if record.metadata.name != manifest.name {
+            return Err(format!(
+                "calls itself {:?} in its metadata and {:?} in plugin.toml; make them the same",
+                record.metadata.name, manifest.name
+            ));
+        }
+        check_config(&record.metadata, &manifest.config)
+            .map_err(|faults| format!("plugin.toml: config: {faults}"))?;
+        let asks = |capability| manifest.capabilities.contains(&capability);
+        Ok(Self {
+            terms: Terms {
+                limits: manifest.limits,
+                config: asks(Capability::Config).then(|| Arc::new(manifest.config.clone())),
+                may_log: asks(Capability::Log),
+                lending: None,
+            },
+            input: Schema::trusted(record.metadata.input_schema.clone()),
+            output: Schema::trusted(record.metadata.output_schema.clone()),
+            tool: tool(runtime, component)?,
+            analyzer: ability(
+                runtime,
+                component,
+                &record.kinds,
+                PluginKind::Analyzer,
+                Analyzer::new,
+            )?,
+            curator: ability(
+                runtime,
+                component,
+                &record.kinds,
+                PluginKind::Curator,
+                Curator::new,
+            )?,
+            scorer: ability(
+                runtime,
+                component,
+                &record.kinds,
+                PluginKind::Scorer,
+                Scorer::new,
+            )?,
+            metadata: record.metadata.clone(),
+            digest,
+            size_bytes,
+            kinds: record.kinds.clone(),
+            imports: record.imports.clone(),
+            breaker: Breaker::default(),
+            recent,
+            rate: Arc::default(),
+            canary: None,
+            unkept: Mutex::default(),
+            merged: Mutex::default(),
+            manifest,
+        })
+    }
+
+    /// What is needed beside the cache to have this version again.
+    pub(crate) fn answer(&self) -> Answer {
+        Answer {
+            digest: self.digest.clone(),
+            size_bytes: self.size_bytes,
+            manifest: self.manifest.clone(),
+        }
     }
 
     /// Keeps the compiled code where that has failed before.

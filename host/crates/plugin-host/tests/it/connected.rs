@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use domain::{Capability, CapabilityUse, ExecutionOutcome, Grants};
+use domain::{
+    Capability, CapabilityUse, Completion, ExecutionOutcome, Grants, PluginKind, Sample,
+    SamplePart, SourceFile,
+};
 use plugin_host::{GenerateRequest, Generated, PluginHost, Prompt, Services};
 use serde_json::{Value, json};
 
@@ -251,6 +254,113 @@ fn a_secret_is_given_by_name_and_taken_out_of_everything_that_the_plugin_says() 
     assert_eq!((uses[0].target.as_str(), uses[0].times), ("KEY", 1));
     assert_eq!((uses[5].target.as_str(), uses[5].refused), ("OTHER", 1));
     assert!(!format!("{uses:?}").contains(SECRET));
+}
+
+/// With the secret granted.
+fn granting_the_key() -> Test {
+    Test::granting(|grants| {
+        grants.capabilities.push(Capability::Secrets);
+        grants.secrets.push("KEY".to_owned());
+    })
+}
+
+/// Holds no part of the secret, and says that one was there.
+fn assert_hidden(place: &str, said: &impl std::fmt::Debug) {
+    let said = format!("{said:?}");
+    assert!(!said.contains(&SECRET[..4]), "{place}: {said}");
+    assert!(
+        said.contains("[secret KEY]") || place == "long",
+        "{place}: {said}"
+    );
+}
+
+#[test]
+fn an_analyzer_says_no_secret_wherever_it_puts_it() {
+    let test = granting_the_key();
+    for place in [
+        "code",
+        "message",
+        "replacement",
+        "metric",
+        "details",
+        "error",
+        "panic",
+    ] {
+        let file = SourceFile {
+            path: "a.py".to_owned(),
+            code: place.to_owned(),
+            language: None,
+        };
+        let analyses = test.host.analyze("connected", &[file]).unwrap();
+        assert_eq!(analyses.len(), 1);
+        assert_hidden(place, &analyses);
+    }
+}
+
+#[test]
+fn a_curator_puts_no_secret_into_reasons_names_and_rewritten_rows() {
+    let test = granting_the_key();
+    let job = test.host.job("connected", PluginKind::Curator, &[].into());
+    let job = job.unwrap();
+    for place in [
+        "drop",
+        "long",
+        "rewrite",
+        "why",
+        "code",
+        "score",
+        "not-finite",
+        "bad-name",
+        "signature",
+        "error",
+        "panic",
+    ] {
+        let sample = Sample {
+            parts: vec![SamplePart {
+                name: "text".to_owned(),
+                text: place.to_owned(),
+                learned: true,
+            }],
+            path: None,
+            language: None,
+        };
+        let judged = job.curate(&[sample]).remove(0);
+        assert_hidden(place, &judged);
+        let is_answer = matches!(place, "drop" | "long" | "rewrite" | "why");
+        assert_eq!(judged.result.is_ok(), is_answer, "{place}: {judged:?}");
+    }
+}
+
+#[test]
+fn a_scorer_gives_no_secret_for_a_reason() {
+    let test = granting_the_key();
+    let job = test.host.job("connected", PluginKind::Scorer, &[].into());
+    let job = job.unwrap();
+    for place in ["name", "reason", "control", "error", "panic"] {
+        let completion = Completion {
+            prompt: String::new(),
+            text: place.to_owned(),
+            reference: None,
+            language: None,
+        };
+        assert_hidden(place, &job.score(&[completion]));
+    }
+}
+
+#[test]
+fn a_secret_that_is_asked_for_as_a_name_does_not_get_into_the_audit() {
+    let test = Test::granting(|grants| {
+        http(grants, &["http://127.0.0.1:1"]);
+        grants.capabilities.push(Capability::Secrets);
+        grants.secrets.push("KEY".to_owned());
+    });
+    let task = json!({ "do": "http", "url": format!("http://{SECRET}.example"), "secret": "KEY" });
+    test.answer(&task);
+    let refused = test.uses().into_iter().find(|used| used.refused == 1);
+    assert_eq!(
+        refused.unwrap().target,
+        "http://[secret KEY].example".to_owned()
+    );
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use domain::{Capability, Grants};
+use domain::{Capability, Grants, PluginHealth};
+use plugin_host::PluginHost;
 use serde_json::json;
 
 use crate::capabilities::logger;
@@ -87,6 +88,99 @@ fn a_changed_shipped_plugin_waits_and_only_what_the_shipped_one_has_not_is_calle
     host.reload().unwrap();
     let pending = host.get("source-stats").unwrap().pending;
     assert_eq!(pending.expect("it waits").more, ["log"]);
+    drop(host);
+    let shown = folder.open().get("source-stats").unwrap();
+    assert_eq!(shown.digest, first.digest);
+    assert_eq!(shown.pending.expect("it still waits").more, ["log"]);
+}
+
+/// What the user agrees to for the logger, as a studio keeps it and hands it to the next host.
+fn agreed(host: &PluginHost, digest: &str) -> Grants {
+    let grants = Grants::from(&[Capability::Log]);
+    let grants = host.check_grants("logger", digest, grants).unwrap();
+    host.set_grants("logger", digest, grants.clone());
+    grants
+}
+
+#[test]
+fn a_version_that_came_while_no_host_ran_waits_and_the_one_before_answers() {
+    let folder = Folder::new();
+    folder.install(&logger(1), "capabilities = [\"log\"]");
+    let host = folder.open();
+    let first = host.get("logger").unwrap().digest;
+    let grants = agreed(&host, &first);
+    drop(host);
+    folder.install(&logger(3), "capabilities = [\"log\", \"config\"]");
+    // Over any number of starts.
+    for _ in 0..2 {
+        let host = folder.open();
+        host.set_grants("logger", &first, grants.clone());
+        assert_eq!(run(&host, "logger").log, "warn: hi\n");
+        let shown = host.get("logger").unwrap();
+        assert_eq!(
+            (shown.digest.as_str(), shown.health),
+            (first.as_str(), PluginHealth::Ready)
+        );
+        let pending = shown.pending.expect("it waits");
+        assert_ne!(pending.digest, first);
+        assert_eq!(pending.more, ["config"]);
+    }
+    let host = folder.open();
+    host.set_grants("logger", &first, grants.clone());
+    let digest = host.get("logger").unwrap().pending.unwrap().digest;
+    let both = &[Capability::Log, Capability::Config];
+    host.set_grants("logger", &digest, both);
+    assert_eq!(run(&host, "logger").log, "warn: hi\n".repeat(3));
+    drop(host);
+    // The new one is what answers from then on.
+    let host = folder.open();
+    host.set_grants("logger", &digest, both);
+    assert_eq!(run(&host, "logger").log, "warn: hi\n".repeat(3));
+    assert_eq!(host.get("logger").unwrap().pending, None);
+}
+
+#[test]
+fn a_version_whose_predecessor_is_not_kept_waits_alone_and_shows_what_it_wants_more() {
+    let folder = Folder::new();
+    folder.install(&logger(1), "capabilities = [\"log\"]");
+    let host = folder.open();
+    let first = host.get("logger").unwrap().digest;
+    let grants = agreed(&host, &first);
+    drop(host);
+    std::fs::remove_dir_all(folder.cache()).unwrap();
+    folder.install(&logger(3), "capabilities = [\"log\", \"config\"]");
+    let host = folder.open();
+    host.set_grants("logger", &first, grants.clone());
+    let refused = host.run("logger", &json!({})).unwrap_err();
+    assert_eq!(refused.code(), "plugin_not_granted");
+    assert!(
+        refused.to_string().contains("plugin grant logger"),
+        "{refused}"
+    );
+    let shown = host.get("logger").unwrap();
+    let pending = shown.pending.expect("it waits");
+    assert_eq!(pending.digest, shown.digest);
+    assert_eq!(pending.more, ["config"]);
+    // Taken back, nothing is waited for.
+    host.set_grants("logger", &first, Grants::default());
+    assert_eq!(host.get("logger").unwrap().pending, None);
+}
+
+#[test]
+fn what_a_removed_plugin_answered_with_is_not_taken_out_again_for_another_of_its_name() {
+    let folder = Folder::new();
+    folder.install(&Component::new("logger"), "");
+    let host = folder.open();
+    std::fs::remove_dir_all(folder.plugins().join("logger")).unwrap();
+    host.reload().unwrap();
+    drop(host);
+    folder.install(&logger(1), "capabilities = [\"log\"]");
+    let host = folder.open();
+    assert_eq!(
+        host.run("logger", &json!({})).unwrap_err().code(),
+        "plugin_not_granted"
+    );
+    assert_eq!(host.get("logger").unwrap().pending, None);
 }
 
 #[test]

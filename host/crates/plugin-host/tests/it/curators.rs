@@ -23,6 +23,7 @@ static SHIPPED: LazyLock<PluginHost> = LazyLock::new(|| {
     PluginHost::open(HostConfig {
         plugins_dir,
         cache_dir,
+        remembers: false,
     })
     .unwrap()
 });

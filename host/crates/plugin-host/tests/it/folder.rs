@@ -49,6 +49,7 @@ impl Folder {
         let config = HostConfig {
             plugins_dir: self.plugins(),
             cache_dir: self.cache(),
+            remembers: true,
         };
         PluginHost::open(config).unwrap()
     }

@@ -21,6 +21,7 @@ static HOST: LazyLock<PluginHost> = LazyLock::new(|| {
     PluginHost::open(HostConfig {
         plugins_dir: plugins(),
         cache_dir,
+        remembers: false,
     })
     .unwrap()
 });

@@ -19,6 +19,7 @@ static HOST: LazyLock<PluginHost> = LazyLock::new(|| {
     PluginHost::open(HostConfig {
         plugins_dir: plugins(),
         cache_dir: cache,
+        remembers: false,
     })
     .unwrap()
 });
@@ -271,6 +272,7 @@ fn what_is_built_from_source_answers_like_what_is_shipped() {
         let host = PluginHost::open(HostConfig {
             plugins_dir: plugins,
             cache_dir,
+            remembers: false,
         })
         .unwrap();
         let input = json!({ "code": "# one\nx = 1\n", "path": "a.py" });
@@ -288,6 +290,7 @@ fn a_host_that_does_not_wait_for_the_compiler_gets_the_plugins_when_they_are_rea
     let config = HostConfig {
         plugins_dir: plugins(),
         cache_dir: cache.path().to_owned(),
+        remembers: false,
     };
     let host = PluginHost::open_within(config, std::time::Duration::ZERO).unwrap();
     assert!(host.is_loading(), "nothing is compiled that soon");

@@ -5,6 +5,7 @@ mod harness;
 
 mod backup;
 mod fallback;
+mod history;
 mod metrics;
 mod migrations;
 mod queue;

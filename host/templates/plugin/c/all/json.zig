@@ -16,3 +16,10 @@ export fn json_text(object: [*]const u8, object_len: usize, field: [*:0]const u8
     len.* = value.string.len;
     return copy.ptr;
 }
+
+/// The same text as JSON, with its quotes, in memory of its own; null where it is no text.
+export fn json_quoted(text: [*]const u8, text_len: usize, len: *usize) ?[*]u8 {
+    const quoted = std.json.Stringify.valueAlloc(std.heap.c_allocator, text[0..text_len], .{}) catch return null;
+    len.* = quoted.len;
+    return quoted.ptr;
+}

@@ -1,11 +1,11 @@
 //! Draws that hang on a seed and a text alone, the same on every machine.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// Begins at the FNV-1a hash of both.
-    pub(crate) fn new(seed: u64, text: &str) -> Self {
+    pub fn new(seed: u64, text: &str) -> Self {
         let bytes = seed.to_le_bytes().into_iter().chain(text.bytes());
         let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -21,22 +21,22 @@ impl Random {
     }
 
     /// From 0, less than `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
     /// From 0, less than 1.
-    pub(crate) fn share(&mut self) -> f64 {
+    pub fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// One of them.
-    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
 
     /// Takes one of them out.
-    pub(crate) fn take<T>(&mut self, from: &mut Vec<T>) -> T {
+    pub fn take<T>(&mut self, from: &mut Vec<T>) -> T {
         from.swap_remove(self.below(from.len() as u64) as usize)
     }
 }

@@ -1,0 +1,69 @@
+//! Which component answers for a plugin, over a restart: a file that was changed while no host ran, and that wants more
+//! than was granted, waits like any other, and the component before it goes on from the cache.
+
+use std::sync::{Arc, PoisonError};
+
+use super::PluginHost;
+use crate::cache::Answers;
+use crate::registry::Entry;
+use crate::version::Version;
+
+impl PluginHost {
+    /// What answered in this place before `waiting`; none when it is not in the cache any more, or may not be called either.
+    pub(super) fn kept(&self, entry: &Entry, waiting: &Version) -> Option<Version> {
+        let inner = &*self.inner;
+        let answer = {
+            let answers = inner.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            answers.get(&entry.place).cloned()
+        };
+        let answer = answer.filter(|answer| {
+            entry.conflict.is_none()
+                && answer.digest != waiting.digest
+                && answer.manifest.name == waiting.manifest.name
+        })?;
+        let recent = Arc::clone(&waiting.recent);
+        let runtime = &inner.runtime;
+        let before = runtime
+            .on_loader_thread(|| Version::revive(runtime, &inner.cache, answer, recent))
+            .filter(|before| self.standing(before).is_ok())?;
+        tracing::info!(
+            "plugin {}: version {} waits for consent, and {} goes on answering",
+            entry.name,
+            waiting.metadata.version,
+            before.metadata.version
+        );
+        Some(before)
+    }
+
+    /// Keeps what answers for the next start. Of a plugin that only waits, what answered before stays known; a plugin that
+    /// is gone is forgotten.
+    pub(super) fn remember(&self) {
+        let inner = &*self.inner;
+        let registry = inner.registry.load();
+        // Before the folder was read once, that nothing is there says nothing.
+        if !inner.config.remembers || registry.generation == 0 {
+            return;
+        }
+        let mut answers = inner.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let now: Answers = registry
+            .entries
+            .iter()
+            .filter_map(|entry| {
+                let answering = entry
+                    .version
+                    .as_ref()
+                    .filter(|version| entry.conflict.is_none() && self.standing(version).is_ok());
+                let answer = match answering {
+                    Some(version) => version.answer(),
+                    None => answers.get(&entry.place)?.clone(),
+                };
+                Some((entry.place.clone(), answer))
+            })
+            .collect();
+        if *answers != now {
+            let plugins = &inner.config.plugins_dir;
+            inner.cache.store_answers(plugins, &now);
+            *answers = now;
+        }
+    }
+}
