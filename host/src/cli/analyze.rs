@@ -173,7 +173,7 @@ fn read(path: &Path) -> Result<Option<String>, String> {
         return Err(format!("has {size} bytes; at most {MAX_FILE} are analysed"));
     }
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    if bytes.iter().take(8 << 10).any(|byte| *byte == 0) {
+    if bytes[..bytes.len().min(8 << 10)].contains(&0) {
         return Ok(None);
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {

@@ -13,8 +13,9 @@ use std::ptr;
 const GRAIN: usize = 16;
 /// Larger pieces are the system's.
 const LARGEST: usize = 512;
-/// What is asked of the system at a time.
-const STRETCH: usize = 64 << 10;
+/// What is asked of the system at a time. Each growth of the memory is a call of the host's kernel, so few of them; pages that are
+/// never touched cost nothing.
+const STRETCH: usize = 512 << 10;
 
 /// Set it as the global allocator of a plugin. WebAssembly without threads only: it has no locks.
 pub struct SmallPieces(UnsafeCell<State>);

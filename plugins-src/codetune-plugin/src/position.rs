@@ -17,8 +17,23 @@ pub struct LineIndex<'a> {
 /// Bytes that one instruction looks at.
 const LANES: usize = 16;
 
-fn is_end(byte: u8) -> bool {
-    (byte == b'\n') | (byte == b'\r')
+/// A bit for each byte that may end a line, the first byte's lowest.
+#[cfg(all(target_family = "wasm", target_feature = "simd128"))]
+fn ends(piece: &[u8; LANES]) -> u16 {
+    use std::arch::wasm32::{i8x16_bitmask, i8x16_eq, u8x16_splat, v128_load, v128_or};
+
+    // SAFETY: the piece has the sixteen bytes that are read, and they may lie anywhere.
+    let piece = unsafe { v128_load(piece.as_ptr().cast()) };
+    let is = |byte| i8x16_eq(piece, u8x16_splat(byte));
+    i8x16_bitmask(v128_or(is(b'\n'), is(b'\r')))
+}
+
+#[cfg(not(all(target_family = "wasm", target_feature = "simd128")))]
+fn ends(piece: &[u8; LANES]) -> u16 {
+    let bits = (0..).zip(piece);
+    bits.fold(0, |ends, (at, byte)| {
+        ends | u16::from((*byte == b'\n') | (*byte == b'\r')) << at
+    })
 }
 
 impl<'a> LineIndex<'a> {
@@ -27,22 +42,23 @@ impl<'a> LineIndex<'a> {
         let bytes = text.as_bytes();
         let mut starts = Vec::with_capacity(bytes.len() / 32 + 1);
         starts.push(0);
-        let mut take = |start: usize, piece: &[u8]| {
-            for (at, byte) in (start..).zip(piece) {
+        let mut take = |start: usize, mut ends: u16| {
+            while ends != 0 {
+                let at = start + ends.trailing_zeros() as usize;
                 // Of `\r\n` the second ends the line.
-                if is_end(*byte) && (*byte == b'\n' || bytes.get(at + 1) != Some(&b'\n')) {
+                if bytes[at] == b'\n' || bytes.get(at + 1) != Some(&b'\n') {
                     starts.push(at as u32 + 1);
                 }
+                ends &= ends - 1;
             }
         };
         let (pieces, rest) = bytes.as_chunks::<LANES>();
         for (piece, start) in pieces.iter().zip((0..).step_by(LANES)) {
-            // All at once; most pieces have none.
-            if piece.iter().fold(false, |any, byte| any | is_end(*byte)) {
-                take(start, piece);
-            }
+            take(start, ends(piece));
         }
-        take(bytes.len() - rest.len(), rest);
+        let mut last = [0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        take(bytes.len() - rest.len(), ends(&last));
         Self { text, starts }
     }
 
