@@ -162,11 +162,13 @@ fn an_installed_plugin_is_the_studios_and_installing_again_replaces_it() {
 }
 
 #[test]
-fn a_project_of_a_kind_that_a_language_has_not_is_refused_by_name() {
+fn a_project_of_a_kind_that_there_is_not_is_refused_with_those_that_there_are() {
     let author = Author::new();
-    let output = author.codetune(&["plugin", "new", "mine", "--lang", "c", "--kind", "scorer"]);
+    let output = author.codetune(&["plugin", "new", "mine", "--lang", "c", "--kind", "linter"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("scorer"), "{}", stderr(&output));
+    for word in ["linter", "analyzer", "curator", "scorer", "tool"] {
+        assert!(stderr(&output).contains(word), "{}", stderr(&output));
+    }
     assert!(!author.0.path().join("mine").exists());
 }
 
