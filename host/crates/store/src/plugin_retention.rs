@@ -42,26 +42,32 @@ impl Store {
     }
 }
 
-/// Ids are in the order of time, so that the primary key finds what is old.
+/// The newest id of a table that is one too many, an id before all where none is. Ids are in the order of time, so that the
+/// primary key finds it. A macro, since a query's type is its table's.
+macro_rules! beyond {
+    ($table:ident, $keep:expr, $connection:expr) => {{
+        let newest: Option<String> = match $keep.rows {
+            Some(rows) => $table::table
+                .order($table::id.desc())
+                .offset(to_i64(rows))
+                .select($table::id)
+                .first($connection)
+                .optional()?,
+            None => None,
+        };
+        newest.unwrap_or_default()
+    }};
+}
+
 fn oldest_calls(
     connection: &mut AnyConnection,
     keep: &Retention,
     batch: u32,
 ) -> Result<Vec<String>, Error> {
     use plugin_executions::{created_at, id, table};
-    let beyond: Option<String> = match keep.rows {
-        Some(rows) => table
-            .order(id.desc())
-            .offset(to_i64(rows))
-            .select(id)
-            .first(connection)
-            .optional()?,
-        None => None,
-    };
+    let beyond = beyond!(plugin_executions, keep, connection);
     let judged = plugin_suggestions::table.select(plugin_suggestions::execution_id);
-    let is_old = created_at
-        .lt(since(keep))
-        .or(id.le(beyond.unwrap_or_default()));
+    let is_old = created_at.lt(since(keep)).or(id.le(beyond));
     Ok(table
         .filter(is_old.and(id.ne_all(judged)))
         .order(id)
@@ -76,18 +82,8 @@ fn oldest_uses(
     batch: u32,
 ) -> Result<Vec<String>, Error> {
     use plugin_uses::{created_at, id, table};
-    let beyond: Option<String> = match keep.rows {
-        Some(rows) => table
-            .order(id.desc())
-            .offset(to_i64(rows))
-            .select(id)
-            .first(connection)
-            .optional()?,
-        None => None,
-    };
-    let is_old = created_at
-        .lt(since(keep))
-        .or(id.le(beyond.unwrap_or_default()));
+    let beyond = beyond!(plugin_uses, keep, connection);
+    let is_old = created_at.lt(since(keep)).or(id.le(beyond));
     Ok(table
         .filter(is_old)
         .order(id)
