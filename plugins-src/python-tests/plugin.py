@@ -29,7 +29,7 @@ INPUT = {
             "type": "string", "title": "Completion", "format": "code", "description": "What the model wrote.",
         },
         "reference": {
-            "type": "string", "title": "Reference", "format": "code", "description": "The tests: lines that begin with assert.",
+            "type": "string", "title": "Reference", "format": "code", "description": "The tests: assert statements.",
         },
         "language": {"type": "string", "title": "Language"},
     },

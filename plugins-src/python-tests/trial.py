@@ -96,7 +96,10 @@ def _audit(event, args):
 
 @functools.cache
 def prepare():
-    """Once in an instance, before anything else. Not when the component is made: some of it would keep its maker from finding modules."""
+    """Once in an instance, before anything else.
+
+    Not when the component is made: some of it would keep its maker from finding modules.
+    """
     # A module that is not there must not be looked for in files: asking for them ends the call. So does writing.
     sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not PathFinder]
     sys.stdout = sys.stderr = _Nowhere()
