@@ -2,31 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::LazyLock;
 
 use domain::{
     Completion, Decision, Judged, PluginHealth, PluginKind, Reason, Sample, SamplePart, Score,
     Verdict,
 };
-use plugin_host::{HostConfig, PluginHost, PluginJob};
+use plugin_host::{PluginHost, PluginJob};
 use serde_json::{Value, json};
 
 use crate::folder::Folder;
+use crate::shipped::HOST;
 use crate::wat::Component;
 
 const CURATORS: [&str; 3] = ["curator-rules", "near-duplicates", "secrets"];
-
-/// One host for all tests here: compiling takes seconds.
-static SHIPPED: LazyLock<PluginHost> = LazyLock::new(|| {
-    let cache_dir = tempfile::tempdir().unwrap().keep();
-    let plugins_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../plugins");
-    PluginHost::open(HostConfig {
-        plugins_dir,
-        cache_dir,
-        remembers: false,
-    })
-    .unwrap()
-});
 
 /// The hostile one beside a good one; a host for each test, since traps make a plugin rest.
 struct Hostile {
@@ -61,8 +49,7 @@ fn settings(value: Value) -> BTreeMap<String, Value> {
 }
 
 fn shipped(name: &str, config: Value) -> PluginJob {
-    SHIPPED
-        .job(name, PluginKind::Curator, &settings(config))
+    HOST.job(name, PluginKind::Curator, &settings(config))
         .unwrap()
 }
 
@@ -104,7 +91,7 @@ fn scores(job: &PluginJob, text: &str) -> Result<Vec<Score>, String> {
 #[test]
 fn the_shipped_curators_and_the_scorer_are_ready_and_granted_their_settings() {
     for name in CURATORS.into_iter().chain(["parses"]) {
-        let info = SHIPPED.get(name).unwrap();
+        let info = HOST.get(name).unwrap();
         assert_eq!(info.health, PluginHealth::Ready, "{name}");
         assert_eq!(info.granted, info.capabilities, "{name}");
         let kind = match name {
@@ -148,7 +135,7 @@ fn settings_that_do_not_fit_are_refused_by_name() {
         ("source-stats", json!({}), "no Curator"),
         ("nobody", json!({}), "nobody"),
     ] {
-        let job = SHIPPED.job(name, PluginKind::Curator, &settings(config));
+        let job = HOST.job(name, PluginKind::Curator, &settings(config));
         let message = job.err().unwrap().to_string();
         assert!(message.contains(part), "{message}");
     }
@@ -188,7 +175,7 @@ fn a_secret_is_rewritten_and_never_named() {
 
 #[test]
 fn the_tool_of_a_curator_answers_for_one_text() {
-    let execution = SHIPPED
+    let execution = HOST
         .run("secrets", &json!({ "text": "mail jo@firm.org" }))
         .unwrap();
     let domain::ExecutionOutcome::Ok { output } = execution.outcome else {
@@ -200,7 +187,7 @@ fn the_tool_of_a_curator_answers_for_one_text() {
 
 #[test]
 fn parses_says_why_not() {
-    let job = SHIPPED
+    let job = HOST
         .job("parses", PluginKind::Scorer, &BTreeMap::new())
         .unwrap();
     assert_eq!(scores(&job, "x = 1\n").unwrap()[0].value, 1.0);

@@ -1,30 +1,14 @@
 //! What the shipped plugins find, called as the studio calls them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use domain::{
     Completion, Decision, ExecutionOutcome, PluginHealth, PluginKind, Sample, SamplePart, Score,
     Severity, SourceFile, Verdict,
 };
-use plugin_host::{HostConfig, PluginHost};
 use serde_json::{Value, json};
 
-fn plugins() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../plugins")
-}
-
-/// One host for all tests here: compiling takes seconds.
-static HOST: LazyLock<PluginHost> = LazyLock::new(|| {
-    let cache_dir = tempfile::tempdir().unwrap().keep();
-    PluginHost::open(HostConfig {
-        plugins_dir: plugins(),
-        cache_dir,
-        remembers: false,
-    })
-    .unwrap()
-});
+use crate::shipped::{HOST, plugins};
 
 fn settings(value: Value) -> BTreeMap<String, Value> {
     serde_json::from_value(value).unwrap()
@@ -50,7 +34,7 @@ fn score(name: &str, text: &str, reference: Option<&str>) -> Result<Vec<Score>, 
     score_with(name, json!({}), text, reference)
 }
 
-fn score_with(
+pub(crate) fn score_with(
     name: &str,
     config: Value,
     text: &str,
@@ -208,7 +192,7 @@ fn style_proposes_edits_that_mend_the_file() {
 }
 
 /// Name and value of each score of one that is given.
-fn values(scores: Result<Vec<Score>, String>) -> Vec<(String, f64)> {
+pub(crate) fn values(scores: Result<Vec<Score>, String>) -> Vec<(String, f64)> {
     let scores = scores.unwrap().into_iter();
     scores.map(|score| (score.name, score.value)).collect()
 }
