@@ -12,6 +12,7 @@ mod folder;
 mod hostile;
 mod mutated;
 mod packs;
+mod python;
 mod reload;
 mod server;
 mod shipped;
