@@ -65,13 +65,28 @@ pub(crate) struct Visitor {
     pub token: String,
 }
 
+/// A data folder in that folder whose compiled plugins all tests share: compiling those that are shipped takes longer than most
+/// tests.
+pub(crate) fn data(folder: &Path) -> PathBuf {
+    let data = folder.join("data");
+    #[cfg(unix)]
+    {
+        let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins");
+        let cache = data.join("cache");
+        std::fs::create_dir_all(&shared).unwrap();
+        std::fs::create_dir_all(&cache).unwrap();
+        match std::os::unix::fs::symlink(shared, cache.join("plugins")) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("{error}"),
+            _ => {}
+        }
+    }
+    data
+}
+
 /// Settings for a studio in that folder; pairs add to the environment.
 pub(crate) fn config(folder: &Path, more: &[(&str, &str)]) -> Config {
     let mut variables = HashMap::from([
-        (
-            "CODETUNE_DATA_DIR",
-            folder.join("data").display().to_string(),
-        ),
+        ("CODETUNE_DATA_DIR", data(folder).display().to_string()),
         (
             "CODETUNE_PLUGINS_DIR",
             folder.join("plugins").display().to_string(),

@@ -19,7 +19,7 @@ impl Server {
             .args(["serve", "--port", "0"])
             .args(arguments)
             .current_dir(super::root())
-            .env("CODETUNE_DATA_DIR", folder.path().join("data"))
+            .env("CODETUNE_DATA_DIR", super::data(folder.path()))
             .env_remove("DATABASE_URL")
             .env_remove("CODETUNE_PASSWORD")
             .stdin(Stdio::piped())

@@ -11,7 +11,7 @@ fn codetune(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_codetune"))
         .args(arguments)
         .current_dir(folder)
-        .env("CODETUNE_DATA_DIR", folder.join("data"))
+        .env("CODETUNE_DATA_DIR", crate::harness::data(folder))
         .env(
             "CODETUNE_PLUGINS_DIR",
             crate::harness::root().join("plugins"),
@@ -217,6 +217,8 @@ fn what_cannot_be_generated_is_wrong_usage_and_is_named() {
         (&["--temperature", "0"], "--temperature 0"),
         (&["--min-score", "2"], "--min-score 2"),
         (&["--scorers", "secrets"], "secrets"),
+        (&["--scorer-config", "lints.x=1"], "\"lints\" is none of"),
+        (&["--scorer-config", "parses.nonsense=1"], "parses"),
     ] {
         let output = generate(folder.path(), "out", more);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));

@@ -15,7 +15,7 @@ fn curate(folder: &Path, arguments: &[&str]) -> Output {
         .arg("dataset")
         .args(arguments)
         .current_dir(folder)
-        .env("CODETUNE_DATA_DIR", folder.join("data"))
+        .env("CODETUNE_DATA_DIR", crate::harness::data(folder))
         .env(
             "CODETUNE_PLUGINS_DIR",
             crate::harness::root().join("plugins"),
