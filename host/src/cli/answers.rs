@@ -1,6 +1,5 @@
 //! `codetune dataset generate`: rows to train on out of a model's own answers, ranked by plugins.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::plugin::{open, refused};
-use super::{model_folder, usage_error};
+use super::{model_folder, scorers, usage_error};
 use crate::answers::{Make, Outcome, Ranking, Report, Request, generate};
 use crate::config::Config;
 use crate::jobs::shutdown;
@@ -44,6 +43,9 @@ pub(crate) struct GenerateArgs {
     /// Plugins that score answers; an answer is ranked by the mean of its scores
     #[arg(long, value_name = "NAME", value_delimiter = ',', required = true)]
     scorers: Vec<String>,
+    /// A setting of one of them: NAME.KEY=VALUE
+    #[arg(long, value_name = "NAME.KEY=VALUE")]
+    scorer_config: Vec<String>,
     /// What to make: the best answer, or the best and the worst as a pair for DPO and ORPO
     #[arg(long, value_enum, default_value = "completion")]
     make: MakeArg,
@@ -112,10 +114,7 @@ pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCo
     let told = |error: engine::Error| usage_error(error.to_string());
     let asked = prompts(&data, &model, args.limit.unwrap_or(usize::MAX)).map_err(told)?;
     let (host, _) = open(config)?;
-    let named = args
-        .scorers
-        .iter()
-        .map(|name| (name.as_str(), BTreeMap::new()));
+    let named = scorers::with_settings(&args.scorers, &args.scorer_config)?;
     let scorers = Scorers::open(&host, named).map_err(refused)?;
     let generator = Generator::load(&model, args.adapter.as_deref()).map_err(told)?;
     let settings = GenerateRequest {

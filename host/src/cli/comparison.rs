@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::eval::{EvalArgs, bad_input};
-use super::usage_error;
+use super::{scorers, usage_error};
 use crate::bootstrap::{Bootstrap, Interval};
 use crate::config::Config;
 use crate::scoring::{Scored, Scorers, failures};
@@ -73,10 +73,7 @@ pub(super) fn run(
         )));
     }
     let (host, _) = super::plugin::open(config)?;
-    let named = args
-        .scorers
-        .iter()
-        .map(|name| (name.as_str(), BTreeMap::new()));
+    let named = scorers::with_settings(&args.scorers, &args.scorer_config)?;
     let scorers = Scorers::open(&host, named).map_err(super::plugin::refused)?;
     let scored = |adapter: Option<&Path>| -> anyhow::Result<Vec<Scored>> {
         let answers = answer(args, model, adapter, prompts)?;

@@ -48,6 +48,9 @@ pub(crate) struct EvalArgs {
     /// Score answers to the data's prompts by these plugins instead, with bootstrap confidence intervals
     #[arg(long, value_name = "NAME", value_delimiter = ',', group = "writes")]
     pub(super) scorers: Vec<String>,
+    /// With --scorers: a setting of one of them
+    #[arg(long, value_name = "NAME.KEY=VALUE", requires = "scorers")]
+    pub(super) scorer_config: Vec<String>,
     /// With --scorers: another adapter's folder, or base, to compare with on the same prompts
     #[arg(long, value_name = "DIR", requires = "scorers")]
     pub(super) against: Option<PathBuf>,

@@ -22,6 +22,7 @@ mod plugin;
 mod plugin_consent;
 mod plugin_secret;
 mod run_file;
+mod scorers;
 mod serve;
 mod submit;
 mod tokenizer;
