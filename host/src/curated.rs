@@ -1,5 +1,6 @@
 //! A run's data through the run's curators, before anything is trained on it.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ const FOLDER: &str = "curated";
 const HELD_OUT: &str = "held-out.jsonl";
 /// Progress is told no more often; the store keeps it.
 const TELL_EVERY: Duration = Duration::from_secs(2);
+/// How often a process looks whether the one that curates is done.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A run whose data lies where it is trained on.
 #[derive(Debug, Clone)]
@@ -144,6 +147,7 @@ pub fn curated(
         threads: 0,
         forget: false,
     };
+    let _alone = alone(&run.train.output, stop, on_event)?;
     let standing = match out.exists() {
         true => standing(host, &request).map_err(fault)?,
         false => Standing::Open,
@@ -200,6 +204,41 @@ pub fn curated(
         },
         summary,
     })
+}
+
+/// Waits until no other process curates the data of the same run: several that train together find done what the first one did.
+fn alone(
+    output: &str,
+    stop: &StopFlag,
+    on_event: &mut dyn FnMut(RunEvent),
+) -> engine::Result<File> {
+    let path = Path::new(output).join(".curated.lock");
+    let wrong = |error: std::io::Error| {
+        let message = format!("{}: {error}", path.display());
+        engine::Error::from(FieldErrors::one("train.output", message))
+    };
+    std::fs::create_dir_all(output).map_err(wrong)?;
+    let file = File::create(&path).map_err(wrong)?;
+    let mut told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if stop.is_stopped() => {
+                let message = "while another process curated the run's data";
+                return Err(engine::Error::Stopped(message.to_owned()));
+            }
+            Err(TryLockError::WouldBlock) => {
+                if !std::mem::replace(&mut told, true) {
+                    say(
+                        on_event,
+                        "another process curates the data of this run".to_owned(),
+                    );
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            Err(TryLockError::Error(error)) => return Err(wrong(error)),
+        }
+    }
 }
 
 fn make(

@@ -1,7 +1,7 @@
 //! Runs that name curators and scorers, with the plugins that are shipped.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn codetune(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_codetune"))
         .args(arguments)
         .current_dir(folder)
-        .env("CODETUNE_DATA_DIR", folder.join("data"))
+        .env("CODETUNE_DATA_DIR", crate::harness::data(folder))
         .env(
             "CODETUNE_PLUGINS_DIR",
             crate::harness::root().join("plugins"),
@@ -114,6 +114,60 @@ fn a_run_trains_on_what_its_curators_leave_and_says_so_in_its_card() {
             .join("out/curated-earlier-1/data.jsonl")
             .is_file()
     );
+}
+
+#[test]
+fn processes_that_train_together_curate_once() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), "");
+    let expected = lines(&train(folder.path(), &["--set", "train.output=one"]));
+    let loss = |events: &[Value]| find(events, "step")["loss"].as_f64().unwrap();
+    let near = |events: &[Value]| {
+        let (got, expected) = (loss(events), loss(&expected));
+        assert!(
+            (got - expected).abs() < 1e-5 * expected,
+            "{got}, {expected}"
+        );
+    };
+    let pipeline = &find(&expected, "curated")["pipeline"];
+
+    let output = train(folder.path(), &["--devices", "cpu,cpu"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let events = lines(&output);
+    assert_eq!(&find(&events, "curated")["pipeline"], pipeline);
+    near(&events);
+
+    // Started by somebody else, the first one there curates and the other waits for it.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    drop(listener);
+    let started = ["0", "1"].map(|rank| {
+        Command::new(env!("CARGO_BIN_EXE_codetune"))
+            .args(["train", "RUN.toml", "--json", "--set", "train.output=two"])
+            .current_dir(folder.path())
+            .env("CODETUNE_DATA_DIR", crate::harness::data(folder.path()))
+            .env(
+                "CODETUNE_PLUGINS_DIR",
+                crate::harness::root().join("plugins"),
+            )
+            .env_remove("DATABASE_URL")
+            .envs([("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", "2")])
+            .envs([("MASTER_ADDR", "localhost"), ("MASTER_PORT", &port)])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    let mut done_already = 0;
+    for child in started {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let events = lines(&output);
+        near(&events);
+        let told = |event: &Value| event["message"] == "the data is curated already";
+        done_already += usize::from(events.iter().any(told));
+    }
+    assert_eq!(done_already, 1);
 }
 
 /// The texts of a file in `curated`, sorted.

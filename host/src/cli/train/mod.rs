@@ -56,21 +56,10 @@ pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode>
         Ok(run_config) => run_config,
         Err(error) => return Ok(output.fail(2, "bad_config", &error.to_string())),
     };
-    let several = args.devices.is_some() || config.world.is_some();
-    if several && run_config.is_curated() {
-        let message = "plugins: curators cannot be used by several processes; curate the data before (codetune curate), and name \
-                       its output in data.path";
-        return Ok(output.fail(2, "bad_config", message));
-    }
-    if let Some(list) = &args.devices {
-        let devices = ranks::devices(list)?;
-        // Once, rather than by each process.
-        if let Err(error) = run_file::local(&run_config, &config.hub, &StopFlag::new()) {
-            return Ok(output.fail(exit_code(&error), error.code(), &error.to_string()));
-        }
-        return ranks::run(args, &devices, config);
-    }
-    if let Err(error) = crate::gpu::hand_over("model.device", &run_config.model.device, config) {
+    let devices = args.devices.as_deref().map(ranks::devices).transpose()?;
+    if devices.is_none()
+        && let Err(error) = crate::gpu::hand_over("model.device", &run_config.model.device, config)
+    {
         return Ok(output.fail(2, "bad_config", &error.to_string()));
     }
     let stop = StopFlag::new();
@@ -96,6 +85,13 @@ pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode>
     };
     let open = || Ok(super::plugin::open(config)?.0);
     let prepared = plugins::prepare(config, open, &run_config, &stop, &mut hear);
+    if let Some(devices) = devices {
+        // What was fetched and curated here the processes find done.
+        return match prepared {
+            Ok(_) => ranks::run(args, &devices, &stop, config),
+            Err(error) => Ok(output.fail(exit_code(&error), error.code(), &error.to_string())),
+        };
+    }
     let result = prepared.and_then(|prepared| {
         let options = TrainOptions {
             run: RunId::new().to_string(),

@@ -3,16 +3,14 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use engine::StopFlag;
 
 use super::TrainArgs;
 use crate::cli::usage_error;
 use crate::config::Config;
-use crate::jobs::shutdown;
 
 /// How a process of a group exits that ended because of another one.
 pub(super) const ENDED_BY_ANOTHER: u8 = 3;
@@ -57,13 +55,9 @@ pub(super) fn devices(list: &str) -> anyhow::Result<Vec<String>> {
 pub(super) fn run(
     args: &TrainArgs,
     devices: &[String],
+    stop: &StopFlag,
     config: &Config,
 ) -> anyhow::Result<ExitCode> {
-    let stopped = Arc::new(AtomicBool::new(false));
-    shutdown::on_signals({
-        let stopped = stopped.clone();
-        move || stopped.store(true, Ordering::Relaxed)
-    })?;
     let port = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .context("cannot find a free port for the processes to meet at")?
@@ -86,7 +80,7 @@ pub(super) fn run(
             }
         }
         let failed = |rank: &Rank| rank.ended.is_some_and(|status| !status.success());
-        if stopped.load(Ordering::Relaxed) {
+        if stop.is_stopped() {
             // Closed standard input asks a process to save and end.
             ranks
                 .iter_mut()
