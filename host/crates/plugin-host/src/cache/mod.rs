@@ -4,11 +4,14 @@
 //! plugin and runs none of it. The folder is the user's alone, files are written beside and renamed, and one that is
 //! there never changes: mapped code stays valid for as long as somebody calls it.
 
+mod sweep;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use domain::{PluginKind, PluginManifest, PluginMetadata};
 use serde::{Deserialize, Serialize};
@@ -86,7 +89,8 @@ impl CompileCache {
     pub(crate) fn open(folder: &Path, engine: &Engine) -> Result<Self, Error> {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let folder = folder.join(format!("{:016x}", hasher.finish()));
+        let all = folder;
+        let folder = all.join(format!("{:016x}", hasher.finish()));
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
@@ -99,6 +103,7 @@ impl CompileCache {
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
                 .map_err(Error::io(&folder))?;
         }
+        sweep::sweep(all, &folder, SystemTime::now());
         Ok(Self { folder })
     }
 
@@ -149,7 +154,10 @@ impl CompileCache {
         // user can write, under a name that is never written twice. wasmtime checks version and settings itself.
         let component = unsafe { Component::deserialize_file(engine, &code) };
         match component {
-            Ok(component) => Some((component, record)),
+            Ok(component) => {
+                sweep::used(&self.record(digest));
+                Some((component, record))
+            }
             Err(error) => {
                 tracing::warn!(
                     "{} cannot be used and is made anew: {error:#}",
