@@ -21,7 +21,7 @@ pub(crate) struct Entry {
     /// Path in the plugins folder.
     pub(crate) place: String,
     /// What it calls itself.
-    own_name: String,
+    pub(crate) own_name: String,
     /// What the studio calls it: its own name, and the place too when somebody else has that.
     pub(crate) name: String,
     stamp: String,
@@ -42,12 +42,12 @@ pub(crate) struct Loaded {
 }
 
 impl Registry {
-    /// The set with every version that waited and need not any more in its place, and behind those that have to wait the
-    /// one that `before` still has; none when there is no such.
+    /// The set with every version that waited and need not any more in its place, and for those that have to wait or did not
+    /// load the one that `before` still has; none when there is no such.
     pub(crate) fn promote(
         &self,
         waits: impl Fn(&Version) -> bool,
-        before: impl Fn(&Entry, &Version) -> Option<Version>,
+        before: impl Fn(&Entry, Option<&Version>) -> Option<Version>,
     ) -> Option<Self> {
         let mut changed = false;
         let entries = self
@@ -56,8 +56,12 @@ impl Registry {
             .map(|entry| {
                 let (version, pending) = match (&entry.version, &entry.pending) {
                     (_, Some(pending)) if !waits(pending) => (Arc::clone(pending), None),
-                    (Some(version), None) if waits(version) => match before(entry, version) {
+                    (Some(version), None) if waits(version) => match before(entry, Some(version)) {
                         Some(before) => (Arc::new(before), Some(Arc::clone(version))),
+                        None => return Arc::clone(entry),
+                    },
+                    (None, None) if entry.fault.is_some() => match before(entry, None) {
+                        Some(before) => (Arc::new(before), None),
                         None => return Arc::clone(entry),
                     },
                     _ => return Arc::clone(entry),

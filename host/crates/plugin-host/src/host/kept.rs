@@ -1,5 +1,5 @@
-//! Which component answers for a plugin, over a restart: a file that was changed while no host ran, and that wants more
-//! than was granted, waits like any other, and the component before it goes on from the cache.
+//! Which component answers for a plugin, over a restart: where a file was changed while no host ran, and wants more than was
+//! granted or does not load, the component before it goes on from the cache, as it would have with a host.
 
 use std::sync::{Arc, PoisonError};
 
@@ -9,8 +9,9 @@ use crate::registry::Entry;
 use crate::version::Version;
 
 impl PluginHost {
-    /// What answered in this place before `waiting`; none when it is not in the cache any more, or may not be called either.
-    pub(super) fn kept(&self, entry: &Entry, waiting: &Version) -> Option<Version> {
+    /// What answered in this place before `waiting`, or before a file that did not load; none when it is not in the cache any
+    /// more, or may not be called either.
+    pub(super) fn kept(&self, entry: &Entry, waiting: Option<&Version>) -> Option<Version> {
         let inner = &*self.inner;
         let answer = {
             let answers = inner.answers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -18,20 +19,23 @@ impl PluginHost {
         };
         let answer = answer.filter(|answer| {
             entry.conflict.is_none()
-                && answer.digest != waiting.digest
-                && answer.manifest.name == waiting.manifest.name
+                && answer.manifest.name == entry.own_name
+                && waiting.is_none_or(|waiting| waiting.digest != answer.digest)
         })?;
-        let recent = Arc::clone(&waiting.recent);
+        let recent = waiting.map(|waiting| Arc::clone(&waiting.recent));
+        let recent = recent.unwrap_or_default();
         let runtime = &inner.runtime;
         let before = runtime
             .on_loader_thread(|| Version::revive(runtime, &inner.cache, answer, recent))
             .filter(|before| self.standing(before).is_ok())?;
-        tracing::info!(
-            "plugin {}: version {} waits for consent, and {} goes on answering",
-            entry.name,
-            waiting.metadata.version,
-            before.metadata.version
-        );
+        let (name, version) = (&entry.name, &before.metadata.version);
+        match waiting {
+            Some(waiting) => tracing::info!(
+                "plugin {name}: version {} waits for consent, and {version} goes on answering",
+                waiting.metadata.version
+            ),
+            None => tracing::warn!("plugin {name}: version {version} goes on answering"),
+        }
         Some(before)
     }
 

@@ -187,8 +187,8 @@ impl PluginHost {
         PluginJob::new(self.clone(), self.admitted(name)?, kind, config)
     }
 
-    /// Puts versions in their places that waited for a consent that is there now; and has a version that has to wait do it
-    /// behind the one that answered before. While a reload runs it does nothing: that one does the same when it has ended.
+    /// Puts versions in their places that waited for a consent that is there now; and has the one that answered before go on
+    /// where a version has to wait or did not load. While a reload runs it does nothing: that one does the same when it has ended.
     fn promote(&self) {
         let inner = &*self.inner;
         let _one_at_a_time = match inner.reloading.try_lock() {

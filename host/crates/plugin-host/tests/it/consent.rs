@@ -140,6 +140,36 @@ fn a_version_that_came_while_no_host_ran_waits_and_the_one_before_answers() {
 }
 
 #[test]
+fn a_file_that_was_broken_while_no_host_ran_leaves_the_version_before_answering() {
+    let folder = Folder::new();
+    folder.install(&logger(1), "capabilities = [\"log\"]");
+    let host = folder.open();
+    let first = host.get("logger").unwrap().digest;
+    let grants = agreed(&host, &first);
+    drop(host);
+    let component = folder.plugins().join("logger/logger.wasm");
+    let whole = std::fs::read(&component).unwrap();
+    std::fs::write(&component, &whole[..whole.len() / 2]).unwrap();
+    for _ in 0..2 {
+        let host = folder.open();
+        host.set_grants("logger", &first, grants.clone());
+        assert_eq!(run(&host, "logger").log, "warn: hi\n");
+        let shown = host.get("logger").unwrap();
+        assert_eq!(
+            (shown.digest.as_str(), shown.health),
+            (&*first, PluginHealth::Ready)
+        );
+        assert!(shown.last_error.is_some(), "{:?}", shown.last_error);
+    }
+    let host = folder.open();
+    host.set_grants("logger", &first, grants);
+    std::fs::write(&component, &whole).unwrap();
+    host.reload().unwrap();
+    assert_eq!(host.get("logger").unwrap().last_error, None);
+    assert_eq!(run(&host, "logger").log, "warn: hi\n");
+}
+
+#[test]
 fn a_version_whose_predecessor_is_not_kept_waits_alone_and_shows_what_it_wants_more() {
     let folder = Folder::new();
     folder.install(&logger(1), "capabilities = [\"log\"]");
