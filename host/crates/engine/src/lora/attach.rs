@@ -1,20 +1,13 @@
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
-use domain::InitLoraWeights;
+use candle_core::{DType, Tensor};
 
+use super::fresh::{drawn, parameter};
+use super::names::{HEAD, magnitude_name, names};
 use super::target::targets;
 use super::{Settings, ends, pissa, whole};
-use crate::model::{
-    Decoder, Dora, Linear, Lora, Parameter, Weights, named_generator, normal, uniform,
-};
+use crate::model::{Decoder, Dora, Linear, Lora, Weights};
 use crate::{Error, Result, ops};
-
-/// What PEFT puts before a module's path.
-pub(super) const PREFIX: &str = "base_model.model.";
-
-/// The head's path in every family.
-pub(super) const HEAD: &str = "lm_head";
 
 /// Gives the layers that the settings choose a fresh adapter, drawn from `seed`.
 ///
@@ -45,39 +38,7 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
         }
     }
     ends::attach(decoder, settings, &chosen, seed)?;
-    whole::attach(decoder, &settings.modules_to_save)?;
-    Ok(())
-}
-
-/// A and B as an adapter begins, of a weight [out, in].
-pub(super) fn drawn(
-    settings: &Settings,
-    module: &str,
-    (out, input): (usize, usize),
-    seed: u64,
-) -> Result<(Tensor, Tensor)> {
-    let rank = settings.rank(module);
-    let (name_a, name_b) = names(module);
-    // PEFT: Kaiming-uniform with a = sqrt(5) is uniform within 1 / sqrt(inputs); `gaussian` has deviation 1 / r.
-    let mut generator = named_generator(seed, &name_a);
-    let a = match &settings.init {
-        InitLoraWeights::Named(_) => normal(&mut generator, rank * input, 1.0 / rank as f64),
-        InitLoraWeights::Flag(_) => {
-            uniform(&mut generator, rank * input, 1.0 / (input as f64).sqrt())
-        }
-    };
-    let b = match &settings.init {
-        InitLoraWeights::Flag(false) => uniform(
-            &mut named_generator(seed, &name_b),
-            out * rank,
-            1.0 / (rank as f64).sqrt(),
-        ),
-        _ => vec![0.0; out * rank],
-    };
-    Ok((
-        Tensor::from_vec(a, (rank, input), &Device::Cpu)?,
-        Tensor::from_vec(b, (out, rank), &Device::Cpu)?,
-    ))
+    whole::attach(decoder, &settings.modules_to_save)
 }
 
 /// Reads a PEFT folder into the model and returns its settings.
@@ -187,22 +148,4 @@ fn put_magnitude(linear: &mut Linear, magnitude: &Tensor, trainable: bool) -> Re
 fn norms_of(linear: &Linear) -> Result<Tensor> {
     let lora = linear.lora.as_ref().expect("an adapter was just put there");
     lora.norms(&linear.weight)
-}
-
-pub(super) fn parameter(name: String, value: &Tensor, trainable: bool) -> Result<Parameter> {
-    match trainable {
-        true => Parameter::trainable(name, value),
-        false => Ok(Parameter::frozen(name, value.clone())),
-    }
-}
-
-pub(super) fn magnitude_name(module: &str) -> String {
-    format!("{PREFIX}{module}.lora_magnitude_vector")
-}
-
-pub(super) fn names(module: &str) -> (String, String) {
-    (
-        format!("{PREFIX}{module}.lora_A.weight"),
-        format!("{PREFIX}{module}.lora_B.weight"),
-    )
 }

@@ -8,7 +8,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use domain::InitLoraWeights;
 
-use super::attach::{HEAD, PREFIX, drawn, magnitude_name, names, parameter};
+use super::fresh::{drawn, parameter};
+use super::names::{HEAD, PREFIX, magnitude_name, names};
 use super::{Pissa, Settings};
 use crate::model::{Decoder, Dora, Lora, Matrix, Weights, named_generator, normal};
 use crate::{Error, Result};

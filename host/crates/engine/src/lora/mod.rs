@@ -3,7 +3,9 @@
 mod attach;
 mod ends;
 mod folder;
+mod fresh;
 mod keys;
+mod names;
 mod pissa;
 mod settings;
 mod target;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use candle_core::{DType, Tensor};
 
-use super::attach::{HEAD, PREFIX, parameter};
+use super::fresh::parameter;
+use super::names::{HEAD, PREFIX};
 use super::target::last_words;
 use crate::model::{Decoder, Matrix, Norm, Parameter, SavedLinear, Stored, Weights};
 use crate::{Error, Result, ops};

@@ -1,8 +1,8 @@
 use candle_core::Tensor;
 
-use super::block::Setting;
 use super::linear::Kept;
 use super::section::{Entry, Exit, SavedExit};
+use super::setting::Setting;
 use super::{Norm, Pass};
 use crate::Result;
 use crate::ops::{self, Heads};

@@ -2,25 +2,14 @@ use candle_core::Tensor;
 
 use super::attention::SavedAttention;
 use super::feed_forward::SavedFeedForward;
-use super::{Attention, FeedForward, Linear, Norm, Pass};
+use super::{Attention, FeedForward, Linear, Norm, Pass, Setting};
 use crate::Result;
-use crate::ops::{Heads, RotaryTable};
 
 /// One decoder layer: attention, then a feed-forward, each beside a residual.
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) attention: Attention,
     pub(crate) feed_forward: FeedForward,
-}
-
-/// What all layers of one forward share.
-pub(crate) struct Setting<'a> {
-    pub(crate) heads: &'a Heads,
-    /// One for each rotary embedding that the model has.
-    pub(crate) tables: &'a [RotaryTable],
-    /// Rows of the tables: [T].
-    pub(crate) positions: &'a Tensor,
-    pub(crate) pass: Pass,
 }
 
 /// What the backward pass of a layer needs.

@@ -25,12 +25,13 @@ mod packed;
 mod parameter;
 mod rope;
 mod section;
+mod setting;
 mod source;
 pub(crate) mod weights;
 
 pub(crate) use attention::{Attention, thirds};
 pub(crate) use batch::Batch;
-pub(crate) use block::{Block, Setting};
+pub(crate) use block::Block;
 pub(crate) use decoder::{Decoder, LOGITS, Stored, TokenLoss, Weigh};
 pub(crate) use description::Description;
 pub(crate) use feed_forward::FeedForward;
@@ -41,6 +42,7 @@ pub(crate) use matrix::{Matrix, PANEL};
 pub(crate) use norm::Norm;
 pub(crate) use packed::{Kind, Packed};
 pub(crate) use parameter::Parameter;
+pub(crate) use setting::Setting;
 pub(crate) use weights::Weights;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) use {lora::mask_seed, norm::NormKind, packed::Parts};

@@ -6,8 +6,8 @@ mod head;
 use candle_core::Tensor;
 
 pub(crate) use self::head::{LOGITS, TokenLoss, Weigh};
-use super::block::Setting;
 use super::lora::Lora;
+use super::setting::Setting;
 use super::{Batch, Block, Description, Linear, Matrix, Norm, Parameter, Pass};
 use crate::Result;
 use crate::ops::{self, Heads, RotaryTable};

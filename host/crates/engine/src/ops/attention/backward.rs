@@ -1,50 +1,11 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::super::simd::{dot, vectorized};
 use super::super::storage::{Shared, floats, unwritten};
-use super::forward::{exponentials, soft_cap};
 #[cfg(target_arch = "x86_64")]
 use super::half;
+use super::scores::{cap_slopes, exponentials, score_gradient, soft_cap, times};
 use super::{BLOCK, Heads, Mask, Matrix, product};
-
-vectorized! {
-    /// Turns exponentials into probabilities and `d_p` into the gradient of the scaled scores.
-    pub(super) fn score_gradient(p: &mut [f32], d_p: &mut [f32], mask: Mask, sums: &[f32], scale: f32) {
-        let rows = p.chunks_exact_mut(mask.width).zip(d_p.chunks_exact_mut(mask.width));
-        for (i, ((p, d_p), sum)) in rows.zip(sums).enumerate() {
-            let (first, end) = mask.visible(i);
-            d_p[..first].fill(0.0);
-            d_p[end..].fill(0.0);
-            let (p, d_p) = (&mut p[first..end], &mut d_p[first..end]);
-            let inverse = 1.0 / sum;
-            let mean = dot(p, d_p) * inverse;
-            for j in 0..p.len() {
-                p[j] *= inverse;
-                d_p[j] = p[j] * (d_p[j] - mean) * scale;
-            }
-        }
-    }
-}
-
-vectorized! {
-    /// Slope of the soft cap at capped scores: `1 - tanh²`.
-    pub(super) fn cap_slopes(slopes: &mut [f32], capped: &[f32], cap: f32) {
-        let inverse = 1.0 / cap;
-        for (slope, capped) in slopes.iter_mut().zip(capped) {
-            let t = capped * inverse;
-            *slope = 1.0 - t * t;
-        }
-    }
-}
-
-vectorized! {
-    pub(super) fn times(x: &mut [f32], factors: &[f32]) {
-        for (x, factor) in x.iter_mut().zip(factors) {
-            *x *= factor;
-        }
-    }
-}
 
 struct Backward {
     heads: Heads,

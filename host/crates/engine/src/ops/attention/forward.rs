@@ -1,35 +1,11 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::super::simd::{exp_in_place, max, tanh, vectorized};
 use super::super::storage::{Shared, floats, unwritten};
 #[cfg(target_arch = "x86_64")]
 use super::half;
+use super::scores::{Task, divide, exponentials, soft_cap, tasks};
 use super::{BLOCK, Heads, Mask, Matrix, Span, product};
-
-vectorized! {
-    /// `cap · tanh(score / cap)` in place.
-    pub(super) fn soft_cap(scores: &mut [f32], cap: f32) {
-        let inverse = 1.0 / cap;
-        for score in scores {
-            *score = cap * tanh(*score * inverse);
-        }
-    }
-}
-
-vectorized! {
-    /// Softmax of what each row sees, without the division; the rest becomes 0. Row sums in `sums`.
-    pub(super) fn exponentials(scores: &mut [f32], mask: Mask, sums: &mut [f32]) {
-        for (i, (row, sum)) in scores.chunks_exact_mut(mask.width).zip(sums.iter_mut()).enumerate() {
-            let (first, end) = mask.visible(i);
-            row[..first].fill(0.0);
-            row[end..].fill(0.0);
-            let visible = &mut row[first..end];
-            let top = max(visible);
-            *sum = exp_in_place(visible, top);
-        }
-    }
-}
 
 /// One block of queries of one head against the keys that they see.
 struct Block {
@@ -106,42 +82,6 @@ impl Block {
         // SAFETY: the product above wrote these rows.
         unsafe { divide(o, (o_row, self.head_dim), &sums[..self.queries]) };
     }
-}
-
-/// Divides as many rows as there are sums by them.
-///
-/// # Safety
-/// No other task reads or writes these rows of `dim` values, `row` from one to the next.
-pub(super) unsafe fn divide(o: *mut f32, (row, dim): (usize, usize), sums: &[f32]) {
-    for (i, sum) in sums.iter().enumerate() {
-        // SAFETY: promised by the caller.
-        let values = unsafe { std::slice::from_raw_parts_mut(o.add(i * row), dim) };
-        let inverse = 1.0 / sum;
-        for x in values {
-            *x *= inverse;
-        }
-    }
-}
-
-/// Where one block of queries of one head begins.
-pub(super) struct Task {
-    /// Which sequence.
-    pub(super) span: usize,
-    /// Its first query.
-    pub(super) from: usize,
-    pub(super) head: usize,
-}
-
-/// All blocks, those with many keys first, so that the last task to end is a short one.
-fn tasks(heads: &Heads) -> Vec<Task> {
-    let mut tasks: Vec<Task> = Vec::new();
-    for (span, Span { len, .. }) in heads.spans.iter().enumerate() {
-        for from in (0..*len).step_by(BLOCK) {
-            tasks.extend((0..heads.heads).map(|head| Task { span, from, head }));
-        }
-    }
-    tasks.sort_by_key(|task| std::cmp::Reverse(task.from));
-    tasks
 }
 
 struct Packed {

@@ -7,8 +7,7 @@ use rayon::prelude::*;
 
 use super::super::product::{Side, View, multiply};
 use super::super::storage::Shared;
-use super::backward::{cap_slopes, score_gradient, times};
-use super::forward::{Task, divide, exponentials, soft_cap};
+use super::scores::{Task, cap_slopes, divide, exponentials, score_gradient, soft_cap, times};
 use super::{BLOCK, Heads, Mask, Span};
 
 /// Keys of a tile's side, and of a pair of them: blocks of keys begin at a multiple of it.

@@ -7,6 +7,7 @@ mod backward;
 mod forward;
 #[cfg(target_arch = "x86_64")]
 mod half;
+mod scores;
 
 use std::sync::Arc;
 
