@@ -145,6 +145,11 @@ impl Collective for Star {
         self.known(done)
     }
 
+    #[cfg(any(test, feature = "cuda"))]
+    fn look(&self) -> Result<()> {
+        self.known(self.links.iter().try_for_each(Link::look))
+    }
+
     fn fail(&self, fault: &str) {
         self.tell(&format!(
             "process rank {} of {} failed, so this one ends too: {fault}",

@@ -102,6 +102,46 @@ fn a_process_that_is_gone_is_named_to_all_others() {
 }
 
 #[test]
+fn who_waits_for_others_by_other_means_learns_that_one_has_ended_and_takes_nothing_of_what_they_say()
+ {
+    let told = each(3, |group| {
+        let group = group.unwrap();
+        if group.rank() == 1 {
+            return String::new();
+        }
+        let told = loop {
+            if let Err(gone) = group.look() {
+                break gone.to_string();
+            }
+            std::thread::yield_now();
+        };
+        assert!(group.sum(&mut [1.0]).is_err());
+        told
+    });
+    for rank in [0, 2] {
+        assert!(
+            told[rank].starts_with("process rank 1 of 3 has ended"),
+            "rank {rank}: {}",
+            told[rank]
+        );
+    }
+    each(2, |group| {
+        let group = group.unwrap();
+        for round in 0..50u8 {
+            group.look().unwrap();
+            let heard = group.broadcast(vec![round]).unwrap();
+            group.look().unwrap();
+            assert_eq!(heard, [round]);
+            let mut sums = [1.0];
+            group.sum(&mut sums).unwrap();
+            assert_eq!(sums, [2.0]);
+        }
+        // Nobody ends before the other has looked.
+        group.sum(&mut [0.0]).unwrap();
+    });
+}
+
+#[test]
 fn processes_that_differ_are_told_so() {
     let told = each(2, |group| {
         let group = group.unwrap();

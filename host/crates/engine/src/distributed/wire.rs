@@ -93,6 +93,27 @@ impl Link {
         self.payload(found_len)
     }
 
+    /// Fails where the other has ended or tells of a fault; does not wait for what it may say, nor take it.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(super) fn look(&self) -> Result<()> {
+        let mut head = [0u8; 9];
+        let peeked = self.stream.set_nonblocking(true).and_then(|()| {
+            let peeked = self.stream.peek(&mut head);
+            self.stream.set_nonblocking(false)?;
+            peeked
+        });
+        match peeked {
+            Ok(0) => Err(self.lost(&ErrorKind::UnexpectedEof.into())),
+            Ok(_) if head[0] == Kind::Fault as u8 => {
+                let (_, len) = self.head()?;
+                Err(self.fault(len))
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(self.lost(&error)),
+        }
+    }
+
     fn head(&self) -> Result<(u8, u64)> {
         let mut head = [0u8; 9];
         let read = (&self.stream).read_exact(&mut head);

@@ -4,10 +4,13 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::Duration;
 
+use cudarc::driver::sys;
 use libloading::Library;
 
-use super::{Cuda, Peers};
+use super::{Cuda, Peers, broken};
 use crate::{Error, Result};
 
 /// `ncclUniqueId`.
@@ -96,22 +99,30 @@ impl Nccl {
     }
 }
 
-/// The GPUs of all processes, as this one sees them.
-pub(super) struct Communicator(Comm);
+/// The GPUs of all processes, as this one sees them; null once given up.
+pub(super) struct Communicator(AtomicPtr<c_void>);
 
-// SAFETY: used by one thread at a time, since a machine's calls come in an order.
-unsafe impl Send for Communicator {}
-// SAFETY: as above.
-unsafe impl Sync for Communicator {}
-
-impl Drop for Communicator {
-    fn drop(&mut self) {
-        if let Ok(nccl) = library() {
-            // SAFETY: nothing uses it any more. An orderly end would wait for processes that may be gone.
-            let _ = unsafe { (nccl.comm_abort)(self.0) };
+impl Communicator {
+    /// Ends sums that are under way, too. An orderly end would wait for processes that may be gone.
+    fn give_up(&self) {
+        let comm = self.0.swap(std::ptr::null_mut(), Ordering::AcqRel);
+        if let (false, Ok(nccl)) = (comm.is_null(), library()) {
+            // SAFETY: whoever took the handle is the only one that has it.
+            let _ = unsafe { (nccl.comm_abort)(comm) };
         }
     }
 }
+
+impl Drop for Communicator {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+/// How often what is under way is looked at.
+const PAUSE: Duration = Duration::from_micros(50);
+/// Looks at it for each look at the other processes.
+const LOOKS: u32 = 200;
 
 impl Peers for Cuda {
     fn invite(&self) -> Result<Vec<u8>> {
@@ -136,7 +147,7 @@ impl Peers for Cuda {
         };
         nccl.done(code, "bring the GPUs of all processes together")?;
         // A second group would be another run's, which has a machine of its own.
-        let _ = self.group.set(Communicator(comm));
+        let _ = self.group.set(Communicator(AtomicPtr::new(comm)));
         Ok(())
     }
 
@@ -158,11 +169,28 @@ impl Peers for Cuda {
                 len,
                 FLOAT32,
                 SUM,
-                group.0,
+                group.0.load(Ordering::Acquire),
                 self.stream.cast(),
             )
         };
         nccl.done(code, "add up the gradients")
+    }
+
+    fn wait(&self, look: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        self.current()?;
+        loop {
+            for _ in 0..LOOKS {
+                // SAFETY: the stream is live.
+                match unsafe { sys::cuStreamQuery(self.stream) } {
+                    sys::CUresult::CUDA_ERROR_NOT_READY => std::thread::sleep(PAUSE),
+                    status => return status.result().map_err(|error| broken("compute", error)),
+                }
+            }
+            if let Err(gone) = look() {
+                self.group.get().into_iter().for_each(Communicator::give_up);
+                return Err(gone);
+            }
+        }
     }
 }
 
