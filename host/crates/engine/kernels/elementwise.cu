@@ -78,6 +78,31 @@ KERNEL(column_dots)(float* out, const float* factors, const T* x, i64 x_stride, 
     }
 }
 
+// out += sum over rows of x, column by column, with threads as for column_dots.
+KERNEL(column_sums)(float* out, const T* x, i64 stride, i64 rows, int width) {
+    __shared__ float parts[DOT_ROWS][WARP];
+    int lane = threadIdx.x % WARP, part = threadIdx.x / WARP;
+    int column = blockIdx.x * WARP + lane;
+    float sum = 0.f;
+    if (column < width)
+        for (i64 row = part; row < rows; row += DOT_ROWS) sum += to_float(x[row * stride + column]);
+    parts[part][lane] = sum;
+    __syncthreads();
+    if (part == 0 && column < width) {
+        for (int k = 1; k < DOT_ROWS; k++) sum += parts[k][lane];
+        out[column] += sum;
+    }
+}
+
+// 1 over the roots of squares, and magnitudes times these: row_norms for lengths of columns.
+KERNEL(root_factors)(float* inverse, float* factors, const float* magnitudes, const float* squares, i64 count) {
+    for (i64 i = first_index(); i < count; i += index_step()) {
+        float scale = 1.f / sqrtf(squares[i]);
+        inverse[i] = scale;
+        factors[i] = magnitudes[i] * scale;
+    }
+}
+
 // Lengths of the rows of `x`, a warp for each: norms, their inverses, and magnitudes times these (DoRA).
 KERNEL(row_norms)(float* inverse, float* factors, const float* magnitudes, const T* x, i64 stride, int rows, int width) {
     int row = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
@@ -99,6 +124,33 @@ KERNEL(dropout)(T* y, const T* x, i64 count, u64 seed, u32 threshold, float scal
         u32 drawn = (u32)(mix(seed, (u64)i) >> 32);
         float kept = drawn < threshold ? 0.f : to_float(x[i]) * scale;
         y[i] = from_float<T>(add ? to_float(y[i]) + kept : kept);
+    }
+}
+
+// Noise that is uniform within the bound of each row: a function of seed and index alone, as on the CPU (ops/noise.rs).
+KERNEL(noise)(T* x, const float* bounds, i64 count, int width, u64 seed) {
+    for (i64 i = first_index(); i < count; i += index_step()) {
+        float drawn = (float)(mix(seed, (u64)i) >> 40) / (float)(1 << 23) - 1.f;
+        x[i] = from_float<T>(to_float(x[i]) + drawn * bounds[i / width]);
+    }
+}
+
+// Row i of `out` becomes column ids[i] of `table`.
+KERNEL(gather_columns)(T* out, const T* table, i64 stride, const u32* ids, i64 rows, int width) {
+    for (i64 n = first_index(); n < rows * width; n += index_step())
+        out[n] = table[(n % width) * stride + ids[n / width]];
+}
+
+// Adds up the rows of `x` that belong to one id, a block for each id, in their order: no two blocks write to the same place,
+// and the sum is the same each time. `step` lies between ids in `out`, `next` between the elements of one.
+KERNEL(add_groups)(float* out, i64 step, i64 next, const T* x, i64 stride, const u32* ids, const u32* order,
+                   const u32* starts, int width, float factor) {
+    u32 from = starts[blockIdx.x], end = starts[blockIdx.x + 1];
+    out += (i64)ids[blockIdx.x] * step;
+    for (int i = threadIdx.x; i < width; i += blockDim.x) {
+        float sum = 0.f;
+        for (u32 n = from; n < end; n++) sum += to_float(x[(i64)order[n] * stride + i]);
+        out[i * next] += factor * sum;
     }
 }
 

@@ -21,7 +21,7 @@ static const emulated::Kernel all[] = {
     NAME(attention_64), NAME(attention_128), NAME(attention_256), NAME(attention_delta), NAME(attention_queries_64),
     NAME(attention_queries_128), NAME(attention_queries_256), NAME(attention_keys_64), NAME(attention_keys_128),
     NAME(attention_keys_256), NAME(keep), NAME(attention_step_64), NAME(attention_step_128), NAME(attention_step_256),
-    NAME(soft_cap),
+    NAME(soft_cap), NAME(column_sums), NAME(root_factors), NAME(noise), NAME(gather_columns), NAME(add_groups),
 #ifdef ELEMENT_BF16
     NAME(attention_tensor_64), NAME(attention_tensor_128), NAME(attention_tensor_queries_64),
     NAME(attention_tensor_queries_128), NAME(attention_tensor_keys_64), NAME(attention_tensor_keys_128),

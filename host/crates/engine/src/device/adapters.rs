@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use candle_core::Tensor;
+
 use super::machine::{Argument, Element, launch};
 use super::rows::{Device, Rows};
 use crate::model::Parameter;
 use crate::{Error, Result};
 
-/// All tensors of an adapter behind one another, so that one kernel moves them all.
+/// All tensors of an adapter, and what else trains, behind one another, so that one kernel moves them all.
 #[derive(Debug)]
 pub(crate) struct Adapters {
     /// In f32: [1, all].
@@ -109,11 +111,15 @@ impl Adapters {
         Ok(adapters)
     }
 
+    /// Where a parameter of this name lies, if it is among them.
+    pub(crate) fn find(&self, name: &str) -> Option<Slot> {
+        self.by_name.get(name).map(|index| self.slots[*index])
+    }
+
     /// Where a parameter of this name lies.
     pub(crate) fn slot(&self, name: &str) -> Result<Slot> {
-        let index = self.by_name.get(name);
-        let index = index.ok_or_else(|| Error::Compute(format!("{name} is not on the device")))?;
-        Ok(self.slots[*index])
+        self.find(name)
+            .ok_or_else(|| Error::Compute(format!("{name} is not on the device")))
     }
 
     /// A tensor in the element type.
@@ -153,17 +159,46 @@ impl Adapters {
 
     /// Writes the parameters' values, in the order of [`Self::place`].
     pub(crate) fn push(&self, device: &Device, parameters: &[&Parameter]) -> Result<()> {
+        self.write(device, parameters.iter().map(|parameter| &parameter.value))
+    }
+
+    fn write<'a>(
+        &self,
+        device: &Device,
+        tensors: impl IntoIterator<Item = &'a Tensor>,
+    ) -> Result<()> {
         self.lock().clear();
         let mut all = vec![0f32; self.values.width];
-        for (parameter, slot) in parameters.iter().zip(&self.slots) {
-            let values = parameter.value.flatten_all()?.to_vec1::<f32>()?;
+        for (tensor, slot) in tensors.into_iter().zip(&self.slots) {
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
             all[slot.from..slot.from + slot.len()].copy_from_slice(&values);
         }
         self.values.write(&all)?;
+        self.narrow(device)
+    }
+
+    /// Brings the shadow up to date.
+    fn narrow(&self, device: &Device) -> Result<()> {
         match device.element {
             Element::F32 => Ok(()),
             Element::Bf16 => device.narrow(&self.shadow, &self.values),
         }
+    }
+
+    /// Does `f` with other values, in the order of [`Self::place`], and puts those of before back.
+    pub(crate) fn with_values<R>(
+        &self,
+        device: &Device,
+        values: &[Tensor],
+        f: impl FnOnce() -> Result<R>,
+    ) -> Result<R> {
+        let before = device.copy(&self.values)?;
+        self.write(device, values)?;
+        let done = f();
+        self.lock().clear();
+        device.place(&self.values, &before)?;
+        self.narrow(device)?;
+        done
     }
 
     /// Calls `f` with each parameter and its values, in f32.

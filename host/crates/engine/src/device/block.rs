@@ -56,8 +56,10 @@ impl Block {
         adapters: &Adapters,
     ) -> Result<Self> {
         let (attention, feed_forward) = (&block.attention, &block.feed_forward);
-        let norm =
-            |norm: Option<&model::Norm>| norm.map(|norm| Norm::place(device, norm)).transpose();
+        let norm = |norm: Option<&model::Norm>| {
+            norm.map(|norm| Norm::place(device, norm, adapters))
+                .transpose()
+        };
         let (qkv, up) = (&attention.entry, &feed_forward.entry);
         let (out, down) = (&attention.exit, &feed_forward.exit);
         Ok(Self {
@@ -125,7 +127,7 @@ impl Block {
         let raw = normed.then(|| s.device.copy(&both)).transpose()?;
         for (norm, part) in [(&self.q_norm, &q), (&self.k_norm, &k)] {
             if let Some(norm) = norm {
-                norm.forward_into(s.device, part, part)?;
+                norm.forward_into(s.device, part, part, s.pass)?;
             }
         }
         self.turn(&qkv, s, false)?;
@@ -218,7 +220,7 @@ impl Block {
                 .zip(&of_raw)
             {
                 if let Some(norm) = norm {
-                    norm.backward(s.device, d, (raw, d), false)?;
+                    norm.backward(s.device, d, (raw, d), false, s.pass)?;
                 }
             }
         }

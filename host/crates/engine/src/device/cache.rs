@@ -93,7 +93,7 @@ impl Decoder {
         }
         self.check(ids.iter().copied())?;
         let last = positions.iter().max().map_or(0, |last| *last as usize);
-        if self.positions.is_some() && last >= d.max_positions {
+        if self.ends.positions.is_some() && last >= d.max_positions {
             return Err(Error::Compute(format!(
                 "position {last} of {}",
                 d.max_positions
@@ -131,14 +131,19 @@ impl Decoder {
             rows,
             tiled: tiled.map(|cache| (cache, &tiles)),
         };
-        let mut x = self.embed(&device.ids(&ids)?, &device.ids(&positions)?, new)?;
+        let mut x = self.embed(
+            &device.ids(&ids)?,
+            &device.ids(&positions)?,
+            new,
+            setting.pass,
+        )?;
         for (layer, block) in self.blocks.iter().enumerate() {
             x = block.write(&x, &setting, |qkv, heads| on_way.attend(layer, qkv, heads))?;
         }
         for (cache, tokens, _) in texts.iter_mut() {
             cache.len += tokens.len();
         }
-        self.logits(&x.rows(new - count, count))
+        self.logits(&x.rows(new - count, count), setting.pass)
     }
 
     /// Cosines and sines of every new token, one pair for each rotary embedding: each text's angles hang on its own length.
@@ -165,12 +170,11 @@ impl Decoder {
     }
 
     /// Logits of rows of the last layer's output: [N, H] to N times [V].
-    fn logits(&self, x: &Rows) -> Result<Vec<Vec<f32>>> {
+    fn logits(&self, x: &Rows, pass: Pass) -> Result<Vec<Vec<f32>>> {
         let (d, device) = (&self.description, &self.device);
-        let normed = self.norm.forward(device, x)?;
+        let normed = self.norm.forward(device, x, pass)?;
         let logits = device.unwritten(x.rows, d.vocab, Element::F32)?;
-        self.head()
-            .product(device, &logits, &normed, d.logits_scale, 0.0)?;
+        self.ends.head_forward(self.on(), &normed, &logits, pass)?;
         if let Some(cap) = d.logits_cap {
             device.soft_cap(&logits, cap)?;
         }

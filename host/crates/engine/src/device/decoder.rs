@@ -1,29 +1,29 @@
 use super::adapters::Adapters;
 use super::block::{Block, Saved};
+use super::ends::Ends;
+use super::linear::Kept;
 use super::machine::Element;
-use super::matrix::Matrix;
 use super::norm::Norm;
 use super::ops::{HeadsArgument, Tiles, WIDEST_HEAD};
 use super::rows::{Bytes, Device, Rows};
 use super::setting::Setting;
 use crate::distributed::Collective;
-use crate::model::{self, Batch, Description, Pass, TokenLoss};
-use crate::{Error, Result};
+use crate::model::{self, Batch, Description, Parameter, Pass, TokenLoss, Weigh};
+use crate::{Error, Result, ops};
 
-/// A decoder whose weights and adapter lie on a device.
+/// A decoder whose weights and adapter lie on a device: its parts and its step here, the ends in `ends`.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     pub(crate) device: Device,
     pub(crate) adapters: Adapters,
     pub(super) description: Description,
-    embedding: Matrix,
-    pub(super) positions: Option<Matrix>,
+    pub(super) ends: Ends,
     pub(super) blocks: Vec<Block>,
     pub(super) norm: Norm,
-    /// `None` where the head is the embedding.
-    head: Option<Matrix>,
-    /// The lowest layer with an adapter: below it no gradient is needed.
+    /// The lowest layer with something that trains: below it no gradient is needed.
     lowest: usize,
+    embedding_trains: bool,
+    neftune_noise_alpha: f64,
     /// As [`model::Decoder::segment`].
     pub(crate) segment: usize,
 }
@@ -42,44 +42,25 @@ struct Placed {
 /// Bytes of f32 logits that are held at a time.
 const LOGITS: usize = 256 << 20;
 
-/// What a device cannot do yet, by its setting's name.
-fn refuse(decoder: &model::Decoder) -> Result<()> {
-    let d = &decoder.description;
-    let saved = decoder.saved_parameters().next().is_some();
-    let ends = decoder.embedding_lora.is_some() || decoder.head_lora.is_some();
-    let trains = decoder.base().iter().any(|stored| {
-        stored
-            .parameter()
-            .is_some_and(|parameter| parameter.grad.is_some())
-    });
-    let cpu = "is not done on a GPU yet; set model.device = \"cpu\"";
-    for (wrong, field, message) in [
-        (saved, "lora.modules_to_save", cpu.to_owned()),
-        (
-            ends,
-            "lora.target_modules",
-            format!("with embedding or head {cpu}"),
-        ),
-        (trains, "train.method", format!("full {cpu}")),
-        (
-            decoder.neftune_noise_alpha > 0.0,
-            "train.neftune_noise_alpha",
-            cpu.to_owned(),
-        ),
-        (
-            d.head_dim > WIDEST_HEAD,
-            "model.path",
-            format!(
-                "has a head_dim of {}; a GPU takes {WIDEST_HEAD} at most",
-                d.head_dim
-            ),
-        ),
-    ] {
-        if wrong {
-            return Err(domain::FieldErrors::one(field, message).into());
-        }
+/// What a device cannot do, by its setting's name.
+fn refuse(description: &Description) -> Result<()> {
+    if description.head_dim <= WIDEST_HEAD {
+        return Ok(());
     }
-    Ok(())
+    let message = format!(
+        "has a head_dim of {}; a GPU takes {WIDEST_HEAD} at most",
+        description.head_dim
+    );
+    Err(domain::FieldErrors::one("model.path", message).into())
+}
+
+/// What lies in [`Adapters`]: the base's tensors that train, and all of the adapter.
+fn parameters(decoder: &model::Decoder) -> Vec<&Parameter> {
+    let base = decoder.base();
+    let base = base.iter().filter_map(|stored| stored.parameter());
+    let mut all: Vec<_> = base.filter(|parameter| parameter.grad.is_some()).collect();
+    all.extend(decoder.adapter_parameters());
+    all
 }
 
 impl Decoder {
@@ -88,26 +69,20 @@ impl Decoder {
     /// # Errors
     /// It holds what a device cannot do, by the setting's name, or does not fit into the memory there.
     pub(crate) fn place(device: Device, decoder: &model::Decoder) -> Result<Self> {
-        refuse(decoder)?;
-        let adapters = Adapters::place(&device, &decoder.adapter_parameters())?;
-        let matrix = |matrix: &model::Matrix| Matrix::place(&device, matrix);
+        refuse(&decoder.description)?;
+        let adapters = Adapters::place(&device, &parameters(decoder))?;
         let blocks = decoder
             .blocks
             .iter()
             .map(|block| Block::place(&device, block, &adapters));
-        let adapted = |block: &model::Block| block.linears().any(|linear| linear.lora.is_some());
         Ok(Self {
             blocks: blocks.collect::<Result<_>>()?,
             description: decoder.description.clone(),
-            embedding: matrix(&decoder.embedding)?,
-            positions: decoder.positions.as_ref().map(matrix).transpose()?,
-            norm: Norm::place(&device, &decoder.norm)?,
-            head: decoder.head.as_ref().map(matrix).transpose()?,
-            lowest: decoder
-                .blocks
-                .iter()
-                .position(adapted)
-                .unwrap_or(decoder.blocks.len()),
+            ends: Ends::place(&device, decoder, &adapters)?,
+            norm: Norm::place(&device, &decoder.norm, &adapters)?,
+            lowest: decoder.lowest_trainable(),
+            embedding_trains: decoder.embedding_trains(),
+            neftune_noise_alpha: decoder.neftune_noise_alpha,
             segment: decoder.segment,
             adapters,
             device,
@@ -119,13 +94,12 @@ impl Decoder {
         let gradients = &self.adapters.gradients;
         match self.device.machine.peers() {
             // SAFETY: all processes have the same adapter, which they compared at the start, and make the same calls.
-            Ok(peers) if peers.joined() => unsafe { peers.sum(gradients.address, gradients.width) },
+            Ok(peers) if peers.joined() => {
+                unsafe { peers.sum(gradients.address, gradients.width)? };
+                peers.wait(&mut || group.look())
+            }
             _ => self.adapters.change_gradients(|all| group.sum_all(all)),
         }
-    }
-
-    pub(super) fn head(&self) -> &Matrix {
-        self.head.as_ref().unwrap_or(&self.embedding)
     }
 
     /// Refuses tokens beyond the vocabulary: a kernel would read whatever lies behind the table.
@@ -196,31 +170,37 @@ impl Decoder {
     }
 
     /// What the first layer is given of so many ids and their positions: [T, H].
-    pub(super) fn embed(&self, ids: &Bytes, positions: &Bytes, tokens: usize) -> Result<Rows> {
-        let (device, scale) = (&self.device, self.description.embedding_scale);
-        let x = self.embedding.gather(device, ids, tokens, scale)?;
-        if let Some(table) = &self.positions {
-            let positions = table.gather(device, positions, tokens, 1.0)?;
-            device.add_scaled(&x, &positions, 1.0, 1.0)?;
-        }
-        Ok(x)
+    pub(super) fn embed(
+        &self,
+        ids: &Bytes,
+        positions: &Bytes,
+        tokens: usize,
+        pass: Pass,
+    ) -> Result<Rows> {
+        let on = self.on();
+        self.ends.embed(on, ids, positions, tokens, pass.adapter)
+    }
+
+    pub(super) fn on(&self) -> (&Device, &Adapters) {
+        (&self.device, &self.adapters)
     }
 
     /// Rows of `x` whose next token is supervised, behind the final norm, with what the norm was given.
-    fn chosen(&self, x: &Rows, placed: &Placed, batch: &Batch) -> Result<(Rows, Rows)> {
+    fn chosen(&self, x: &Rows, placed: &Placed, batch: &Batch, pass: Pass) -> Result<(Rows, Rows)> {
         let chosen = self.device.activations(batch.supervised, x.width)?;
         if batch.supervised > 0 {
             self.device
                 .gather(&chosen, x, placed.rows.address(), 1.0, false)?;
         }
-        Ok((self.norm.forward(&self.device, &chosen)?, chosen))
+        Ok((self.norm.forward(&self.device, &chosen, pass)?, chosen))
     }
 
-    /// Calls `f` with the logits of some rows at a time and the first row's index.
+    /// Calls `f` with some rows behind the final norm at a time, and their logits.
     fn head_chunks(
         &self,
         normed: &Rows,
-        mut f: impl FnMut(usize, &Rows) -> Result<()>,
+        pass: Pass,
+        mut f: impl FnMut(HeadChunk) -> Result<()>,
     ) -> Result<()> {
         let vocab = self.description.vocab;
         let chunk = (LOGITS / 4 / vocab).clamp(16, normed.rows.max(16));
@@ -229,11 +209,20 @@ impl Decoder {
             .unwritten(chunk.min(normed.rows), vocab, Element::F32)?;
         for from in (0..normed.rows).step_by(chunk) {
             let len = chunk.min(normed.rows - from);
-            let logits = buffer.rows(0, len);
-            let scale = self.description.logits_scale;
-            self.head()
-                .product(&self.device, &logits, &normed.rows(from, len), scale, 0.0)?;
-            f(from, &logits)?;
+            let (normed, logits) = (normed.rows(from, len), buffer.rows(0, len));
+            // Each chunk drops other elements of its rows, as on the processor.
+            let pass = Pass {
+                dropout: pass.dropout.map(|seed| ops::seed_of(&[seed, from as u64])),
+                ..pass
+            };
+            let kept = self.ends.head_forward(self.on(), &normed, &logits, pass)?;
+            f(HeadChunk {
+                from,
+                normed,
+                logits,
+                kept,
+                pass,
+            })?;
         }
         Ok(())
     }
@@ -242,25 +231,14 @@ impl Decoder {
         self.description.logits_cap.unwrap_or(0.0)
     }
 
-    /// The loss of each supervised token, in the batch's order of rows.
-    pub(crate) fn token_losses(&self, batch: &Batch, adapter: bool) -> Result<Vec<TokenLoss>> {
-        let pass = Pass {
-            adapter,
-            dropout: None,
-        };
-        let placed = self.put(batch)?;
-        let setting = self.setting(&placed, pass);
-        let mut x = self.embed(&placed.ids, &placed.positions, batch.tokens)?;
-        for block in &self.blocks {
-            x = block.forward(x, &setting)?.0;
-        }
-        let (normed, _) = self.chosen(&x, &placed, batch)?;
-        let mut losses = Vec::with_capacity(batch.supervised);
-        self.head_chunks(&normed, |from, logits| {
-            let targets = placed.targets.address() + 4 * from as u64;
+    /// Losses of rows behind the final norm.
+    fn head_losses(&self, normed: &Rows, placed: &Placed, pass: Pass) -> Result<Vec<TokenLoss>> {
+        let mut losses = Vec::with_capacity(normed.rows);
+        self.head_chunks(normed, pass, |chunk| {
+            let targets = placed.targets.address() + 4 * chunk.from as u64;
             let statistics = self
                 .device
-                .cross_entropy(logits, targets, self.logits_cap())?
+                .cross_entropy(&chunk.logits, targets, self.logits_cap())?
                 .read()?;
             losses.extend(statistics.as_chunks::<3>().0.iter().map(|row| TokenLoss {
                 loss: row[0],
@@ -271,11 +249,37 @@ impl Decoder {
         Ok(losses)
     }
 
+    /// The loss of each supervised token, in the batch's order of rows.
+    pub(crate) fn token_losses(&self, batch: &Batch, adapter: bool) -> Result<Vec<TokenLoss>> {
+        let pass = Pass {
+            adapter,
+            dropout: None,
+        };
+        let placed = self.put(batch)?;
+        let setting = self.setting(&placed, pass);
+        let mut x = self.embed(&placed.ids, &placed.positions, batch.tokens, pass)?;
+        for block in &self.blocks {
+            x = block.forward(x, &setting)?.0;
+        }
+        let (normed, _) = self.chosen(&x, &placed, batch, pass)?;
+        self.head_losses(&normed, &placed, pass)
+    }
+
     /// As [`model::Decoder::loss_and_gradient`].
     pub(crate) fn loss_and_gradient(
         &self,
         batch: &Batch,
         scale: f32,
+        dropout: Option<u64>,
+    ) -> Result<f64> {
+        self.weighted_loss_and_gradient(batch, &mut Weigh::Evenly(scale), dropout)
+    }
+
+    /// As [`model::Decoder::weighted_loss_and_gradient`].
+    pub(crate) fn weighted_loss_and_gradient(
+        &self,
+        batch: &Batch,
+        weigh: &mut Weigh<'_>,
         dropout: Option<u64>,
     ) -> Result<f64> {
         let device = &self.device;
@@ -285,7 +289,10 @@ impl Decoder {
         };
         let placed = self.put(batch)?;
         let setting = self.setting(&placed, pass);
-        let mut x = self.embed(&placed.ids, &placed.positions, batch.tokens)?;
+        let mut x = self.embed(&placed.ids, &placed.positions, batch.tokens, pass)?;
+        if let Some(seed) = dropout {
+            self.add_noise(&x, batch, seed)?;
+        }
         for block in &self.blocks[..self.lowest] {
             x = block.forward(x, &setting)?.0;
         }
@@ -311,15 +318,15 @@ impl Decoder {
             }
         }
 
-        let (normed, chosen) = self.chosen(&x, &placed, batch)?;
+        let (normed, chosen) = self.chosen(&x, &placed, batch, pass)?;
         drop(x);
         let d_normed = device.activations(normed.rows, normed.width)?;
-        let losses = self.head_gradient((&normed, &d_normed), &placed, scale)?;
+        let losses = self.head_gradient((&normed, &d_normed), &placed, weigh, pass)?;
         drop(normed);
         let dx = device.zeros(batch.tokens, self.description.hidden, device.element)?;
         if batch.supervised > 0 {
             self.norm
-                .backward(device, &d_normed, (&chosen, &d_normed), false)?;
+                .backward(device, &d_normed, (&chosen, &d_normed), false, pass)?;
             device.scatter(&dx, &d_normed, placed.rows.address())?;
         }
         drop((chosen, d_normed));
@@ -336,8 +343,12 @@ impl Decoder {
             }
             for (index, block) in blocks.iter().enumerate().rev() {
                 let Some(keep) = saved.pop() else { break };
-                block.backward(&dx, keep, &setting, number + index > 0)?;
+                let below = number + index > 0 || self.embedding_trains;
+                block.backward(&dx, keep, &setting, below)?;
             }
+        }
+        if self.embedding_trains {
+            self.ends.embed_back(self.on(), &dx, &placed.ids, batch)?;
         }
         // Read last: until here nothing has waited for the device.
         let mut loss = 0f64;
@@ -353,31 +364,66 @@ impl Decoder {
         Ok(loss)
     }
 
-    /// Fills `d_normed`; the losses are in what it returns, still on the device.
+    /// As [`ops::add_noise`] does for a training pass, if the run wants noise.
+    fn add_noise(&self, x: &Rows, batch: &Batch, seed: u64) -> Result<()> {
+        if self.neftune_noise_alpha <= 0.0 {
+            return Ok(());
+        }
+        let bound = |len: usize| ops::noise_bound(self.neftune_noise_alpha, len, x.width);
+        let mut bounds = vec![0f32; x.rows];
+        for span in batch.spans.iter() {
+            bounds[span.start..span.start + span.len].fill(bound(span.len));
+        }
+        let bounds = self.device.floats(&bounds)?;
+        self.device.add_noise(x, &bounds, ops::noise_seed(seed))
+    }
+
+    /// Fills `d_normed` and adds the head's gradient; the losses are in what it returns, still on the device.
     fn head_gradient(
         &self,
         (normed, d_normed): (&Rows, &Rows),
         placed: &Placed,
-        scale: f32,
+        weigh: &mut Weigh<'_>,
+        pass: Pass,
     ) -> Result<Vec<Rows>> {
         let (device, cap) = (&self.device, self.logits_cap());
-        let weights = device.floats(&vec![scale; normed.rows])?;
+        // Weights by losses need all losses first; the logits are computed again rather than kept.
+        let weights = match weigh {
+            Weigh::Evenly(scale) => vec![*scale; normed.rows],
+            Weigh::ByLosses(weigh) => {
+                let losses = self.head_losses(normed, placed, pass)?;
+                weigh(&losses.iter().map(|token| token.loss).collect::<Vec<_>>())?
+            }
+        };
+        let weights = device.floats(&weights)?;
         let mut losses = Vec::new();
-        self.head_chunks(normed, |from, logits| {
-            let targets = placed.targets.address() + 4 * from as u64;
-            let weights = weights.columns(from, logits.rows).address;
+        self.head_chunks(normed, pass, |chunk| {
+            let logits = &chunk.logits;
+            let targets = placed.targets.address() + 4 * chunk.from as u64;
+            let weights = weights.columns(chunk.from, logits.rows).address;
             let statistics = device.cross_entropy(logits, targets, cap)?;
             let d_logits = device.activations(logits.rows, logits.width)?;
             let given = (logits, &statistics);
-            // The factor belongs to the product below: what is stored then has the size of a probability.
             device.cross_entropy_gradient(&d_logits, given, (targets, weights), cap, 1.0)?;
-            let d_normed = d_normed.rows(from, logits.rows);
-            let factor = self.description.logits_scale;
-            self.head()
-                .product_back(device, &d_normed, &d_logits, factor, 0.0)?;
+            let d_normed = d_normed.rows(chunk.from, logits.rows);
+            let given = (&chunk.normed, chunk.kept.as_ref());
+            self.ends
+                .head_backward(self.on(), given, &d_logits, &d_normed, chunk.pass)?;
             losses.push(statistics);
             Ok(())
         })?;
         Ok(losses)
     }
+}
+
+/// Some rows behind the final norm, and their logits before the cap.
+struct HeadChunk {
+    from: usize,
+    /// [n, H].
+    normed: Rows,
+    /// [n, V], in f32.
+    logits: Rows,
+    /// Of the head's adapter.
+    kept: Option<Kept>,
+    pass: Pass,
 }

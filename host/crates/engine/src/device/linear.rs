@@ -1,7 +1,8 @@
 use super::adapters::{Adapters, Slot};
 use super::machine::Element;
-use super::matrix::{Matrix, dense, vector};
+use super::matrix::{Matrix, dense};
 use super::rows::{Device, Rows};
+use super::vector::Vector;
 use crate::Result;
 use crate::model::{self, Pass, mask_seed};
 
@@ -9,10 +10,12 @@ use crate::model::{self, Pass, mask_seed};
 #[derive(Debug)]
 pub(crate) struct Linear {
     pub(crate) weight: Matrix,
-    bias: Option<Rows>,
+    bias: Option<Vector>,
     lora: Option<Lora>,
     /// What PiSSA took out of the weight, which a pass without the adapter adds: A [r, in], B [out, r] and the scale.
     principal: Option<(Rows, Rows, f32)>,
+    /// An adapter's own copy of weight and bias, as in [`model::Linear`].
+    saved: Option<(Matrix, Option<Vector>)>,
 }
 
 #[derive(Debug)]
@@ -47,6 +50,18 @@ struct Decomposed {
 }
 
 impl Lora {
+    fn place(lora: &model::Lora, adapters: &Adapters) -> Result<Self> {
+        let magnitude = lora.dora.as_ref().map(|dora| &dora.magnitude.name);
+        Ok(Self {
+            a: adapters.slot(&lora.a.name)?,
+            b: adapters.slot(&lora.b.name)?,
+            scale: lora.scale,
+            dropout: lora.dropout,
+            name: lora.a.name.clone(),
+            magnitude: magnitude.map(|name| adapters.slot(name)).transpose()?,
+        })
+    }
+
     fn mask(&self, pass: Pass) -> Option<u64> {
         let seed = pass.dropout.filter(|_| self.dropout > 0.0)?;
         Some(mask_seed(&self.name, seed))
@@ -69,33 +84,46 @@ impl Linear {
         linear: &model::Linear,
         adapters: &Adapters,
     ) -> Result<Self> {
-        let lora = linear.lora.as_ref().map(|lora| {
-            Ok::<_, crate::Error>(Lora {
-                a: adapters.slot(&lora.a.name)?,
-                b: adapters.slot(&lora.b.name)?,
-                scale: lora.scale,
-                dropout: lora.dropout,
-                name: lora.a.name.clone(),
-                magnitude: match &lora.dora {
-                    Some(dora) => Some(adapters.slot(&dora.magnitude.name)?),
-                    None => None,
-                },
-            })
-        });
+        let placed = |weight: &model::Matrix, bias: Option<&model::Parameter>| {
+            let bias = bias.map(|bias| Vector::place(device, bias, adapters));
+            Ok::<_, crate::Error>((Matrix::place(device, weight, adapters)?, bias.transpose()?))
+        };
+        let saved = linear.saved.as_ref();
+        let saved = saved.map(|saved| placed(&saved.weight, saved.bias.as_ref()));
+        let (weight, bias) = placed(&linear.weight, linear.bias.as_ref())?;
         let principal = linear.principal.as_ref().map(|split| {
             let (a, b) = (dense(device, &split.a)?, dense(device, &split.b)?);
             Ok::<_, crate::Error>((a, b, split.scale))
         });
         Ok(Self {
+            bias,
             principal: principal.transpose()?,
-            weight: Matrix::place(device, &linear.weight)?,
-            bias: linear
-                .bias
-                .as_ref()
-                .map(|bias| vector(device, bias))
-                .transpose()?,
-            lora: lora.transpose()?,
+            saved: saved.transpose()?,
+            ..Self::adapted(weight, linear.lora.as_ref(), adapters)?
         })
+    }
+
+    /// A layer without a bias whose weight may be another's: the head.
+    pub(crate) fn adapted(
+        weight: Matrix,
+        lora: Option<&model::Lora>,
+        adapters: &Adapters,
+    ) -> Result<Self> {
+        let lora = lora.map(|lora| Lora::place(lora, adapters)).transpose()?;
+        Ok(Self {
+            weight,
+            bias: None,
+            lora,
+            principal: None,
+            saved: None,
+        })
+    }
+
+    fn in_use(&self, pass: Pass) -> (&Matrix, Option<&Vector>) {
+        match self.saved.as_ref().filter(|_| pass.adapter) {
+            Some((weight, bias)) => (weight, bias.as_ref()),
+            None => (&self.weight, self.bias.as_ref()),
+        }
     }
 
     /// Writes the output for `x` [T, in] into `y` [T, out], or adds it.
@@ -109,8 +137,9 @@ impl Linear {
     ) -> Result<Option<Kept>> {
         let beta = f32::from(u8::from(add));
         let Some(lora) = self.lora.as_ref().filter(|_| pass.adapter) else {
-            self.weight.product(device, y, x, 1.0, beta)?;
-            self.add_bias(device, y)?;
+            let (weight, bias) = self.in_use(pass);
+            weight.product(device, y, x, 1.0, beta)?;
+            add_bias(device, y, bias)?;
             if let Some((a, b, scale)) = self.principal.as_ref().filter(|_| !pass.adapter) {
                 let low = device.activations(x.rows, a.rows)?;
                 device.product(&low, (x, false), (a, true), 1.0, 0.0)?;
@@ -127,7 +156,7 @@ impl Linear {
         let Some(magnitude) = lora.magnitude else {
             self.weight.product(device, y, x, 1.0, beta)?;
             device.product(y, (&low, false), (&b, true), lora.scale, 1.0)?;
-            self.add_bias(device, y)?;
+            add_bias(device, y, self.bias.as_ref())?;
             return Ok(Some(Kept {
                 low,
                 decomposed: None,
@@ -138,7 +167,8 @@ impl Linear {
         let (factors, inverse) = adapters.derived(magnitude, || {
             self.factors(device, adapters, lora, magnitude)
         })?;
-        let product = device.activations(x.rows, self.weight.outputs())?;
+        // Logits are f32 whatever the element type is.
+        let product = device.unwritten(x.rows, self.weight.outputs(), y.element)?;
         self.weight.product(device, &product, seen, 1.0, 0.0)?;
         if dropped.is_some() {
             self.weight.product(device, y, x, 1.0, beta)?;
@@ -146,20 +176,14 @@ impl Linear {
         }
         device.product(&product, (&low, false), (&b, true), lora.scale, 1.0)?;
         device.times_columns(y, &product, &factors, 0.0, add || dropped.is_some())?;
-        self.add_bias(device, y)?;
+        add_bias(device, y, self.bias.as_ref())?;
+        let product = device.as_activations(product)?;
         let decomposed = Some(Decomposed {
             factors,
             inverse,
             product,
         });
         Ok(Some(Kept { low, decomposed }))
-    }
-
-    fn add_bias(&self, device: &Device, y: &Rows) -> Result<()> {
-        match &self.bias {
-            Some(bias) => device.add_bias(y, bias),
-            None => Ok(()),
-        }
     }
 
     /// Magnitude over norm, and 1 over the norm, of the rows of `W + scale · B A`.
@@ -190,7 +214,7 @@ impl Linear {
         Ok((factors, inverse))
     }
 
-    /// Adds the gradients of the adapter, given `x`, what [`Self::forward`] left and the gradient `dy` [T, out]; writes the
+    /// Adds the gradients of what trains, given `x`, what [`Self::forward`] left and the gradient `dy` [T, out]; writes the
     /// gradient of `x` into `dx`, or adds it, where the layers below need one.
     pub(crate) fn backward(
         &self,
@@ -202,9 +226,14 @@ impl Linear {
         pass: Pass,
     ) -> Result<()> {
         let beta = f32::from(u8::from(add));
+        let (weight, bias) = self.in_use(pass);
+        weight.add_gradient(device, x, dy, 1.0)?;
+        if let Some(bias) = bias {
+            bias.add_bias_gradient(device, dy)?;
+        }
         let Some((lora, kept)) = self.lora.as_ref().zip(kept) else {
             return match dx {
-                Some(dx) => self.weight.product_back(device, dx, dy, 1.0, beta),
+                Some(dx) => weight.product_back(device, dx, dy, 1.0, beta),
                 None => Ok(()),
             };
         };
@@ -248,5 +277,12 @@ impl Linear {
                 .product_back(device, &through, &difference, 1.0, 1.0)?;
         }
         device.dropout(dx, &through, lora.dropout, seed, true)
+    }
+}
+
+fn add_bias(device: &Device, y: &Rows, bias: Option<&Vector>) -> Result<()> {
+    match bias {
+        Some(bias) => device.add_bias(y, &bias.values),
+        None => Ok(()),
     }
 }

@@ -79,6 +79,10 @@ pub(crate) trait Peers {
     /// # Safety
     /// They lie in live memory, and every machine does the same with as many.
     unsafe fn sum(&self, at: u64, len: usize) -> Result<()>;
+
+    /// Waits until all that was started is done. Fails as soon as `look` does, which is asked again and again, and gives up
+    /// sums that wait for a process that is gone.
+    fn wait(&self, look: &mut dyn FnMut() -> Result<()>) -> Result<()>;
 }
 
 /// One start of a kernel.

@@ -1,17 +1,20 @@
+use super::adapters::Adapters;
 use super::ops::{SourceArgument, Unpacking};
 use super::rows::{Bytes, Device, Rows};
 use crate::Result;
 use crate::model::{self, Kind, Parts};
 
-/// A frozen weight matrix [out, in] on a device, however it is held.
-#[derive(Debug)]
+/// A weight matrix [out, in] on a device, however it is held. Clones share its memory.
+#[derive(Debug, Clone)]
 pub(crate) struct Matrix {
     outputs: usize,
     inputs: usize,
     held: Held,
+    /// Where its gradient is added up, if it trains.
+    pub(crate) gradient: Option<Rows>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Held {
     /// In the element type.
     Dense(Rows),
@@ -27,12 +30,24 @@ enum Held {
 const PANEL: usize = 1 << 25;
 
 impl Matrix {
-    /// Copies a matrix to a device.
+    /// Copies a matrix to a device, or finds it there among what trains.
     ///
     /// # Errors
     /// Not enough memory there.
-    pub(crate) fn place(device: &Device, matrix: &model::Matrix) -> Result<Self> {
+    pub(crate) fn place(
+        device: &Device,
+        matrix: &model::Matrix,
+        adapters: &Adapters,
+    ) -> Result<Self> {
         let (outputs, inputs) = matrix.shape();
+        if let Some(slot) = adapters.find(matrix.name()) {
+            return Ok(Self {
+                outputs,
+                inputs,
+                held: Held::Dense(adapters.value(slot)),
+                gradient: matrix.grad().map(|_| adapters.gradient(slot)),
+            });
+        }
         let held = match matrix {
             model::Matrix::Packed(packed) => pack(device, &packed.parts())?,
             _ => {
@@ -48,6 +63,7 @@ impl Matrix {
             outputs,
             inputs,
             held,
+            gradient: None,
         })
     }
 
@@ -84,6 +100,20 @@ impl Matrix {
             let beta = if from == 0 { beta } else { 1.0 };
             device.product(dx, (&dy, false), (panel, false), alpha, beta)
         })
+    }
+
+    /// Adds the gradient of what trains, given `x` [T, in] and the gradient `dy` [T, out] of `x Wᵀ`, times a factor.
+    pub(crate) fn add_gradient(
+        &self,
+        device: &Device,
+        x: &Rows,
+        dy: &Rows,
+        factor: f32,
+    ) -> Result<()> {
+        match &self.gradient {
+            Some(gradient) => device.product(gradient, (dy, true), (x, false), factor, 1.0),
+            None => Ok(()),
+        }
     }
 
     /// Calls `f` with each panel of rows in the element type, and its first row's index.
@@ -191,9 +221,4 @@ pub(crate) fn dense(device: &Device, tensor: &candle_core::Tensor) -> Result<Row
     let placed = device.activations(rows, width)?;
     placed.write(&tensor.flatten_all()?.to_vec1::<f32>()?)?;
     Ok(placed)
-}
-
-/// A vector of the base in f32, which norms and biases read: one row.
-pub(crate) fn vector(device: &Device, parameter: &model::Parameter) -> Result<Rows> {
-    device.floats(&parameter.value.flatten_all()?.to_vec1::<f32>()?)
 }

@@ -4,9 +4,9 @@
 //! in tests `emulated` runs the very same kernels, compiled as C++, on the processor, so that everything but the driver, cuBLAS
 //! and speed is held to the CPU's engine and to the goldens without a GPU.
 //!
-//! Reading order: `machine`, `rows` (matrices), `ops` (one function for each kernel of `../kernels`), `matrix`, `linear`, `section` and
-//! `block` (as their namesakes in `model`), `adapters` (all that trains, in flat buffers), `decoder` (a step), `cache`
-//! (texts, token by token).
+//! Reading order: `machine`, `rows` (matrices), `ops` (one function for each kernel of `../kernels`), `adapters` (all that trains, in
+//! flat buffers), `matrix`, `vector`, `norm`, `linear`, `section`, `block` and `ends` (as their namesakes in `model`), `decoder` (a
+//! step), `cache` (texts, token by token).
 
 mod adapters;
 mod block;
@@ -14,6 +14,7 @@ mod cache;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod decoder;
+mod ends;
 mod linear;
 mod machine;
 mod matrix;
@@ -22,6 +23,7 @@ mod ops;
 mod rows;
 mod section;
 mod setting;
+mod vector;
 
 #[cfg(test)]
 mod emulated;

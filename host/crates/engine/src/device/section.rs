@@ -25,14 +25,16 @@ impl Entry {
             .iter()
             .map(|linear| Linear::place(device, linear, adapters));
         Ok(Self {
-            norm: norm.map(|norm| Norm::place(device, norm)).transpose()?,
+            norm: norm
+                .map(|norm| Norm::place(device, norm, adapters))
+                .transpose()?,
             linears: linears.collect::<Result<_>>()?,
         })
     }
 
-    fn normed(&self, device: &Device, x: &Rows) -> Result<Rows> {
+    fn normed(&self, x: &Rows, s: &Setting<'_>) -> Result<Rows> {
         match &self.norm {
-            Some(norm) => norm.forward(device, x),
+            Some(norm) => norm.forward(s.device, x, s.pass),
             None => Ok(x.clone()),
         }
     }
@@ -48,7 +50,7 @@ impl Entry {
     }
 
     pub(crate) fn forward(&self, x: &Rows, s: &Setting<'_>) -> Result<(Rows, Vec<Option<Kept>>)> {
-        let normed = self.normed(s.device, x)?;
+        let normed = self.normed(x, s)?;
         let width = self
             .linears
             .iter()
@@ -62,7 +64,7 @@ impl Entry {
         Ok((out, kept))
     }
 
-    /// Adds the gradient of `x` to `dx`, unless nothing below needs one, and those of the adapters.
+    /// Adds the gradient of `x` to `dx`, unless nothing below needs one, and those of what trains.
     pub(crate) fn backward(
         &self,
         (x, kept, dy): (&Rows, &[Option<Kept>], &Rows),
@@ -70,8 +72,9 @@ impl Entry {
         below: bool,
         s: &Setting<'_>,
     ) -> Result<()> {
-        let normed = self.normed(s.device, x)?;
-        let d_normed = below
+        let normed = self.normed(x, s)?;
+        let needed = below || self.norm.as_ref().is_some_and(Norm::trains);
+        let d_normed = needed
             .then(|| s.device.activations(x.rows, x.width))
             .transpose()?;
         for (index, (linear, dy)) in self.parts(dy).enumerate() {
@@ -86,7 +89,9 @@ impl Entry {
             )?;
         }
         match (&self.norm, d_normed) {
-            (Some(norm), Some(d_normed)) => norm.backward(s.device, dx, (x, &d_normed), true),
+            (Some(norm), Some(d_normed)) => {
+                norm.backward(s.device, dx, (x, &d_normed), true, s.pass)
+            }
             (None, Some(d_normed)) => s.device.add_scaled(dx, &d_normed, 1.0, 1.0),
             (_, None) => Ok(()),
         }
@@ -114,7 +119,9 @@ impl Exit {
     ) -> Result<Self> {
         Ok(Self {
             linear: Linear::place(device, linear, adapters)?,
-            norm: norm.map(|norm| Norm::place(device, norm)).transpose()?,
+            norm: norm
+                .map(|norm| Norm::place(device, norm, adapters))
+                .transpose()?,
             factor,
         })
     }
@@ -144,7 +151,7 @@ impl Exit {
             s.device.add_scaled(&out, &raw, 1.0, self.factor)?;
             return Ok((out, SavedExit { kept, raw: None }));
         };
-        let normed = norm.forward(s.device, &raw)?;
+        let normed = norm.forward(s.device, &raw, s.pass)?;
         s.device.add_scaled(&out, &normed, 1.0, self.factor)?;
         let raw = Some(raw);
         Ok((out, SavedExit { kept, raw }))
@@ -164,7 +171,7 @@ impl Exit {
             d_raw = s.device.activations(dy.rows, dy.width)?;
             s.device.add_scaled(&d_raw, dy, 0.0, self.factor)?;
             if let (Some(norm), Some(raw)) = (&self.norm, &saved.raw) {
-                norm.backward(s.device, &d_raw, (raw, &d_raw), false)?;
+                norm.backward(s.device, &d_raw, (raw, &d_raw), false, s.pass)?;
             }
         }
         let given = (inner, saved.kept.as_ref(), &d_raw);

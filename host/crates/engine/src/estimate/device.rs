@@ -1,10 +1,10 @@
 //! How many layers' activations are kept on a device at a time, by the memory that it has left.
 
-use domain::RunConfig;
+use domain::{Method, RunConfig};
 
 use super::lengths::{Extent, Lengths, Train};
 use super::shape::Shape;
-use crate::data::Sample;
+use crate::data::{Pair, Sample};
 
 #[cfg(any(test, feature = "cuda"))]
 use {super::activations::Activations, super::inventory::Inventory, crate::model::Decoder};
@@ -61,6 +61,21 @@ impl Shape {
                     }),
                 },
             },
+            eval: extents(eval),
+            bytes: 0,
+        };
+        Self::of(config, &lengths, config.train.batch_size)
+    }
+
+    /// As [`Self::of_samples`], of a run over pairs.
+    pub(crate) fn of_pairs(config: &RunConfig, train: &[Pair], eval: &[Pair]) -> Self {
+        let orpo = config.train.method == Method::Orpo;
+        let extents = |pairs: &[Pair]| -> Vec<Extent> {
+            let extents = pairs.iter().map(|pair| Extent::of_pair(pair, orpo));
+            extents.collect()
+        };
+        let lengths = Lengths {
+            train: Train::Held(extents(train)),
             eval: extents(eval),
             bytes: 0,
         };

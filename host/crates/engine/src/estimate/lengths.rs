@@ -59,7 +59,7 @@ impl Extent {
     }
 
     /// ORPO also learns the whole chosen sequence, prompt and all.
-    fn of_pair(pair: &Pair, orpo: bool) -> Self {
+    pub(super) fn of_pair(pair: &Pair, orpo: bool) -> Self {
         let mut both = Self::of(&pair.chosen);
         if orpo {
             both.scored = both.tokens.saturating_sub(1);

@@ -33,6 +33,8 @@ pub(crate) use embedding::{gather, scatter_add};
 pub(crate) use layer_norm::{layer_norm, layer_norm_backward, layer_norm_weight_gradient};
 pub(crate) use matmul::{Update, half_products, matmul, matmul_into, matmul_with};
 pub(crate) use noise::add_noise;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) use noise::{noise_bound, noise_seed};
 pub(crate) use rms_norm::{rms_norm, rms_norm_backward, rms_norm_weight_gradient};
 pub(crate) use rotary::{RotaryTable, rotary};
 pub(crate) use scaling::{

@@ -36,7 +36,7 @@ impl InplaceOp1 for Noise<'_> {
             bail!("noise: a span ends behind row {rows}");
         }
         for span in self.spans {
-            let magnitude = (self.alpha / ((span.len * width) as f64).sqrt()) as f32;
+            let magnitude = noise_bound(self.alpha, span.len, width);
             x[span.start * width..(span.start + span.len) * width]
                 .par_chunks_mut(width)
                 .enumerate()
@@ -52,9 +52,18 @@ impl InplaceOp1 for Noise<'_> {
 /// Adds noise that is uniform within `alpha / sqrt(L * d)` to embeddings `x` [T, d], L being the length of a token's
 /// own sequence (NEFTune, arXiv 2310.05914). It is a function of `seed` and the place alone.
 pub(crate) fn add_noise(x: &Tensor, spans: &[Span], alpha: f64, seed: u64) -> Result<()> {
-    // Not the stream of the dropout masks.
-    let seed = seed_of(&[seed, 0x6e_6f69_7365]);
+    let seed = noise_seed(seed);
     x.inplace_op1(&Noise { spans, alpha, seed })
+}
+
+/// What the noise on embeddings of `width` of a sequence of `len` tokens stays within.
+pub(crate) fn noise_bound(alpha: f64, len: usize, width: usize) -> f32 {
+    (alpha / ((len * width) as f64).sqrt()) as f32
+}
+
+/// The seed that noise is drawn by in a pass with this seed: not the stream of the dropout masks.
+pub(crate) fn noise_seed(seed: u64) -> u64 {
+    seed_of(&[seed, 0x6e_6f69_7365])
 }
 
 #[cfg(test)]

@@ -26,17 +26,6 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "data.overflow",
         "cannot be split with pairs (train.method dpo and orpo): half a completion is none; set it to cut",
     );
-    let gpu = model.device.starts_with("cuda");
-    refuse(
-        gpu && train.method != Method::Lora,
-        "train.method",
-        "full, dpo and orpo are not done on a GPU yet; set model.device = \"cpu\"",
-    );
-    refuse(
-        gpu && train.neftune_noise_alpha > 0.0,
-        "train.neftune_noise_alpha",
-        "is not done on a GPU yet; set model.device = \"cpu\"",
-    );
     let pissa = matches!(&lora.init_lora_weights, InitLoraWeights::Named(name) if name.starts_with("pissa"));
     refuse(
         pissa && model.quantize.is_some(),

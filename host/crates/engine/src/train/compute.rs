@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
+use candle_core::Tensor;
 use domain::{RunConfig, RunEvent};
 
 use crate::distributed::Collective;
 use crate::estimate::Shape;
-use crate::model::{Batch, Decoder, Parameter, TokenLoss};
+use crate::model::{Batch, Decoder, Parameter, TokenLoss, Weigh};
 use crate::ops;
 use crate::optim::{Optimizer, gradient_norm};
 use crate::train::scoring::Questions;
@@ -213,12 +214,70 @@ impl Compute {
         }
     }
 
-    /// As [`Decoder::token_losses`], with the adapter.
-    pub(crate) fn token_losses(&self, decoder: &Decoder, batch: &Batch) -> Result<Vec<TokenLoss>> {
+    /// As [`Decoder::weighted_loss_and_gradient`].
+    pub(crate) fn weighted_loss_and_gradient(
+        &self,
+        decoder: &Decoder,
+        batch: &Batch,
+        weigh: &mut Weigh<'_>,
+        draw: u64,
+    ) -> Result<f64> {
         match self {
-            Self::Cpu => decoder.token_losses(batch, true),
+            Self::Cpu => decoder.weighted_loss_and_gradient(batch, weigh, Some(draw)),
             #[cfg(any(test, feature = "cuda"))]
-            Self::Device(on) => on.decoder.token_losses(batch, true),
+            Self::Device(on) => on
+                .decoder
+                .weighted_loss_and_gradient(batch, weigh, Some(draw)),
+        }
+    }
+
+    /// As [`Decoder::token_losses`].
+    pub(crate) fn token_losses(
+        &self,
+        decoder: &Decoder,
+        batch: &Batch,
+        adapter: bool,
+    ) -> Result<Vec<TokenLoss>> {
+        match self {
+            Self::Cpu => decoder.token_losses(batch, adapter),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.decoder.token_losses(batch, adapter),
+        }
+    }
+
+    /// Losses with other values in the place of all that trains, which comes back unchanged.
+    pub(crate) fn token_losses_with(
+        &self,
+        values: &[Tensor],
+        decoder: &Decoder,
+        batch: &Batch,
+    ) -> Result<Vec<TokenLoss>> {
+        match self {
+            Self::Cpu => {
+                let trainable = decoder.trainable();
+                let before = trainable
+                    .iter()
+                    .map(|parameter| Ok(ops::copy(&parameter.value)?))
+                    .collect::<Result<Vec<_>>>()?;
+                let put = |values: &[Tensor]| {
+                    let mut both = trainable.iter().zip(values);
+                    both.try_for_each(|(parameter, value)| {
+                        let flat = (1, value.elem_count());
+                        let value = value.reshape(flat)?;
+                        Ok::<_, crate::Error>(ops::assign(&parameter.value.reshape(flat)?, &value)?)
+                    })
+                };
+                put(values)?;
+                let found = decoder.token_losses(batch, true);
+                put(&before)?;
+                found
+            }
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => {
+                let (adapters, device) = (&on.decoder.adapters, &on.decoder.device);
+                let losses = || on.decoder.token_losses(batch, true);
+                adapters.with_values(device, values, losses)
+            }
         }
     }
 
@@ -284,8 +343,8 @@ impl Compute {
 }
 
 /// Writes values into a tensor that others share.
-pub(super) fn overwrite(tensor: &candle_core::Tensor, values: &[f32]) -> Result<()> {
+pub(super) fn overwrite(tensor: &Tensor, values: &[f32]) -> Result<()> {
     let row = (1, values.len());
-    let values = candle_core::Tensor::from_slice(values, row, tensor.device())?;
+    let values = Tensor::from_slice(values, row, tensor.device())?;
     Ok(ops::assign(&tensor.reshape(row)?, &values)?)
 }

@@ -1,7 +1,7 @@
 use domain::RunEvent;
 use serde_json::{Map, Value};
 
-use super::preference::{Tally, Totals};
+use super::preference::Totals;
 use super::setup::log;
 use super::trainer::Trainer;
 use crate::data::{Pair, Sample};
@@ -91,7 +91,9 @@ impl Trainer<'_> {
             .step_by(every)
         {
             let batch = Batch::new(samples)?;
-            let losses = self.compute.token_losses(&self.setup.decoder, &batch)?;
+            let losses = self
+                .compute
+                .token_losses(&self.setup.decoder, &batch, true)?;
             loss += losses
                 .iter()
                 .map(|token| f64::from(token.loss))
@@ -135,15 +137,23 @@ impl Trainer<'_> {
             return Ok((0.0, Map::new()));
         };
         let totals = Totals::of(setup.eval_pairs.iter());
-        let mut tally = Tally::default();
-        for pairs in setup
-            .eval_pairs
-            .chunks(self.config.train.batch_size as usize)
-        {
+        let mut tally = preference.tally(totals);
+        let batch_size = self.config.train.batch_size as usize;
+        // Processes take batches in turn.
+        let (first, every) = (self.group.rank(), self.group.size());
+        let batches = setup.eval_pairs.chunks(batch_size);
+        for pairs in batches.skip(first).step_by(every) {
             let pairs: Vec<&Pair> = pairs.iter().collect();
-            preference.measure(&setup.decoder, &pairs, totals, &mut tally)?;
+            preference.measure((&self.compute, &setup.decoder), &pairs, &mut tally)?;
         }
-        let (loss, metrics) = tally.finish();
+        let (loss, mut metrics) = tally.finish();
+        let mut sums = vec![loss];
+        sums.extend(metrics.values());
+        self.group.sum(&mut sums)?;
+        let loss = sums[0];
+        for (metric, sum) in metrics.values_mut().zip(&sums[1..]) {
+            *metric = *sum;
+        }
         let scores = metrics
             .into_iter()
             .map(|(name, value)| (format!("eval_{name}"), Value::from(value)));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use domain::{Method, ModelDtype, RunConfig, RunEvent};
+use domain::{ModelDtype, RunConfig, RunEvent};
 
 use super::compute::{Compute, overwrite};
 use super::setup::log;
@@ -68,7 +68,7 @@ pub(super) fn on_device(
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Compute> {
     let auto = config.model.device == "auto";
-    if config.model.device == "cpu" || (auto && config.train.method != Method::Lora) {
+    if config.model.device == "cpu" {
         return Ok(Compute::Cpu);
     }
     let element = match config.model.dtype {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use domain::RunEvent;
 
 use super::feed::Drawn;
-use super::preference::{Tally, Totals};
+use super::preference::Totals;
 use super::setup::log;
 use super::together;
 use super::trainer::Trainer;
@@ -106,22 +106,22 @@ impl Trainer<'_> {
                 indices.iter().map(|&i| &setup.pairs[i]).collect()
             };
             let totals = Totals::of(pairs(&drawn.all).into_iter());
-            let mut tally = Tally::default();
+            let mut tally = preference.tally(totals);
             for (micro, indices) in micro_batches.iter().enumerate() {
                 if stop.is_stopped() {
                     return Ok(None);
                 }
-                let draw = draw(micro);
-                preference.gradient(&setup.decoder, &pairs(indices), totals, draw, &mut tally)?;
+                let (on, pairs) = ((&self.compute, &setup.decoder), pairs(indices));
+                preference.gradient(on, &pairs, draw(micro), &mut tally)?;
                 if !tally.is_finite() {
                     return Err(self.not_finite("loss", index + 1, indices));
                 }
             }
-            let (supervised, tokens) = (tally.supervised, tally.tokens);
+            let tokens = tally.tokens;
             let (loss, metrics) = tally.finish();
             return Ok(Some(Found {
                 loss,
-                supervised,
+                supervised: totals.supervised,
                 tokens,
                 operations: 0.0,
                 metrics,

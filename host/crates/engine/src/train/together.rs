@@ -1,7 +1,7 @@
 //! What several processes need of the training loop beside the sums of gradients.
 
 use candle_core::DType;
-use domain::{FieldErrors, Method, RunConfig};
+use domain::{FieldErrors, RunConfig};
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::State;
@@ -19,10 +19,6 @@ pub(super) fn check_world(config: &RunConfig, world: &World) -> Result<()> {
         return Err(Error::Input(format!(
             "RANK={rank} with WORLD_SIZE={size}: ranks go from 0 to one less than their number"
         )));
-    }
-    if world.size > 1 && matches!(train.method, Method::Dpo | Method::Orpo) {
-        let message = "dpo and orpo are not done by several processes; start one";
-        return Err(FieldErrors::one("train.method", message).into());
     }
     if rows < world.size as u64 {
         let message = format!(
@@ -52,17 +48,21 @@ pub(super) fn fingerprint(setup: &Setup, state: &State) -> Result<String> {
     Ok(crate::files::hex(&hasher.finalize()))
 }
 
-/// What all processes found in a step; `None` where one of them was stopped.
+/// What all processes found in a step, whose figures are each process's part of a sum; `None` where one of them was stopped.
 pub(super) fn sum(group: &dyn Collective, mine: Option<Found>) -> Result<Option<Found>> {
-    let (loss, tokens) = mine
-        .as_ref()
-        .map_or((0.0, 0.0), |found| (found.loss, found.tokens as f64));
-    let mut sums = [f64::from(u8::from(mine.is_none())), loss, tokens];
+    // First alone: where one was stopped the others have figures that it has not.
+    let mut stopped = [f64::from(u8::from(mine.is_none()))];
+    group.sum(&mut stopped)?;
+    let Some(mut mine) = mine.filter(|_| stopped == [0.0]) else {
+        return Ok(None);
+    };
+    let mut sums = vec![mine.loss, mine.tokens as f64];
+    sums.extend(mine.metrics.values());
     group.sum(&mut sums)?;
-    let [stopped, loss, tokens] = sums;
-    Ok(mine.filter(|_| stopped == 0.0).map(|mine| Found {
-        loss,
-        tokens: tokens as usize,
-        ..mine
-    }))
+    mine.loss = sums[0];
+    mine.tokens = sums[1] as usize;
+    for (metric, sum) in mine.metrics.values_mut().zip(&sums[2..]) {
+        *metric = *sum;
+    }
+    Ok(Some(mine))
 }

@@ -84,9 +84,12 @@ fn run_in(
         trainer.setup.decoder.segment = plan.estimate.segment;
         trainer.compute.set_segment(plan.estimate.segment);
         log(emit, plan.sentence());
-    } else if trainer.setup.preference.is_none() {
+    } else {
         let (setup, compute) = (&trainer.setup, &mut trainer.compute);
-        let shape = || Shape::of_samples(config, &setup.train, &setup.eval);
+        let shape = || match &setup.preference {
+            Some(_) => Shape::of_pairs(config, &setup.pairs, &setup.eval_pairs),
+            None => Shape::of_samples(config, &setup.train, &setup.eval),
+        };
         let chosen = compute.fit(&setup.decoder, shape)?;
         chosen.into_iter().for_each(|how| log(emit, how));
     }

@@ -64,6 +64,56 @@ impl Device {
         )
     }
 
+    /// `out += Σ over rows of x`, column by column, in f32.
+    pub(crate) fn column_sums(&self, out: &Rows, x: &Rows) -> Result<()> {
+        fits(
+            "column sums",
+            out.len() == x.width && out.element == Element::F32,
+        )?;
+        launch!(
+            self,
+            "column_sums",
+            x.element,
+            [x.width.div_ceil(WARP) as u32, 1],
+            8 * WARP as u32,
+            0,
+            [
+                out.address,
+                x.address,
+                x.stride as i64,
+                x.rows as i64,
+                x.width as i32,
+            ]
+        )
+    }
+
+    /// 1 over the roots of squares, and magnitudes times that.
+    pub(crate) fn root_factors(
+        &self,
+        inverse: &Rows,
+        factors: &Rows,
+        magnitudes: &Rows,
+        squares: &Rows,
+    ) -> Result<()> {
+        let lens = [inverse.len(), factors.len(), magnitudes.len()];
+        fits("root factors", lens == [squares.len(); 3])?;
+        launch!(
+            self,
+            "root_factors",
+            self.element,
+            blocks(squares.len()),
+            BLOCK,
+            0,
+            [
+                inverse.address,
+                factors.address,
+                magnitudes.address,
+                squares.address,
+                squares.len() as i64,
+            ]
+        )
+    }
+
     /// 1 over the length of each row, and magnitudes times that.
     pub(crate) fn row_norms(
         &self,

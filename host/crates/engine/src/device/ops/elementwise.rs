@@ -120,6 +120,36 @@ impl Device {
         )
     }
 
+    /// A matrix without gaps in the element type; itself where it is.
+    pub(crate) fn as_activations(&self, x: Rows) -> Result<Rows> {
+        if x.element == self.element {
+            return Ok(x);
+        }
+        let y = self.activations(x.rows, x.width)?;
+        self.narrow(&y, &x)?;
+        Ok(y)
+    }
+
+    /// Adds noise that is uniform within a row's bound, as [`crate::ops::add_noise`] draws it.
+    pub(crate) fn add_noise(&self, x: &Rows, bounds: &Rows, seed: u64) -> Result<()> {
+        fits("noise", x.is_whole() && bounds.len() == x.rows)?;
+        launch!(
+            self,
+            "noise",
+            x.element,
+            blocks(x.len()),
+            BLOCK,
+            0,
+            [
+                x.address,
+                bounds.address,
+                x.len() as i64,
+                x.width as i32,
+                seed,
+            ]
+        )
+    }
+
     /// Sum of squares of f32 values, once all before is done.
     pub(crate) fn squared_norm(&self, x: &Rows) -> Result<f64> {
         fits("squares", x.element == Element::F32 && x.is_whole())?;

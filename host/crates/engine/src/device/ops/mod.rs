@@ -14,6 +14,7 @@ mod unpack;
 pub(crate) use attention::{HeadsArgument, Tiles, WIDEST_HEAD};
 pub(crate) use cached::{KeptRows, NewRows};
 pub(crate) use norm::NormShape;
+pub(crate) use rows::Along;
 pub(crate) use unpack::{SourceArgument, Unpacking};
 
 use super::machine::Element;

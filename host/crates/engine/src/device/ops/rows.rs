@@ -1,9 +1,113 @@
-use super::super::machine::launch;
-use super::super::rows::{Device, Rows};
+use super::super::machine::{Element, launch};
+use super::super::rows::{Bytes, Device, Rows};
 use super::{BLOCK, blocks, fits, pieces};
 use crate::Result;
 
+/// Which rows of a matrix belong to which id, so that each id's are summed by one block in their order.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    ids: Bytes,
+    /// Rows, those of one id behind one another.
+    order: Bytes,
+    /// Where in `order` each id's begin, and the end.
+    starts: Bytes,
+    count: usize,
+}
+
+/// Where a sum for each id goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Along {
+    /// Row `id`.
+    Rows,
+    /// Column `id`.
+    Columns,
+}
+
 impl Device {
+    /// Groups rows by their ids; rows with the id `without` are left out.
+    pub(crate) fn groups(&self, ids: &[u32], without: Option<u32>) -> Result<Groups> {
+        let mut order: Vec<u32> = (0..ids.len() as u32)
+            .filter(|row| Some(ids[*row as usize]) != without)
+            .collect();
+        order.sort_by_key(|row| ids[*row as usize]);
+        let (mut unique, mut starts) = (Vec::new(), Vec::new());
+        for (at, row) in order.iter().enumerate() {
+            let id = ids[*row as usize];
+            if unique.last() != Some(&id) {
+                unique.push(id);
+                starts.push(at as u32);
+            }
+        }
+        starts.push(order.len() as u32);
+        Ok(Groups {
+            count: unique.len(),
+            ids: self.ids(&unique)?,
+            order: self.ids(&order)?,
+            starts: self.ids(&starts)?,
+        })
+    }
+
+    /// Adds the sums of each group's rows of `x`, times a factor, to rows or columns of `out`, in f32.
+    pub(crate) fn add_groups(
+        &self,
+        out: &Rows,
+        along: Along,
+        x: &Rows,
+        groups: &Groups,
+        factor: f32,
+    ) -> Result<()> {
+        let (width, step, next) = match along {
+            Along::Rows => (out.width, out.stride, 1),
+            Along::Columns => (out.rows, 1, out.stride),
+        };
+        fits("groups", width == x.width && out.element == Element::F32)?;
+        if groups.count == 0 {
+            return Ok(());
+        }
+        launch!(
+            self,
+            "add_groups",
+            x.element,
+            [groups.count as u32, 1],
+            BLOCK,
+            0,
+            [
+                out.address,
+                step as i64,
+                next as i64,
+                x.address,
+                x.stride as i64,
+                groups.ids.address(),
+                groups.order.address(),
+                groups.starts.address(),
+                width as i32,
+                factor,
+            ]
+        )
+    }
+
+    /// Columns of `table` that `ids` name, as rows: [T, rows of the table]. The ids were checked by the caller.
+    pub(crate) fn gather_columns(&self, table: &Rows, ids: u64, count: usize) -> Result<Rows> {
+        let out = self.unwritten(count, table.rows, table.element)?;
+        launch!(
+            self,
+            "gather_columns",
+            out.element,
+            blocks(out.len()),
+            BLOCK,
+            0,
+            [
+                out.address,
+                table.address,
+                table.stride as i64,
+                ids,
+                out.rows as i64,
+                out.width as i32,
+            ]
+        )?;
+        Ok(out)
+    }
+
     /// Rows of `table` that `ids` name, times a factor, into `out`, or added to it. The ids were checked by the caller.
     pub(crate) fn gather(
         &self,

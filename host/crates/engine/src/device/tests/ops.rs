@@ -3,8 +3,9 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use domain::Quantize;
 
+use super::super::adapters::Adapters;
 use super::super::matrix::Matrix;
-use super::super::ops::{HeadsArgument, NormShape};
+use super::super::ops::{Along, HeadsArgument, NormShape};
 use super::*;
 use crate::model::{self, Kind, Packed};
 use crate::ops::{self, Activation, Heads, RotaryTable, Span};
@@ -15,6 +16,88 @@ const SHAPES: [(usize, usize, usize); 5] =
 
 fn floats(device: &Device, values: &[f32]) -> Rows {
     device.floats(values).unwrap()
+}
+
+#[test]
+fn rows_of_one_id_are_added_up_into_its_row_or_column() {
+    for element in ELEMENTS {
+        for (rows, width, gap) in SHAPES {
+            let what = format!("{element:?} {rows} x {width}");
+            let on = device(element);
+            let x = random("x", rows * width, element);
+            let x_on = put(&on, &x, rows, width, gap);
+            let ids: Vec<u32> = (0..rows as u32).map(|i| i * i % 5).collect();
+            // Id 4 is the padding.
+            let groups = on.groups(&ids, Some(4)).unwrap();
+            let start = random("out", 5 * width, Element::F32);
+            let mut expected = start.clone();
+            for (id, row) in ids.iter().zip(x.chunks(width)) {
+                let out = &mut expected[*id as usize * width..][..width];
+                if *id != 4 {
+                    out.iter_mut().zip(row).for_each(|(out, x)| *out += 0.5 * x);
+                }
+            }
+            let out = floats(&on, &start).reshaped(5, width);
+            on.add_groups(&out, Along::Rows, &x_on, &groups, 0.5)
+                .unwrap();
+            assert_near(&what, 1e-5, &out.read().unwrap(), &expected);
+
+            let turned = |from: &[f32]| -> Vec<f32> {
+                let all = (0..width).flat_map(|i| (0..5).map(move |id| id * width + i));
+                all.map(|at| from[at]).collect()
+            };
+            let out = floats(&on, &turned(&start)).reshaped(width, 5);
+            on.add_groups(&out, Along::Columns, &x_on, &groups, 0.5)
+                .unwrap();
+            assert_near(&what, 1e-5, &out.read().unwrap(), &turned(&expected));
+        }
+    }
+}
+
+#[test]
+fn columns_are_gathered_as_rows_and_summed() {
+    for element in ELEMENTS {
+        for (rows, width, gap) in SHAPES {
+            let what = format!("{element:?} {rows} x {width}");
+            let on = device(element);
+            let x = random("x", rows * width, element);
+            let x_on = put(&on, &x, rows, width, gap);
+            let ids: Vec<u32> = (0..7).map(|i| (i * 11 % width) as u32).collect();
+            let placed = on.ids(&ids).unwrap();
+            let got = on.gather_columns(&x_on, placed.address(), 7).unwrap();
+            let expected = ids
+                .iter()
+                .flat_map(|id| (0..rows).map(move |row| row * width + *id as usize));
+            let expected: Vec<f32> = expected.map(|at| x[at]).collect();
+            assert_eq!(got.read().unwrap(), expected, "{what}");
+
+            let mut sums = random("sums", width, Element::F32);
+            let sums_on = floats(&on, &sums);
+            on.column_sums(&sums_on, &x_on).unwrap();
+            for row in x.chunks(width) {
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            }
+            assert_near(&what, 1e-5, &sums_on.read().unwrap(), &sums);
+        }
+    }
+}
+
+#[test]
+fn noise_is_that_of_the_cpu() {
+    for element in ELEMENTS {
+        let on = device(element);
+        let (spans, width) = ([Span { start: 0, len: 4 }, Span { start: 4, len: 9 }], 33);
+        let x = random("x", 13 * width, element);
+        let x_on = put(&on, &x, 13, width, 0);
+        let bounds: Vec<f32> = (0..13)
+            .map(|row| ops::noise_bound(5.0, if row < 4 { 4 } else { 9 }, width))
+            .collect();
+        on.add_noise(&x_on, &floats(&on, &bounds), ops::noise_seed(3))
+            .unwrap();
+        let expected = tensor(&x, 13, width);
+        ops::add_noise(&expected, &spans, 5.0, 3).unwrap();
+        assert_equal("noise", element, &get(&on, &x_on), &values(&expected));
+    }
 }
 
 #[test]
@@ -318,10 +401,11 @@ fn packed_weights_come_out_as_on_the_cpu() {
             }
             packed.push(Packed::of_blocks("w".into(), shape, kind, bytes));
         }
+        let nothing = Adapters::place(&on, &[]).unwrap();
         for packed in packed {
             let what = format!("{packed:?}");
             let matrix = model::Matrix::Packed(packed);
-            let placed = Matrix::place(&on, &matrix).unwrap();
+            let placed = Matrix::place(&on, &matrix, &nothing).unwrap();
             let expected = values(&matrix.dense().unwrap());
             let mut got = Vec::new();
             placed

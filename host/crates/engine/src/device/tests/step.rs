@@ -6,7 +6,7 @@ use super::super::emulated::Emulated;
 use super::*;
 use crate::data::Sample;
 use crate::lora::{Settings, attach};
-use crate::model::{self, Batch, Loading};
+use crate::model::{self, Batch, Loading, Weigh};
 
 pub(super) fn decoder(
     case: &str,
@@ -89,6 +89,89 @@ fn a_step_with_dropout_draws_and_counts_as_on_the_cpu() {
         };
         let cpu = decoder("qwen2", None, lora);
         held_to_the_cpu(&format!("dora {use_dora}"), &cpu, &[9, 40, 3], Some(77));
+    }
+}
+
+#[test]
+fn all_weights_of_a_family_train_as_on_the_cpu() {
+    // Norms of heads, of whole rows and with biases, learned positions, own and tied heads.
+    for case in [
+        "qwen3",
+        "gemma3",
+        "starcoder2",
+        "gpt-bigcode",
+        "olmo2",
+        "granite",
+    ] {
+        let folder = fixtures().join("goldens").join(case).join("model");
+        let loading = Loading {
+            trainable: true,
+            ..Loading::frozen(DType::F32)
+        };
+        let cpu = model::Decoder::load(&folder, loading).unwrap();
+        held_to_the_cpu(case, &cpu, &[9, 21, 3], None);
+    }
+}
+
+#[test]
+fn noise_on_embeddings_is_drawn_as_on_the_cpu() {
+    let mut cpu = decoder("gemma2", None, domain::LoraConfig::default());
+    cpu.neftune_noise_alpha = 5.0;
+    held_to_the_cpu("noise", &cpu, &[9, 40, 3], Some(77));
+    // It is on.
+    let batch = Batch::new(&samples(&[9])).unwrap();
+    let placed = Decoder::place(device(Element::F32), &cpu).unwrap();
+    let loss = |draw| placed.loss_and_gradient(&batch, 1.0, draw).unwrap();
+    assert_ne!(loss(Some(77)), loss(Some(78)));
+    assert_ne!(loss(Some(77)), loss(None));
+}
+
+#[test]
+fn losses_that_weigh_by_themselves_train_as_on_the_cpu() {
+    let cpu = decoder("qwen2", None, domain::LoraConfig::default());
+    let batch = Batch::new(&samples(&[30, 12])).unwrap();
+    let placed = Decoder::place(device(Element::F32), &cpu).unwrap();
+    let mut weigh = |losses: &[f32]| -> crate::Result<Vec<f32>> {
+        assert_eq!(losses.len(), batch.supervised);
+        Ok(losses.iter().map(|loss| loss * loss - 3.0).collect())
+    };
+    let weigh = &mut Weigh::ByLosses(&mut weigh);
+    let expected = cpu.weighted_loss_and_gradient(&batch, weigh, None).unwrap();
+    let got = placed
+        .weighted_loss_and_gradient(&batch, weigh, None)
+        .unwrap();
+    assert!((got - expected).abs() < 2e-5 * expected);
+    let check = |parameter: &model::Parameter, got: &[f32]| {
+        let expected = values(parameter.grad.as_ref().unwrap());
+        assert_near(&parameter.name, 5e-5, got, &expected);
+        Ok(())
+    };
+    placed
+        .adapters
+        .pull_gradients(&cpu.trainable(), check)
+        .unwrap();
+}
+
+#[test]
+fn other_values_are_lent_for_as_long_as_they_are_used() {
+    let lora = domain::LoraConfig {
+        use_dora: true,
+        ..domain::LoraConfig::default()
+    };
+    let cpu = decoder("qwen2", None, lora);
+    let batch = Batch::new(&samples(&[30])).unwrap();
+    for element in ELEMENTS {
+        let placed = Decoder::place(device(element), &cpu).unwrap();
+        let losses = || placed.token_losses(&batch, true).unwrap();
+        let trainable = cpu.trainable();
+        let others = trainable.iter().map(|one| (&one.value * 1.5).unwrap());
+        let others: Vec<Tensor> = others.collect();
+        let before = losses();
+        let with = placed
+            .adapters
+            .with_values(&placed.device, &others, || Ok(losses()));
+        assert_ne!(with.unwrap(), before);
+        assert_eq!(losses(), before);
     }
 }
 

@@ -4,8 +4,8 @@ use candle_core::Tensor;
 
 use super::{Decoder, Weigh};
 use crate::Result;
-use crate::model::block::{Saved, Setting};
-use crate::model::{Batch, Block, Linear, Matrix, Norm, Pass};
+use crate::model::block::Saved;
+use crate::model::{Batch, Block, Linear, Matrix, Norm, Pass, Setting};
 use crate::ops;
 
 impl Decoder {
@@ -151,7 +151,7 @@ impl Decoder {
     }
 
     /// Whether the embedding, an adapter of it, or the learned positions train.
-    fn embedding_trains(&self) -> bool {
+    pub(crate) fn embedding_trains(&self) -> bool {
         let lora = self.embedding_lora.as_ref();
         let positions = self.positions_in_use(true);
         self.embedding_in_use(true).grad().is_some()
@@ -160,7 +160,7 @@ impl Decoder {
     }
 
     /// Index of the lowest layer that holds something that trains: below it no gradient is needed.
-    fn lowest_trainable(&self) -> usize {
+    pub(crate) fn lowest_trainable(&self) -> usize {
         if self.embedding_trains() {
             return 0;
         }

@@ -10,7 +10,8 @@ use candle_core::Tensor;
 use domain::{Method, TrainConfig};
 
 use crate::data::{IGNORED, Pair, Sample};
-use crate::model::{Batch, Decoder, Weigh};
+use crate::model::{Batch, Decoder, TokenLoss, Weigh};
+use crate::train::compute::Compute;
 use crate::{Result, ops};
 
 pub(super) use tally::{Tally, Totals};
@@ -29,8 +30,6 @@ struct Laid {
     batch: Batch,
     /// Rows of each sequence, and which of them belong to the completion.
     completion: Vec<Vec<bool>>,
-    /// Rows of completions.
-    supervised: usize,
 }
 
 impl Preference {
@@ -48,64 +47,53 @@ impl Preference {
         })
     }
 
+    /// What nothing was added to yet of pairs with these totals.
+    pub(super) fn tally(&self, totals: Totals) -> Tally {
+        Tally::new(self.orpo, totals)
+    }
+
     /// Adds the figures of some pairs of a step to its tally, and their share of its gradient to all that trains.
     pub(super) fn gradient(
         &self,
-        decoder: &Decoder,
+        (compute, decoder): (&Compute, &Decoder),
         pairs: &[&Pair],
-        totals: Totals,
-        dropout: u64,
+        draw: u64,
         tally: &mut Tally,
     ) -> Result<()> {
         let laid = self.lay(pairs)?;
-        let reference = self.reference_losses(decoder, &laid.batch)?;
-        let mut weigh = |losses: &[f32]| {
-            Ok(self.judge(
-                losses,
-                reference.as_deref(),
-                &laid.completion,
-                totals,
-                tally,
-            ))
-        };
-        decoder.weighted_loss_and_gradient(
+        let reference = self.reference_losses((compute, decoder), &laid.batch)?;
+        let mut weigh =
+            |losses: &[f32]| Ok(self.judge(losses, reference.as_deref(), &laid.completion, tally));
+        compute.weighted_loss_and_gradient(
+            decoder,
             &laid.batch,
             &mut Weigh::ByLosses(&mut weigh),
-            Some(dropout),
+            draw,
         )?;
         tally.tokens += laid.batch.tokens;
-        tally.supervised += laid.supervised;
         Ok(())
     }
 
     /// The same without a gradient, for an evaluation.
     pub(super) fn measure(
         &self,
-        decoder: &Decoder,
+        (compute, decoder): (&Compute, &Decoder),
         pairs: &[&Pair],
-        totals: Totals,
         tally: &mut Tally,
     ) -> Result<()> {
         let laid = self.lay(pairs)?;
-        let reference = self.reference_losses(decoder, &laid.batch)?;
-        let losses = losses(decoder, &laid.batch, true)?;
-        self.judge(
-            &losses,
-            reference.as_deref(),
-            &laid.completion,
-            totals,
-            tally,
-        );
+        let reference = self.reference_losses((compute, decoder), &laid.batch)?;
+        let losses = losses(&compute.token_losses(decoder, &laid.batch, true)?);
+        self.judge(&losses, reference.as_deref(), &laid.completion, tally);
         Ok(())
     }
 
     fn lay(&self, pairs: &[&Pair]) -> Result<Laid> {
-        let (mut samples, mut completion, mut supervised) = (Vec::new(), Vec::new(), 0);
+        let (mut samples, mut completion) = (Vec::new(), Vec::new());
         let chosen = pairs.iter().map(|pair| (&pair.chosen, self.orpo));
         let rejected = pairs.iter().map(|pair| (&pair.rejected, false));
         for (sample, whole) in chosen.chain(rejected) {
             let labelled = |label: &i64| *label != IGNORED;
-            supervised += sample.supervised_tokens();
             // ORPO also learns the whole chosen sequence, prompt and all.
             if whole {
                 completion.push(sample.labels.iter().skip(1).map(labelled).collect());
@@ -121,32 +109,24 @@ impl Preference {
         Ok(Laid {
             batch: Batch::new(&samples)?,
             completion,
-            supervised,
         })
     }
 
     /// Losses of the reference, for DPO.
-    fn reference_losses(&self, decoder: &Decoder, batch: &Batch) -> Result<Option<Vec<f32>>> {
+    fn reference_losses(
+        &self,
+        (compute, decoder): (&Compute, &Decoder),
+        batch: &Batch,
+    ) -> Result<Option<Vec<f32>>> {
         if self.orpo {
             return Ok(None);
         }
-        let Some(reference) = &self.reference else {
-            return losses(decoder, batch, false).map(Some);
+        let found = match &self.reference {
+            None => compute.token_losses(decoder, batch, false)?,
+            // One set of weights: the adapter as it began takes the place of the adapter for one forward.
+            Some(reference) => compute.token_losses_with(reference, decoder, batch)?,
         };
-        // One set of weights: the adapter as it began takes the place of the adapter for one forward.
-        let trainable = decoder.trainable();
-        let current = trainable
-            .iter()
-            .map(|parameter| Ok(ops::copy(&parameter.value)?))
-            .collect::<Result<Vec<_>>>()?;
-        for (parameter, value) in trainable.iter().zip(reference) {
-            overwrite(&parameter.value, value)?;
-        }
-        let found = losses(decoder, batch, true);
-        for (parameter, value) in trainable.iter().zip(&current) {
-            overwrite(&parameter.value, value)?;
-        }
-        found.map(Some)
+        Ok(Some(losses(&found)))
     }
 
     /// The figures of some pairs from the losses of their tokens, and the derivative of the step's loss by each of
@@ -156,10 +136,9 @@ impl Preference {
         losses: &[f32],
         reference: Option<&[f32]>,
         completion: &[Vec<bool>],
-        totals: Totals,
         tally: &mut Tally,
     ) -> Vec<f32> {
-        let pairs = completion.len() / 2;
+        let (pairs, totals) = (completion.len() / 2, tally.totals());
         let total = totals.pairs as f64;
         let mut starts = Vec::with_capacity(completion.len());
         let mut end = 0;
@@ -190,7 +169,7 @@ impl Preference {
                     .iter()
                     .map(|loss| f64::from(*loss))
                     .sum();
-                tally.nll += nll / totals.chosen_tokens as f64;
+                *tally.nll.get_or_insert_default() += nll / totals.chosen_tokens as f64;
                 tally.loss += nll / totals.chosen_tokens as f64 - self.beta * ratio / total;
                 tally.add("log_odds_ratio", ratio);
                 tally.add("log_odds_chosen", log_odds);
@@ -221,7 +200,6 @@ impl Preference {
                     weights[starts[sequence] + row] = (weight + whole) as f32;
                 }
             }
-            tally.pairs += 1.0;
             tally.add("rewards/chosen", rewards[0]);
             tally.add("rewards/rejected", rewards[1]);
             tally.add("rewards/margins", rewards[0] - rewards[1]);
@@ -243,14 +221,8 @@ pub(super) fn values(decoder: &Decoder) -> Result<Vec<Tensor>> {
         .collect()
 }
 
-fn losses(decoder: &Decoder, batch: &Batch, adapter: bool) -> Result<Vec<f32>> {
-    let tokens = decoder.token_losses(batch, adapter)?;
-    Ok(tokens.iter().map(|token| token.loss).collect())
-}
-
-fn overwrite(value: &Tensor, with: &Tensor) -> Result<()> {
-    let flat = (1, value.elem_count());
-    Ok(ops::assign(&value.reshape(flat)?, &with.reshape(flat)?)?)
+fn losses(tokens: &[TokenLoss]) -> Vec<f32> {
+    tokens.iter().map(|token| token.loss).collect()
 }
 
 /// log(1 + e^x).

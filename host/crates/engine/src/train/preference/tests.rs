@@ -43,12 +43,12 @@ fn loss_rewards_and_every_gradient_are_those_of_trl() {
         };
         let preference = Preference::of_run(&train, None).unwrap();
         let totals = Totals::of(pairs.iter());
-        let mut tally = Tally::default();
+        let mut tally = preference.tally(totals);
         // In two micro-batches: the step's loss does not depend on how its pairs are spread.
         for half in pairs.chunks(2) {
             let half: Vec<&Pair> = half.iter().collect();
             preference
-                .gradient(&decoder, &half, totals, 0, &mut tally)
+                .gradient((&Compute::Cpu, &decoder), &half, 0, &mut tally)
                 .unwrap();
         }
         let (loss, metrics) = tally.finish();
