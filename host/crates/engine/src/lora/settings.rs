@@ -91,9 +91,14 @@ impl Settings {
             Some("LORA") => {}
             other => return Err(format!("peft_type {other:?} is not supported; LORA is")),
         }
-        for key in UNSUPPORTED {
-            if table.get(*key).is_some_and(truthy) {
+        for (key, _) in table.iter().filter(|(_, value)| truthy(value)) {
+            if UNSUPPORTED.contains(&key.as_str()) {
                 return Err(format!("{key} is not supported"));
+            }
+            if !READ.contains(&key.as_str()) && !IDLE.contains(&key.as_str()) {
+                return Err(format!(
+                    "{key} is not known and may change the computation; remove it if it does not"
+                ));
             }
         }
         if table
@@ -136,6 +141,13 @@ impl Settings {
                 .filter(|x| x.is_finite() && *x >= 0.0)
                 .ok_or(format!("{key} must be a number, not {value}")),
         };
+        let rank =
+            |key: &str, rank: f64| match rank.fract() == 0.0 && (1.0..=MOST_RANK).contains(&rank) {
+                true => Ok(rank as u32),
+                false => Err(format!(
+                    "{key} must be a whole number from 1 on, not {rank}"
+                )),
+            };
         let pattern = |key: &str| -> Result<BTreeMap<String, f64>, String> {
             let table: BTreeMap<String, f64> = match table.get(key) {
                 None | Some(Value::Null) => BTreeMap::new(),
@@ -150,13 +162,16 @@ impl Settings {
         };
         let layers = match table.get("layers_to_transform") {
             None | Some(Value::Null) => Vec::new(),
-            Some(Value::Number(one)) => vec![one.as_u64().unwrap_or_default() as u32],
-            Some(list) => serde_json::from_value(list.clone()).map_err(|_| {
-                format!("layers_to_transform must be a list of numbers, not {list}")
-            })?,
+            Some(one @ Value::Number(_)) => vec![one.clone()],
+            Some(Value::Array(list)) => list.clone(),
+            Some(other) => return Err(not_layers(other)),
         };
+        let layers = layers
+            .into_iter()
+            .map(|layer| serde_json::from_value(layer.clone()).map_err(|_| not_layers(&layer)))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
-            r: number("r", 8.0)? as u32,
+            r: rank("r", number("r", 8.0)?)?,
             lora_alpha: number("lora_alpha", 8.0)?,
             lora_dropout: number("lora_dropout", 0.0)?,
             target_modules,
@@ -170,8 +185,8 @@ impl Settings {
             },
             rank_pattern: pattern("rank_pattern")?
                 .into_iter()
-                .map(|(key, rank)| (key, rank as u32))
-                .collect(),
+                .map(|(key, own)| Ok((key, rank("rank_pattern", own)?)))
+                .collect::<Result<_, String>>()?,
             alpha_pattern: pattern("alpha_pattern")?,
             layers_to_transform: layers,
             init,
@@ -247,7 +262,52 @@ fn whole(number: f64) -> Value {
     }
 }
 
-/// Keys of `adapter_config.json` that change the computation in ways that are not implemented.
+/// Largest rank: beyond it f64 no longer holds every whole number, and no matrix has so many rows.
+const MOST_RANK: f64 = u32::MAX as f64;
+
+fn not_layers(value: &Value) -> String {
+    format!("layers_to_transform must be a list of whole numbers, not {value}")
+}
+
+/// Keys of `adapter_config.json` that are read.
+const READ: &[&str] = &[
+    "alpha_pattern",
+    "bias",
+    "exclude_modules",
+    "init_lora_weights",
+    "layers_to_transform",
+    "lora_alpha",
+    "lora_dropout",
+    "modules_to_save",
+    "peft_type",
+    "r",
+    "rank_pattern",
+    "target_modules",
+    "use_dora",
+    "use_rslora",
+];
+
+/// Keys that change nothing of an adapter whose tensors are there: where it comes from, how it began, and which layers
+/// it is in, which the tensors say; and what only shapes an option that has a key of its own.
+const IDLE: &[&str] = &[
+    "auto_mapping",
+    "base_model_name_or_path",
+    "corda_config",
+    "eva_config",
+    "inference_mode",
+    "layers_pattern",
+    "loftq_config",
+    "lora_ga_config",
+    "megatron_config",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "task_type",
+];
+
+/// Keys that change the computation in ways that are not implemented.
 const UNSUPPORTED: &[&str] = &[
     "use_qalora",
     "use_bdlora",
@@ -270,7 +330,8 @@ fn truthy(value: &Value) -> bool {
         Value::Bool(flag) => *flag,
         Value::Array(items) => !items.is_empty(),
         Value::Object(table) => !table.is_empty(),
-        _ => true,
+        Value::String(text) => !text.is_empty(),
+        Value::Number(number) => number.as_f64() != Some(0.0),
     }
 }
 
@@ -317,9 +378,26 @@ mod tests {
             ("rank_pattern", json!({ "(": 4 })),
             ("alpha_pattern", json!({ "q_proj": "many" })),
             ("peft_type", json!("LOHA")),
+            ("r", json!(0)),
+            ("r", json!(2.5)),
+            ("rank_pattern", json!({ "q_proj": 0 })),
+            ("layers_to_transform", json!(1.5)),
+            ("layers_to_transform", json!([0, -1])),
+            ("use_what_comes_after_0_21", json!(true)),
         ] {
             let message = read(json!({ key: value })).unwrap_err();
             assert!(message.contains(key), "{key}: {message}");
+        }
+        let off = json!({ "use_what_comes_after_0_21": false, "layers_to_transform": 1 });
+        assert_eq!(read(off).unwrap().layers_to_transform, [1]);
+    }
+
+    #[test]
+    fn every_key_that_peft_writes_is_read_refused_or_changes_nothing() {
+        for key in super::super::peft_defaults().keys() {
+            let lists = [READ, IDLE, UNSUPPORTED];
+            let found = lists.iter().filter(|list| list.contains(&key.as_str()));
+            assert_eq!(found.count(), 1, "{key}");
         }
     }
 }
