@@ -75,14 +75,25 @@ impl From<std::io::Error> for Failure {
 fn write(source: &read::Source, config: &DataConfig, file: &mut File) -> Result<usize, Failure> {
     let mut out = BufWriter::new(file);
     let mut rows = 0;
+    let renamed = || {
+        let pairs = config.columns.iter();
+        pairs.filter(|(ours, theirs)| ours != theirs && !theirs.is_empty())
+    };
+    let columns = config.columns.iter();
+    let left_out: Vec<&String> = columns
+        .filter_map(|(ours, theirs)| theirs.is_empty().then_some(ours))
+        .collect();
     for row in source.stream() {
         let mut fields = row.map_err(Failure::Data)?.fields;
-        for (ours, theirs) in config
-            .columns
-            .iter()
-            .filter(|(ours, theirs)| ours != theirs)
-        {
-            if let Some(value) = fields.shift_remove(theirs) {
+        // All are taken out before one is put back, since names may be swapped.
+        let taken: Vec<_> = renamed()
+            .map(|(ours, theirs)| (ours, fields.shift_remove(theirs)))
+            .collect();
+        for ours in &left_out {
+            fields.shift_remove(*ours);
+        }
+        for (ours, value) in taken {
+            if let Some(value) = value {
                 fields.insert(ours.clone(), value);
             }
         }

@@ -96,11 +96,12 @@ impl<'a> Columns<'a> {
         self.config.columns.get(ours).map_or(ours, String::as_str)
     }
 
-    /// A value that may be missing or null.
+    /// A value that may be missing or null; a column whose name is empty is not read.
     pub(super) fn optional(&self, ours: &str) -> Option<&'a Value> {
+        let theirs = Some(self.theirs(ours)).filter(|theirs| !theirs.is_empty());
         self.row
             .fields
-            .get(self.theirs(ours))
+            .get(theirs?)
             .filter(|value| !value.is_null())
     }
 

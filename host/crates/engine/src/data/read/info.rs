@@ -41,6 +41,9 @@ const CHAT_PREFERENCE: &[(&str, &str)] = &[
     ("rejected", "rejected"),
 ];
 
+/// Our columns that LLaMA-Factory reads only where a description names them, but for `input` in one that names no columns.
+const ONLY_NAMED: &[&str] = &["input", "system", "history", "tools"];
+
 /// The settings with what a `dataset_info.json` at `data.path` says; as they are where there is none.
 ///
 /// # Errors
@@ -179,7 +182,11 @@ fn apply(config: &DataConfig, (name, entry): (&str, &Value), file: &Path) -> Res
     };
     let (columns, tags) = (table("columns")?, table("tags")?);
     let formatting = text(entry, "formatting")?.unwrap_or_else(|| "alpaca".to_owned());
-    let ranking = entry.get("ranking").and_then(Value::as_bool) == Some(true);
+    let ranking = match entry.get("ranking") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(ranking)) => *ranking,
+        Some(other) => return Err(bad(format!("ranking: must be true or false, not {other}"))),
+    };
     let only_prompt = columns.contains_key("prompt") && !columns.contains_key("response");
     let (format, names) = match formatting.as_str() {
         "alpaca" if ranking => (DataFormat::Preference, PREFERENCE),
@@ -212,6 +219,11 @@ fn apply(config: &DataConfig, (name, entry): (&str, &Value), file: &Path) -> Res
         };
         if let Some(theirs) = text(columns, key)? {
             out.columns.entry((*ours).to_owned()).or_insert(theirs);
+        }
+    }
+    for (_, ours) in names.iter().filter(|(_, ours)| ONLY_NAMED.contains(ours)) {
+        if *ours != "input" || entry.contains_key("columns") {
+            out.columns.entry((*ours).to_owned()).or_default();
         }
     }
     if formatting == "openai" {

@@ -257,6 +257,10 @@ fn a_dataset_info_of_llama_factory_says_file_format_and_columns() {
             "prompt: must be text",
         ),
         (
+            json!({"file_name": "a.json", "ranking": "yes"}),
+            "ranking: must be",
+        ),
+        (
             json!({"file_name": "a.json", "num_samples": 3}),
             "num_samples: is not supported",
         ),

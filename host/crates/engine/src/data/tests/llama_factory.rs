@@ -160,3 +160,52 @@ fn rankings_are_the_pairs_that_llama_factory_makes() {
         assert_eq!(ours, theirs, "{dataset}");
     }
 }
+
+#[test]
+fn columns_that_a_description_does_not_name_are_read_as_little_as_by_llama_factory() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = json!([{
+        "ask": "Add.", "instruction": "Not this.", "input": "nor this", "output": "three",
+        "system": "nor that", "history": [["Before?", "first"]],
+    }]);
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("rows.json"), rows.to_string()).unwrap();
+    let info = json!({
+        "named": {"file_name": "rows.json", "columns": {"prompt": "ask", "response": "output"}},
+        "usual": {"file_name": "rows.json"},
+    });
+    fs::write(path("dataset_info.json"), info.to_string()).unwrap();
+    let config = |dataset: &str| DataConfig {
+        path: Some(folder.path().display().to_string()),
+        dataset: Some(dataset.into()),
+        ..DataConfig::default()
+    };
+    let text = |config: &DataConfig| all(&load(config, model(), 7).unwrap().train[0]);
+    let named = text(&config("named"));
+    assert!(
+        named.ends_with(
+            "completes the request.\n\n### Instruction:\nAdd.\n\n### Response:\nthree<|endoftext|>"
+        ),
+        "{named}"
+    );
+    let usual = text(&config("usual"));
+    assert!(usual.contains("### Input:\nnor this\n"), "{usual}");
+    assert!(
+        !usual.contains("nor that") && !usual.contains("first"),
+        "{usual}"
+    );
+    // A file of one's own is read by its columns' names, but for those that are switched off.
+    let own = DataConfig {
+        path: Some(path("rows.json").display().to_string()),
+        columns: [("system".to_owned(), String::new())].into(),
+        ..DataConfig::default()
+    };
+    assert!(text(&own).contains("first") && !text(&own).contains("nor that"));
+    // What is imported needs no description any more.
+    crate::data::import(&config("named"), &path("imported.jsonl")).unwrap();
+    let imported = DataConfig {
+        path: Some(path("imported.jsonl").display().to_string()),
+        ..DataConfig::default()
+    };
+    assert_eq!(text(&imported), text(&config("named")));
+}
