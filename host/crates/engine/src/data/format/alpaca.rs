@@ -12,7 +12,11 @@ pub(super) fn content(columns: &Columns<'_>) -> Result<Content> {
     let input = columns
         .optional_text("input")?
         .filter(|input| !input.trim().is_empty());
-    let opening = columns.optional_text("system")?.unwrap_or(match input {
+    // LLaMA-Factory's files have an empty text where a row has no system prompt.
+    let system = columns
+        .optional_text("system")?
+        .filter(|system| !system.trim().is_empty());
+    let opening = system.unwrap_or(match input {
         Some(_) => {
             "Below is an instruction that describes a task, paired with an input that provides further context. \
              Write a response that appropriately completes the request."

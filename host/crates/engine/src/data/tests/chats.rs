@@ -101,6 +101,16 @@ fn alpaca_has_earlier_turns_before_the_instruction() {
     assert_eq!(learned(&data.train[0]), "second<|endoftext|>");
 }
 
+#[test]
+fn an_empty_system_text_of_alpaca_is_none() {
+    let row = |system: &str| format!(r#"{{"instruction": "Now?", "output": "yes"{system}}}"#);
+    let with = |system: &str| rows(&row(system), TrainOn::Completion).train;
+    assert_eq!(with(r#", "system": """#), with(""));
+    assert!(
+        all(&with(r#", "system": "Be brief.""#)[0]).starts_with("Be brief.\n\n### Instruction")
+    );
+}
+
 const MARKED: &str = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "one", "train": true}, {"role": "user", "content": "b", "train": false}, {"role": "assistant", "content": "two", "weight": 0}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "three"}]}"#;
 
 #[test]
