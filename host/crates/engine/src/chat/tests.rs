@@ -210,6 +210,64 @@ fn a_generation_block_assigns_to_the_namespaces_around_it() {
     assert_eq!(template.render(conversation, false).unwrap(), "yes");
 }
 
+/// What the assistant writes, by a template that writes earlier turns without their reasoning.
+fn learned(messages: Json) -> Result<Vec<String>, crate::Error> {
+    let template = template("qwen3.jinja", &rendered());
+    let turns = template.turns(Conversation {
+        messages: messages.as_array().unwrap(),
+        ..Default::default()
+    })?;
+    let learned = turns.assistant.iter();
+    Ok(learned
+        .map(|turn| turns.text[turn.clone()].to_owned())
+        .collect())
+}
+
+#[test]
+fn a_turn_whose_text_was_said_before_is_found_where_the_assistant_says_it() {
+    let messages = json!([
+        { "role": "user", "content": "Is x = 1 right?" },
+        { "role": "assistant", "content": "x = 1" },
+        { "role": "user", "content": "x = 1? And then?" },
+        { "role": "assistant", "content": "x = 1\n" },
+        { "role": "user", "content": "Once more: x = 1." },
+        { "role": "assistant", "content": "x = 1" },
+    ]);
+    assert_eq!(
+        learned(messages).unwrap(),
+        [
+            "x = 1<|im_end|>\n",
+            "x = 1\n<|im_end|>\n",
+            "<think>\n\n</think>\n\nx = 1<|im_end|>\n"
+        ]
+    );
+}
+
+#[test]
+fn turns_that_call_tools_or_lose_their_reasoning_are_found() {
+    let call = |name: &str| json!({ "type": "function", "function": { "name": name, "arguments": { "path": "a" } } });
+    let messages = json!([
+        { "role": "user", "content": "Why?" },
+        { "role": "assistant", "content": "<think>\nHm, so?\n</think>\n\nSo." },
+        { "role": "user", "content": "read" },
+        { "role": "assistant", "content": "", "tool_calls": [call("read"), call("read")] },
+        { "role": "tool", "content": "read" },
+        { "role": "assistant", "content": null, "tool_calls": [call("read")] },
+        { "role": "tool", "content": "b" },
+        { "role": "assistant", "content": "Done." },
+    ]);
+    let one = "<tool_call>\n{\"name\": \"read\", \"arguments\": {\"path\": \"a\"}}\n</tool_call>";
+    assert_eq!(
+        learned(messages).unwrap(),
+        [
+            "So.<|im_end|>\n".to_owned(),
+            format!("{one}\n{one}<|im_end|>\n"),
+            format!("{one}<|im_end|>\n"),
+            "<think>\n\n</think>\n\nDone.<|im_end|>\n".to_owned(),
+        ]
+    );
+}
+
 #[test]
 fn methods_and_filters_take_their_settings_by_name() {
     for (source, expected) in [
