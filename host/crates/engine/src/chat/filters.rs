@@ -59,9 +59,14 @@ fn length(value: &Value) -> Result<usize, Error> {
 }
 
 /// `int(value)`, or the default where that is no number.
-fn int(value: &Value, default: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
+fn int(
+    value: &Value,
+    default: Option<Value>,
+    base: Option<u32>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
     let named: Option<Value> = kwargs.get("default")?;
-    let base: Option<u32> = kwargs.get("base")?;
+    let base = base.or(kwargs.get("base")?);
     kwargs.assert_all_used()?;
     let otherwise = default.or(named).unwrap_or_else(|| Value::from(0));
     if let Some(text) = value.as_str() {

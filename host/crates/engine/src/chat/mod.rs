@@ -12,7 +12,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
-use std::{io, sync::Arc};
+use std::{borrow::Cow, io, sync::Arc};
 
 use chrono::NaiveDateTime;
 use minijinja::{
@@ -101,6 +101,8 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| {
             Err::<Value, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
+        // Jinja has none of that name.
+        environment.remove_global("debug");
         filters::install(&mut environment);
         let mut template = Self {
             environment,
@@ -144,7 +146,7 @@ impl ChatTemplate {
     fn add(&mut self, name: &'static str, source: &str) -> Result<()> {
         // As Jinja reads a template, whatever its line ends.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        let (compiled, marks) = without_generation_tags(&source);
+        let (compiled, marks) = without_generation_tags(&with_raw_lines(&source));
         self.environment
             .add_template_owned(name, compiled)
             .map_err(|error| told(&error))?;
@@ -306,6 +308,12 @@ impl ChatTemplate {
 
 fn normalized(messages: &[Json]) -> Vec<Json> {
     messages.iter().map(python::message).collect()
+}
+
+/// Doubles the line end behind `{% raw %}`: minijinja drops one there, as behind every block, and Jinja keeps it.
+fn with_raw_lines(source: &str) -> Cow<'_, str> {
+    let raw = regex::Regex::new(r"\{%[-+]?\s*raw\s*%\}\n").expect("a constant pattern");
+    raw.replace_all(source, "$0\n")
 }
 
 /// Replaces Transformers' `{% generation %}` by a call block, which is what Transformers makes of it too: it has its own

@@ -280,6 +280,9 @@ fn methods_and_filters_take_their_settings_by_name() {
             "{{ x | default(default_value='c') }}{{ none | default('c') }}",
             "cNone",
         ),
+        ("{{ 'x' | int(7) }}{{ '0x1a' | int(0, 16) }}", "726"),
+        ("a {% raw %}\n {{ x }}{% endraw %}\nb", "a \n {{ x }}b"),
+        ("{{ debug is defined }}", "False"),
     ] {
         let template = ChatTemplate::new(source, &SpecialTokens::default()).unwrap();
         let got = template.render(Conversation::default(), false).unwrap();
