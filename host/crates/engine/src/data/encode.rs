@@ -48,8 +48,8 @@ impl Encoder {
             (DataFormat::Messages | DataFormat::Sharegpt, Some(tokenizer)) => {
                 Some(template(config, tokenizer, model_dir)?)
             }
-            // Pairs of texts need none.
-            (DataFormat::Preference, Some(tokenizer)) => {
+            // Texts need none.
+            (DataFormat::Preference | DataFormat::Completion, Some(tokenizer)) => {
                 template(config, tokenizer, model_dir).ok()
             }
             _ => None,

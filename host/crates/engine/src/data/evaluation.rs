@@ -114,10 +114,11 @@ pub fn prompts(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Ve
             let mut prompt = String::new();
             let mut reference = String::new();
             for Piece { text, trained } in encoder.pieces(&row)? {
-                if trained {
-                    reference += &text;
-                } else {
-                    prompt += &text;
+                // What a chat template writes behind the answer is no part of the prompt.
+                match (trained, reference.is_empty()) {
+                    (true, _) => reference += &text,
+                    (false, true) => prompt += &text,
+                    (false, false) => {}
                 }
             }
             Ok(Prompt { prompt, reference })

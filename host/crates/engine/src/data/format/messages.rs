@@ -16,7 +16,24 @@ use crate::{
 /// some Parquet files hold, is read.
 pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {
     let value = parsed(columns, "messages", columns.value("messages")?)?;
-    let (messages, marks) = checked(columns, &value)?;
+    let (messages, marks) = checked(columns, "messages", &value)?;
+    written(columns, &messages, &marks, encoder)
+}
+
+/// TRL's prompt and completion that are both lists of messages: one conversation, of which the completion is learned.
+pub(super) fn completion(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {
+    if encoder.optional_template().is_none() {
+        let message =
+            "is a list of messages, and the model has no chat template; set data.chat_template";
+        return Err(columns.error("completion", message));
+    }
+    let of = |ours: &str| checked(columns, ours, columns.value(ours)?);
+    let ((mut messages, mut marks), (answers, own)) = (of("prompt")?, of("completion")?);
+    let learned = |(message, mark): (&Value, Option<bool>)| {
+        mark.or((message["role"] == "assistant").then_some(true))
+    };
+    marks.extend(answers.iter().zip(own).map(learned));
+    messages.extend(answers);
     written(columns, &messages, &marks, encoder)
 }
 
@@ -156,12 +173,16 @@ fn without_nulls(message: &Value) -> Value {
 }
 
 /// The messages, each with a text, and what they say of themselves.
-fn checked(columns: &Columns<'_>, value: &Value) -> Result<(Vec<Value>, Vec<Option<bool>>)> {
+fn checked(
+    columns: &Columns<'_>,
+    ours: &str,
+    value: &Value,
+) -> Result<(Vec<Value>, Vec<Option<bool>>)> {
     let list = value
         .as_array()
-        .ok_or_else(|| columns.error("messages", format!("must be a list, not {}", kind(value))))?;
+        .ok_or_else(|| columns.error(ours, format!("must be a list, not {}", kind(value))))?;
     if list.is_empty() {
-        return Err(columns.error("messages", "must hold at least one message"));
+        return Err(columns.error(ours, "must hold at least one message"));
     }
     let (mut messages, mut marks) = (list.clone(), Vec::with_capacity(list.len()));
     for (index, message) in messages.iter_mut().enumerate() {
@@ -173,13 +194,13 @@ fn checked(columns: &Columns<'_>, value: &Value) -> Result<(Vec<Value>, Vec<Opti
             Some(other) => Value::from(other),
             None => {
                 return Err(columns.error(
-                    "messages",
+                    ours,
                     format!("message {at} has no role (system, user, assistant or tool)"),
                 ));
             }
         };
         message["role"] = role;
-        let wrong = |told: String| columns.error("messages", format!("message {at}: {told}"));
+        let wrong = |told: String| columns.error(ours, format!("message {at}: {told}"));
         let content = message.get("content").cloned().unwrap_or_default();
         marks.push(marks::mark(message, &content).map_err(wrong)?);
         match marks::joined(&content).map_err(wrong)? {
@@ -190,7 +211,7 @@ fn checked(columns: &Columns<'_>, value: &Value) -> Result<(Vec<Value>, Vec<Opti
                     .is_some_and(|calls| !calls.is_null());
                 if !(content.is_null() && calls) {
                     return Err(columns.error(
-                        "messages",
+                        ours,
                         format!(
                             "content of message {at} must be text, not {}",
                             kind(&content)

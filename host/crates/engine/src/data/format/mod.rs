@@ -44,7 +44,7 @@ pub(super) fn name(format: DataFormat) -> String {
 /// Columns of a format, by our names.
 pub(super) fn columns(format: DataFormat) -> &'static [&'static str] {
     match format {
-        DataFormat::Completion => &["prompt", "completion"],
+        DataFormat::Completion => &["prompt", "completion", "tools"],
         DataFormat::Alpaca => &["instruction", "input", "output", "system", "history"],
         DataFormat::Messages => &["messages", "tools"],
         DataFormat::Preference => preference::COLUMNS,
@@ -65,7 +65,7 @@ pub(super) fn content(
 ) -> Result<Content> {
     let columns = Columns { row, config };
     match format {
-        DataFormat::Completion => completion::content(&columns),
+        DataFormat::Completion => completion::content(&columns, encoder),
         DataFormat::Alpaca => alpaca::content(&columns),
         DataFormat::Messages => messages::content(&columns, encoder),
         DataFormat::Preference => Ok(preference::contents(&columns, encoder)?.0),

@@ -102,6 +102,29 @@ fn alpaca_has_earlier_turns_before_the_instruction() {
 }
 
 #[test]
+fn a_prompt_and_a_completion_of_messages_are_a_conversation_whose_completion_is_learned() {
+    let row = r#"{"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "one"}, {"role": "user", "content": "b"}], "completion": [{"role": "assistant", "content": "two"}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "three"}]}"#;
+    let data = rows(row, TrainOn::Completion);
+    assert_eq!(data.report.format, domain::DataFormat::Completion);
+    assert!(
+        all(&data.train[0])
+            .starts_with("<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\none<|im_end|>")
+    );
+    assert_eq!(learned(&data.train[0]), "two<|im_end|>three<|im_end|>");
+    let every = rows(row, TrainOn::Assistant);
+    assert_eq!(
+        learned(&every.train[0]),
+        "one<|im_end|>two<|im_end|>three<|im_end|>"
+    );
+    let mixed = r#"{"prompt": [{"role": "user", "content": "a"}], "completion": "text"}"#;
+    let message = super::refusal(mixed, |config| config.chat_template = Some(TEMPLATE.into()));
+    assert!(
+        message.contains("field completion: must be a list, not text"),
+        "{message}"
+    );
+}
+
+#[test]
 fn an_empty_system_text_of_alpaca_is_none() {
     let row = |system: &str| format!(r#"{{"instruction": "Now?", "output": "yes"{system}}}"#);
     let with = |system: &str| rows(&row(system), TrainOn::Completion).train;
