@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::chat::{ChatTemplate, Conversation};
 use crate::data;
+use crate::generate::GenerateRequest;
 use crate::lora::Settings;
 use crate::model::{Decoder, Description, Loading, Weights};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
@@ -29,7 +30,9 @@ pub const TARGETS: &[Target] = &[
     ("config", config),
     ("csv", csv),
     ("dataset_info", dataset_info),
+    ("generation_config", generation_config),
     ("gguf", gguf),
+    ("index", index),
     ("jsonl", jsonl),
     ("parquet", parquet),
     ("run", run),
@@ -65,6 +68,25 @@ pub fn safetensors(bytes: &[u8]) {
                 let _ = weights.take(&name, &shape, DType::F32);
             }
         }
+    });
+}
+
+/// Reads `model.safetensors.index.json`, with a shard beside it.
+pub fn index(bytes: &[u8]) {
+    in_folder("model.safetensors.index.json", bytes, |folder| {
+        let head = br#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let shard = [&(head.len() as u64).to_le_bytes(), &head[..], &[0; 4]].concat();
+        std::fs::write(folder.join("one.safetensors"), shard).expect("a temporary file");
+        if let Ok(mut weights) = Weights::open_folder(folder) {
+            let _ = weights.take("a", &[1], DType::F32);
+        }
+    });
+}
+
+/// Reads `generation_config.json`.
+pub fn generation_config(bytes: &[u8]) {
+    in_folder("generation_config.json", bytes, |folder| {
+        let _ = GenerateRequest::of_folder(folder);
     });
 }
 

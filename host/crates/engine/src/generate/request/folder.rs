@@ -13,7 +13,7 @@ impl GenerateRequest {
     ///
     /// # Errors
     /// The file is no JSON, holds a value out of range, or sets what is not supported here.
-    pub(in crate::generate) fn of_folder(folder: &Path) -> Result<Self> {
+    pub(crate) fn of_folder(folder: &Path) -> Result<Self> {
         let path = folder.join("generation_config.json");
         if !path.is_file() {
             return Ok(Self::default());
