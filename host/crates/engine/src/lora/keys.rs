@@ -53,6 +53,61 @@ pub(crate) fn peft_defaults() -> Map<String, Value> {
     }
 }
 
+/// Keys of `adapter_config.json` that are read.
+pub(super) const READ: &[&str] = &[
+    "alpha_pattern",
+    "bias",
+    "exclude_modules",
+    "init_lora_weights",
+    "layers_to_transform",
+    "lora_alpha",
+    "lora_dropout",
+    "modules_to_save",
+    "peft_type",
+    "r",
+    "rank_pattern",
+    "target_modules",
+    "use_dora",
+    "use_rslora",
+];
+
+/// Keys that change nothing of an adapter whose tensors are there: where it comes from, how it began, and which layers
+/// it is in, which the tensors say; and what only shapes an option that has a key of its own.
+pub(super) const IDLE: &[&str] = &[
+    "auto_mapping",
+    "base_model_name_or_path",
+    "corda_config",
+    "eva_config",
+    "inference_mode",
+    "layers_pattern",
+    "loftq_config",
+    "lora_ga_config",
+    "megatron_config",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "task_type",
+];
+
+/// Keys that change the computation in ways that are not implemented.
+pub(super) const UNSUPPORTED: &[&str] = &[
+    "use_qalora",
+    "use_bdlora",
+    "lora_bias",
+    "fan_in_fan_out",
+    "ensure_weight_tying",
+    "layer_replication",
+    "target_parameters",
+    "trainable_token_indices",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "monteclora_config",
+    "velora_config",
+    "kasa_config",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +121,14 @@ mod tests {
         let keys = |table: &Map<String, Value>| table.keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(&ours), keys(&theirs));
         assert_eq!(ours["peft_version"], theirs["peft_version"]);
+    }
+
+    #[test]
+    fn every_key_that_peft_writes_is_read_refused_or_changes_nothing() {
+        for key in peft_defaults().keys() {
+            let lists = [READ, IDLE, UNSUPPORTED];
+            let found = lists.iter().filter(|list| list.contains(&key.as_str()));
+            assert_eq!(found.count(), 1, "{key}");
+        }
     }
 }

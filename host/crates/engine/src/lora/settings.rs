@@ -5,6 +5,7 @@ use domain::{InitLoraWeights, LoraConfig, TargetModules};
 use serde_json::{Map, Value, json};
 
 use super::Pissa;
+use super::keys::{IDLE, READ, UNSUPPORTED};
 use super::target::pattern_matches;
 use crate::{Error, Result};
 
@@ -269,61 +270,6 @@ fn not_layers(value: &Value) -> String {
     format!("layers_to_transform must be a list of whole numbers, not {value}")
 }
 
-/// Keys of `adapter_config.json` that are read.
-const READ: &[&str] = &[
-    "alpha_pattern",
-    "bias",
-    "exclude_modules",
-    "init_lora_weights",
-    "layers_to_transform",
-    "lora_alpha",
-    "lora_dropout",
-    "modules_to_save",
-    "peft_type",
-    "r",
-    "rank_pattern",
-    "target_modules",
-    "use_dora",
-    "use_rslora",
-];
-
-/// Keys that change nothing of an adapter whose tensors are there: where it comes from, how it began, and which layers
-/// it is in, which the tensors say; and what only shapes an option that has a key of its own.
-const IDLE: &[&str] = &[
-    "auto_mapping",
-    "base_model_name_or_path",
-    "corda_config",
-    "eva_config",
-    "inference_mode",
-    "layers_pattern",
-    "loftq_config",
-    "lora_ga_config",
-    "megatron_config",
-    "megatron_core",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-    "task_type",
-];
-
-/// Keys that change the computation in ways that are not implemented.
-const UNSUPPORTED: &[&str] = &[
-    "use_qalora",
-    "use_bdlora",
-    "lora_bias",
-    "fan_in_fan_out",
-    "ensure_weight_tying",
-    "layer_replication",
-    "target_parameters",
-    "trainable_token_indices",
-    "alora_invocation_tokens",
-    "arrow_config",
-    "monteclora_config",
-    "velora_config",
-    "kasa_config",
-];
-
 fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -390,14 +336,5 @@ mod tests {
         }
         let off = json!({ "use_what_comes_after_0_21": false, "layers_to_transform": 1 });
         assert_eq!(read(off).unwrap().layers_to_transform, [1]);
-    }
-
-    #[test]
-    fn every_key_that_peft_writes_is_read_refused_or_changes_nothing() {
-        for key in super::super::peft_defaults().keys() {
-            let lists = [READ, IDLE, UNSUPPORTED];
-            let found = lists.iter().filter(|list| list.contains(&key.as_str()));
-            assert_eq!(found.count(), 1, "{key}");
-        }
     }
 }
