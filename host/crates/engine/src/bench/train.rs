@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::data::Sample;
 use crate::estimate::Shape;
 use crate::lora::{Settings, attach};
-use crate::model::{Batch, Decoder, Loading};
+use crate::model::{Batch, Decoder, Loading, Work};
 use crate::optim::{Optimizer, clip_factor};
 use crate::train::Compute;
 use crate::{Error, Result, memory, ops};
@@ -132,8 +132,7 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
     let seconds_per_step = median(&seconds[1..]);
     let sequences = std::iter::repeat_n(bench.seq_len, bench.batch_size);
     let tokens = bench.batch_size * bench.seq_len;
-    let description = &decoder.description;
-    let gflop_per_step = description.operations(sequences, tokens, trainable_parameters) / 1e9;
+    let gflop_per_step = decoder.operations(Work::of(sequences, tokens)) / 1e9;
     let gemm_gflops = match compute.product_rate()? {
         Some(rate) => rate / 1e9,
         None => matmul_rate()?,

@@ -93,8 +93,8 @@ impl Decoder {
     pub(crate) fn sum_gradients(&self, group: &dyn Collective) -> Result<()> {
         let gradients = &self.adapters.gradients;
         match self.device.machine.peers() {
-            // SAFETY: all processes have the same adapter, which they compared at the start, and make the same calls.
             Ok(peers) if peers.joined() => {
+                // SAFETY: all processes have the same adapter, which they compared at the start, and make the same calls.
                 unsafe { peers.sum(gradients.address, gradients.width)? };
                 peers.wait(&mut || group.look())
             }

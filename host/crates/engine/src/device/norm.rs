@@ -28,7 +28,7 @@ impl Norm {
             Ok::<_, crate::Error>((all(1.0)?, all(0.0)?))
         });
         let saved = norm.saved.as_deref();
-        let saved = saved.map(|saved| Ok::<_, crate::Error>(Self::place(device, saved, adapters)?));
+        let saved = saved.map(|saved| Self::place(device, saved, adapters));
         Ok(Self {
             weight,
             bias: norm.bias.as_ref().map(vector).transpose()?,

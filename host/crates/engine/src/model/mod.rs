@@ -40,6 +40,7 @@ pub(crate) use load::{Loading, check_folder, named_generator, normal, uniform};
 pub(crate) use lora::{Dora, Lora};
 pub(crate) use matrix::{Matrix, PANEL};
 pub(crate) use norm::Norm;
+pub(crate) use operations::Work;
 pub(crate) use packed::{Kind, Packed};
 pub(crate) use parameter::Parameter;
 pub(crate) use setting::Setting;

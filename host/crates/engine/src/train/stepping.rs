@@ -11,7 +11,7 @@ use super::setup::log;
 use super::together;
 use super::trainer::Trainer;
 use crate::data::{Pair, Sample};
-use crate::model::Batch;
+use crate::model::{Batch, Work};
 use crate::optim::clip_factor;
 use crate::{Error, Result, StopFlag, ops};
 
@@ -118,12 +118,13 @@ impl Trainer<'_> {
                 }
             }
             let tokens = tally.tokens;
+            let operations = preference.operations(&setup.decoder, pairs(&micro_batches.concat()));
             let (loss, metrics) = tally.finish();
             return Ok(Some(Found {
                 loss,
                 supervised: totals.supervised,
                 tokens,
-                operations: 0.0,
+                operations,
                 metrics,
             }));
         }
@@ -133,12 +134,10 @@ impl Trainer<'_> {
         let all = samples(&drawn.all);
         let supervised: usize = all.iter().map(|sample| sample.supervised_tokens()).sum();
         let own = samples(&micro_batches.concat());
-        let adapter = setup.decoder.trainable().iter().map(|one| one.len()).sum();
-        let operations = setup.decoder.description.operations(
+        let operations = setup.decoder.operations(Work::of(
             own.iter().map(|sample| sample.input_ids.len()),
             own.iter().map(|sample| sample.supervised_tokens()).sum(),
-            adapter,
-        );
+        ));
         let (mut loss, mut tokens) = (0f64, 0usize);
         for (micro, indices) in micro_batches.iter().enumerate() {
             if stop.is_stopped() {

@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use domain::{Method, TrainConfig};
 
 use crate::data::{IGNORED, Pair, Sample};
-use crate::model::{Batch, Decoder, TokenLoss, Weigh};
+use crate::model::{Batch, Decoder, TokenLoss, Weigh, Work};
 use crate::train::compute::Compute;
 use crate::{Result, ops};
 
@@ -86,6 +86,19 @@ impl Preference {
         let losses = losses(&compute.token_losses(decoder, &laid.batch, true)?);
         self.judge(&losses, reference.as_deref(), &laid.completion, tally);
         Ok(())
+    }
+
+    /// Operations of a step over some pairs, the reference's among them.
+    pub(super) fn operations(&self, decoder: &Decoder, pairs: Vec<&Pair>) -> f64 {
+        let sequences = || pairs.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]);
+        let lengths = sequences().map(|sample| sample.input_ids.len());
+        let scored = sequences().map(|sample| sample.supervised_tokens()).sum();
+        let work = Work::of(lengths, scored);
+        let reference = match self.orpo {
+            true => 0.0,
+            false => decoder.description.forward_operations(work),
+        };
+        decoder.operations(work) + reference
     }
 
     fn lay(&self, pairs: &[&Pair]) -> Result<Laid> {
