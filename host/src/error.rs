@@ -8,7 +8,7 @@ use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError, Urlencode
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::Next;
 use actix_web::web::{Data, Html};
-use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use domain::{FieldError, FieldErrors};
 use serde::Serialize;
 use serde_json::json;
@@ -315,7 +315,7 @@ fn too_large(limit: usize) -> AppError {
 pub type HtmlResult = Result<Html, AppError>;
 
 /// A redirect after a form, so that a reload does not send it again.
-pub fn see_other(to: impl Into<String>) -> impl Responder {
+pub fn see_other(to: impl Into<String>) -> HttpResponse {
     HttpResponse::SeeOther()
         .insert_header((header::LOCATION, to.into()))
         .finish()

@@ -43,6 +43,25 @@ async fn begin(app: &TestApp, body: Value) -> Answer {
 }
 
 #[actix_web::test]
+async fn a_refused_form_is_shown_again_with_what_was_chosen() {
+    let (app, adapter) = studio();
+    let visitor = app.visitor().await;
+    let source = format!("adapter:{adapter}");
+    let fields = [
+        ("source", source.as_str()),
+        ("format", "gguf-lora"),
+        ("dtype", "q4_k"),
+    ];
+    let answer = app.post_form(&visitor, "/exports", &fields).await;
+    assert_eq!(answer.status, 422, "{}", answer.body);
+    assert!(answer.body.contains("q4_k is for the format gguf"));
+    for chosen in [source.as_str(), "gguf-lora", "q4_k"] {
+        let option = format!("value=\"{chosen}\" selected");
+        assert!(answer.body.contains(&option), "{option}: {}", answer.body);
+    }
+}
+
+#[actix_web::test]
 async fn every_format_is_made_and_can_be_downloaded_whole_and_by_file() {
     let (app, adapter) = studio();
     for (format, dtype, expected) in [

@@ -1,9 +1,11 @@
+use actix_web::HttpResponse;
 use actix_web::web::Query;
+use domain::FieldError;
 use serde::{Deserialize, Serialize};
 
 use super::exports::ExportsFragment;
 use crate::api::models::{self, Adapter, Model};
-use crate::error::HtmlResult;
+use crate::error::{AppError, HtmlResult};
 use crate::state::blocking;
 use crate::templates::{Page, View};
 
@@ -13,8 +15,11 @@ struct AdaptersPage {
     models: Vec<Row<Model>>,
     /// What is chosen to be exported: `adapter:ID` or `model:ID`.
     chosen: String,
-    /// That is a model.
-    is_model: bool,
+    /// The format and the weight type that are chosen.
+    format: String,
+    dtype: String,
+    /// Why the last choice cannot be exported.
+    errors: Vec<FieldError>,
     #[serde(flatten)]
     exports: ExportsFragment,
 }
@@ -40,15 +45,44 @@ struct Row<T> {
     targets: String,
 }
 
+/// What the form says: nothing at first, else what it said when it was refused.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub(super) export: String,
+    pub(super) format: String,
+    pub(super) dtype: String,
+    pub(super) errors: Vec<FieldError>,
+}
+
 /// `GET /adapters`.
 pub async fn list(view: View, start: Query<Start>) -> HtmlResult {
+    let asked = Asked {
+        export: start.into_inner().export,
+        ..Asked::default()
+    };
+    view.page(&page(&view, asked).await?)
+}
+
+/// The page once more, for an export that was refused.
+pub(super) async fn show_refused(view: &View, asked: Asked) -> Result<HttpResponse, AppError> {
+    view.refused(&page(view, asked).await?)
+}
+
+async fn page(view: &View, asked: Asked) -> Result<AdaptersPage, AppError> {
     let known = models::known(&view.state).await?;
-    let chosen = start.into_inner().export;
     let exports = ExportsFragment::of(view.state.exports.list());
-    let page = blocking(move || AdaptersPage {
+    let is_model = asked.export.starts_with("model:") || known.adapters.is_empty();
+    blocking(move || AdaptersPage {
         exports,
-        is_model: chosen.starts_with("model:") || known.adapters.is_empty(),
-        chosen,
+        // Only an adapter can be a PEFT folder.
+        format: if asked.format.is_empty() && is_model {
+            "safetensors".to_owned()
+        } else {
+            asked.format
+        },
+        dtype: asked.dtype,
+        errors: asked.errors,
+        chosen: asked.export,
         adapters: known
             .adapters
             .into_iter()
@@ -60,8 +94,7 @@ pub async fn list(view: View, start: Query<Start>) -> HtmlResult {
             .map(|model| row(model.path.clone(), model))
             .collect(),
     })
-    .await?;
-    view.page(&page)
+    .await
 }
 
 fn row<T>(folder: std::path::PathBuf, item: T) -> Row<T> {

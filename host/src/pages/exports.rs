@@ -1,8 +1,9 @@
-use actix_web::Responder;
 use actix_web::web::Path;
+use actix_web::{HttpResponse, Responder};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::adapters::{self, Asked};
 use crate::api::exports::{self, CreateExport};
 use crate::error::{AppError, HtmlResult, see_other};
 use crate::exports::Export;
@@ -53,8 +54,8 @@ pub async fn list(view: View) -> HtmlResult {
     view.page(&ExportsFragment::of(view.state.exports.list()))
 }
 
-/// `POST /exports`.
-pub async fn start(view: View, form: CheckedForm) -> Result<impl Responder, AppError> {
+/// `POST /exports`; what cannot be exported so is said on the form.
+pub async fn start(view: View, form: CheckedForm) -> Result<HttpResponse, AppError> {
     let set = |name: &str| {
         let text = form
             .get(name)
@@ -74,8 +75,20 @@ pub async fn start(view: View, form: CheckedForm) -> Result<impl Responder, AppE
         format: set("format").unwrap_or_default(),
         dtype: set("dtype"),
     };
-    exports::begin(&view.state, body).await?;
-    Ok(see_other("/adapters#exports"))
+    let (format, dtype) = (body.format.clone(), body.dtype.clone());
+    match exports::begin(&view.state, body).await {
+        Ok(_) => Ok(see_other("/adapters#exports")),
+        Err(AppError::Invalid(errors)) => {
+            let asked = Asked {
+                export: source,
+                format,
+                dtype: dtype.unwrap_or_default(),
+                errors: errors.0,
+            };
+            adapters::show_refused(&view, asked).await
+        }
+        Err(other) => Err(other),
+    }
 }
 
 /// `POST /exports/{id}/delete`.

@@ -2,8 +2,9 @@
 
 mod filters;
 
+use actix_web::http::header::ContentType;
 use actix_web::web::{Data, Html};
-use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, dev::Payload};
 use anyhow::Context as _;
 use rust_embed::RustEmbed;
 use serde::Serialize;
@@ -126,6 +127,17 @@ impl View {
             .templates
             .render(&self.layout, page)
             .map(Html::new)
+    }
+
+    /// A page whose form cannot be taken as it is: it says why, and keeps what was filled in.
+    ///
+    /// # Errors
+    /// As [`Self::page`].
+    pub fn refused<P: Page>(&self, page: &P) -> Result<HttpResponse, AppError> {
+        let text = self.state.templates.render(&self.layout, page)?;
+        Ok(HttpResponse::UnprocessableEntity()
+            .content_type(ContentType::html())
+            .body(text))
     }
 }
 
