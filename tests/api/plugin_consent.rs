@@ -224,6 +224,37 @@ async fn consent_is_given_on_the_page_for_what_is_ticked() {
 }
 
 #[actix_web::test]
+async fn a_refused_consent_is_shown_again_with_what_was_filled_in() {
+    let app = studio();
+    let visitor = app.visitor().await;
+    let digest = digest(&app).await;
+    let fields = [
+        ("digest", digest.as_str()),
+        ("capability", "http"),
+        ("hosts", "https://api.example.com"),
+        ("addresses", "the printer"),
+        ("tokens", "7"),
+        ("value.KEY", SECRET),
+    ];
+    let answer = app
+        .post_form(&visitor, "/plugins/connected/grant", &fields)
+        .await;
+    assert_eq!(answer.status, 422, "{}", answer.body);
+    for text in [
+        "must be IP addresses, not",
+        "value=\"http\" checked",
+        "https://api.example.com</textarea>",
+        "value=\"the printer\"",
+    ] {
+        assert!(answer.body.contains(text), "{text}: {}", answer.body);
+    }
+    assert!(!answer.body.contains("value=\"log\" checked"));
+    assert!(!answer.body.contains(SECRET));
+    let plugin = app.get("/api/v1/plugins/connected").await.json();
+    assert_eq!(plugin["granted"], json!([]));
+}
+
+#[actix_web::test]
 async fn what_another_process_decides_reaches_the_server() {
     let app = studio();
     let mut settings = Settings::default();

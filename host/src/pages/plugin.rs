@@ -1,6 +1,6 @@
-use actix_web::Responder;
 use actix_web::web::Path;
-use domain::{Capability, Execution, PluginInfo};
+use actix_web::{HttpResponse, Responder};
+use domain::{Capability, Execution, FieldErrors, PluginInfo};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -117,16 +117,35 @@ struct Table {
 
 /// `GET /plugins/{name}`.
 pub async fn show(view: View, name: Path<String>) -> HtmlResult {
-    let plugin = plugins::find(&view.state, &name).await?;
-    let history = plugins::history(&view.state, &name, HISTORY).await?;
+    view.page(&page(&view, &name).await?)
+}
+
+/// The page once more, for a consent that was refused.
+pub(super) async fn show_refused(
+    view: &View,
+    name: &str,
+    form: &CheckedForm,
+    errors: FieldErrors,
+) -> Result<HttpResponse, AppError> {
+    let mut page = page(view, name).await?;
+    let Some(consent) = &mut page.consent else {
+        return Err(errors.into());
+    };
+    consent.refuse(form, errors);
+    view.refused(&page)
+}
+
+async fn page(view: &View, name: &str) -> Result<PluginPage, AppError> {
+    let plugin = plugins::find(&view.state, name).await?;
+    let history = plugins::history(&view.state, name, HISTORY).await?;
     let controls = plugin
         .metadata
         .as_ref()
         .map(|metadata| schema_form::controls(&metadata.input_schema))
         .unwrap_or_default();
     let consent = Consent::of(&view.state, &plugin).await?;
-    let uses = plugin_consent::audit(&view.state, &name, AUDIT).await?;
-    let wanted = name.to_string();
+    let uses = plugin_consent::audit(&view.state, name, AUDIT).await?;
+    let wanted = name.to_owned();
     let own = view.state.plugins(move |host| host.config(&wanted)).await?;
     let settings = plugin
         .metadata
@@ -147,7 +166,7 @@ pub async fn show(view: View, name: Path<String>) -> HtmlResult {
         )
     });
     let (input_schema, output_schema) = schemas.unwrap_or_default();
-    view.page(&PluginPage {
+    Ok(PluginPage {
         input_schema,
         output_schema,
         waits_for,

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use actix_web::Responder;
 use actix_web::web::Path;
-use domain::{Capability, FieldErrors, PluginInfo};
+use actix_web::{HttpResponse, Responder};
+use domain::{Capability, FieldError, FieldErrors, PluginInfo};
 use serde::Serialize;
 use store::SuggestionVerdict;
 
-use super::schema_form;
+use super::{plugin, schema_form};
 use crate::api::models::{self, Models};
 use crate::api::plugin_consent::{self, SetGrants};
 use crate::api::suggestions::{self, JudgeSuggestion};
@@ -33,11 +33,13 @@ pub struct Consent {
     folders: Vec<(String, String)>,
     secrets: Vec<Secret>,
     asked_tokens: u32,
-    tokens: u32,
+    tokens: String,
     models: Vec<Choice>,
     adapters: Vec<Choice>,
     updates: bool,
     reaches_out: bool,
+    /// Why the last answer cannot be taken.
+    errors: Vec<FieldError>,
 }
 
 /// One box or option.
@@ -124,7 +126,11 @@ impl Consent {
                 })
                 .collect(),
             asked_tokens: asks.tokens,
-            tokens: if is_new { asks.tokens } else { grants.tokens },
+            tokens: match is_new {
+                true => asks.tokens,
+                false => grants.tokens,
+            }
+            .to_string(),
             models: known
                 .models
                 .iter()
@@ -145,7 +151,38 @@ impl Consent {
                 .collect(),
             updates: grants.updates,
             reaches_out,
+            errors: Vec::new(),
         }))
+    }
+
+    /// As the form says, which was refused; the value of a secret is never shown again.
+    pub(super) fn refuse(&mut self, form: &CheckedForm, errors: FieldErrors) {
+        let has = |field: &str, value: &str| {
+            let pair = |(name, text): &(String, String)| name == field && text == value;
+            form.0.iter().any(pair)
+        };
+        let text = |name: &str| form.get(name).unwrap_or_default().to_owned();
+        for (field, choices) in [
+            ("capability", &mut self.capabilities),
+            ("host", &mut self.hosts),
+            ("model", &mut self.models),
+            ("adapter", &mut self.adapters),
+        ] {
+            for choice in choices {
+                choice.is_chosen = has(field, &choice.value);
+            }
+        }
+        for secret in &mut self.secrets {
+            secret.is_granted = has("secret", &secret.name);
+        }
+        for (name, path) in &mut self.folders {
+            *path = text(&format!("folder.{name}"));
+        }
+        self.other_hosts = text("hosts");
+        self.addresses = text("addresses");
+        self.tokens = text("tokens");
+        self.updates = form.get("updates").is_some();
+        self.errors = errors.0;
     }
 }
 
@@ -166,13 +203,21 @@ fn is_same(granted: &Option<PathBuf>, path: &std::path::Path) -> bool {
     granted.is_some() && *granted == path
 }
 
-/// `POST /plugins/{name}/grant`: what was ticked, for the version that was shown.
+/// `POST /plugins/{name}/grant`: what was ticked, for the version that was shown; what cannot be is said on the form.
 pub async fn grant(
     view: View,
     name: Path<String>,
     form: CheckedForm,
-) -> Result<impl Responder, AppError> {
-    let grants = read(&form)?;
+) -> Result<HttpResponse, AppError> {
+    match consent(&view, &name, &form).await {
+        Ok(()) => Ok(see_other(format!("/plugins/{name}"))),
+        Err(AppError::Invalid(errors)) => plugin::show_refused(&view, &name, &form, errors).await,
+        Err(other) => Err(other),
+    }
+}
+
+async fn consent(view: &View, name: &str, form: &CheckedForm) -> Result<(), AppError> {
+    let grants = read(form)?;
     for (field, value) in &form.0 {
         if let Some(secret) = field.strip_prefix("value.")
             && !value.is_empty()
@@ -180,8 +225,8 @@ pub async fn grant(
             secrets::keep(&view.state, secret, value.clone()).await?;
         }
     }
-    plugin_consent::consent(&view.state, &name, grants).await?;
-    Ok(see_other(format!("/plugins/{name}")))
+    plugin_consent::consent(&view.state, name, grants).await?;
+    Ok(())
 }
 
 /// The form's fields.
