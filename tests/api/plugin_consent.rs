@@ -396,6 +396,13 @@ async fn settings_are_set_on_the_page_and_taken_back() {
         )
         .await;
     assert_eq!(wrong.status, 422, "{}", wrong.body);
+    let wrong = app
+        .post_form(&visitor, path, &[("in.max_complexity", "many")])
+        .await;
+    assert_eq!(wrong.status, 422, "{}", wrong.body);
+    for text in ["must be a number, not", "value=\"many\""] {
+        assert!(wrong.body.contains(text), "{text}: {}", wrong.body);
+    }
     let answer = app.post_form(&visitor, path, &[("reset", "true")]).await;
     assert_eq!(answer.status, 303, "{}", answer.body);
     assert_eq!(

@@ -1,6 +1,6 @@
 use actix_web::web::Path;
 use actix_web::{HttpResponse, Responder};
-use domain::{Capability, Execution, FieldErrors, PluginInfo};
+use domain::{Capability, Execution, FieldError, FieldErrors, PluginInfo};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,6 +25,8 @@ struct PluginPage {
     /// The form of its settings, where it has some and may read them.
     settings: Vec<Control>,
     has_own_settings: bool,
+    /// Why the settings that were sent cannot be used.
+    settings_errors: Vec<FieldError>,
     uses: Vec<UseBody>,
     input_schema: String,
     output_schema: String,
@@ -135,6 +137,22 @@ pub(super) async fn show_refused(
     view.refused(&page)
 }
 
+/// The page once more, for settings that were refused.
+pub(super) async fn show_settings_refused(
+    view: &View,
+    name: &str,
+    form: &CheckedForm,
+    errors: FieldErrors,
+) -> Result<HttpResponse, AppError> {
+    let mut page = page(view, name).await?;
+    if page.settings.is_empty() {
+        return Err(errors.into());
+    }
+    schema_form::refill(&mut page.settings, form);
+    page.settings_errors = errors.0;
+    view.refused(&page)
+}
+
 async fn page(view: &View, name: &str) -> Result<PluginPage, AppError> {
     let plugin = plugins::find(&view.state, name).await?;
     let history = plugins::history(&view.state, name, HISTORY).await?;
@@ -175,6 +193,7 @@ async fn page(view: &View, name: &str) -> Result<PluginPage, AppError> {
         consent,
         settings,
         has_own_settings: !own.is_empty(),
+        settings_errors: Vec::new(),
         uses,
         history,
     })

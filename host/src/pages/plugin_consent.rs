@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use actix_web::HttpResponse;
 use actix_web::web::Path;
-use actix_web::{HttpResponse, Responder};
 use domain::{Capability, FieldError, FieldErrors, PluginInfo};
 use serde::Serialize;
 use store::SuggestionVerdict;
@@ -289,20 +289,30 @@ fn read(form: &CheckedForm) -> Result<SetGrants, AppError> {
     })
 }
 
-/// `POST /plugins/{name}/config`: the settings, or none of the user's any more.
+/// `POST /plugins/{name}/config`: the settings, or none of the user's any more; what cannot be is said on the form.
 pub async fn configure(
     view: View,
     name: Path<String>,
     form: CheckedForm,
-) -> Result<impl Responder, AppError> {
-    let plugin = plugins::find(&view.state, &name).await?;
+) -> Result<HttpResponse, AppError> {
+    match settings(&view, &name, &form).await {
+        Ok(()) => Ok(see_other(format!("/plugins/{name}"))),
+        Err(AppError::Invalid(errors)) => {
+            plugin::show_settings_refused(&view, &name, &form, errors).await
+        }
+        Err(other) => Err(other),
+    }
+}
+
+async fn settings(view: &View, name: &str, form: &CheckedForm) -> Result<(), AppError> {
+    let plugin = plugins::find(&view.state, name).await?;
     let schema = plugin
         .metadata
         .map(|metadata| metadata.config_schema)
         .unwrap_or_default();
     let config = match form.get("reset") {
         Some(_) => BTreeMap::new(),
-        None => match schema_form::read(&schema, &form)? {
+        None => match schema_form::read(&schema, form)? {
             serde_json::Value::Object(values) => values.into_iter().collect(),
             _ => {
                 let message = "must be a JSON object".to_owned();
@@ -310,8 +320,8 @@ pub async fn configure(
             }
         },
     };
-    plugin_consent::configure(&view.state, &name, config).await?;
-    Ok(see_other(format!("/plugins/{name}")))
+    plugin_consent::configure(&view.state, name, config).await?;
+    Ok(())
 }
 
 #[derive(Serialize)]

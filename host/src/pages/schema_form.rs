@@ -83,6 +83,17 @@ pub fn settings(schema: &Value, values: &BTreeMap<String, Value>) -> Vec<Control
     controls
 }
 
+/// What a form that was refused says, in its fields.
+pub fn refill(controls: &mut [Control], form: &CheckedForm) {
+    for control in controls {
+        let text = form.get(&control.name);
+        control.default = match control.kind {
+            "flag" => text.is_some().to_string(),
+            _ => text.unwrap_or_default().to_owned(),
+        };
+    }
+}
+
 fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema["properties"]
         .as_object()
