@@ -105,7 +105,7 @@ async fn every_page_is_shown_when_there_are_runs_in_every_state() {
         "a run that has ended cannot be stopped"
     );
     let page = app.get(&format!("/runs/{waiting}")).await.body;
-    assert!(page.contains(">Stop and save<"));
+    assert!(page.contains(">Take off the queue<"));
 }
 
 #[actix_web::test]

@@ -205,6 +205,8 @@
     const before = badge.textContent;
     badge.textContent = news.status;
     badge.className = `badge ${news.status}`;
+    const stop = $("stop")?.querySelector("button");
+    if (stop && news.status === "running") stop.textContent = "Stop and save";
     if (!news.final) return;
     source.close();
     if (before === news.status) return;
