@@ -29,7 +29,7 @@ impl Page for DashboardPage {
 /// `GET /`.
 pub async fn show(view: View) -> HtmlResult {
     let state = &view.state;
-    let (active, recent, total) = state
+    let (mut active, recent, total) = state
         .store(|store| {
             let active = RunFilter {
                 status: vec![RunStatus::Running, RunStatus::Stopping, RunStatus::Queued],
@@ -47,6 +47,8 @@ pub async fn show(view: View) -> HtmlResult {
             ))
         })
         .await?;
+    // What runs, then what waits, in the order in which a worker takes it.
+    active.sort_by_key(|run| (run.status == RunStatus::Queued, run.created_at));
     let (plugins_loading, plugins) = state
         .plugins(|host| (host.is_loading(), host.list()))
         .await?;
