@@ -322,5 +322,5 @@ async fn rows_of_another_format_than_the_one_that_is_set_are_told_or_refused() {
         .json();
     assert_eq!(report["misfits"]["rows"], 1);
     let page = app.get(&format!("/datasets/curations/{id}")).await.body;
-    assert!(page.contains("do not fit the format messages"), "{page}");
+    assert!(page.contains("1 of 2 rows does not fit"), "{page}");
 }
