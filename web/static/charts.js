@@ -99,12 +99,14 @@ window.Charts = (() => {
           label: curve.label,
           stroke: smoothed ? `color-mix(in srgb, ${stroke} 28%, transparent)` : stroke,
           width: smoothed ? 1 : 2,
+          class: smoothed && this.options.terse ? "u-raw" : undefined,
           points: { show: Boolean(curve.sparse), size: 7, fill: stroke },
           spanGaps: true,
           value,
         });
         if (smoothed) {
-          series.push({ label: `${curve.label}, smoothed`, stroke, width: 2.2, points: { show: false }, spanGaps: true, value });
+          const label = this.options.terse ? curve.label : `${curve.label}, smoothed`;
+          series.push({ label, stroke, width: 2.2, points: { show: false }, spanGaps: true, value });
         }
       }
       return series;

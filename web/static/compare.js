@@ -4,7 +4,7 @@
   const card = document.getElementById("compare");
   const ids = JSON.parse(card.dataset.runs);
   const names = ids.map((id) => document.querySelector(`[data-name="${id}"]`).textContent);
-  const chart = new Charts.Chart(card.querySelector("[data-compare]"), { sync: "compare" });
+  const chart = new Charts.Chart(card.querySelector("[data-compare]"), { sync: "compare", terse: true });
   const metric = document.getElementById("metric");
   const scores = document.getElementById("compare-scores");
   const score = document.getElementById("score");
@@ -23,11 +23,11 @@
 
   const draw = () => {
     const shown = curves();
-    chart.set(shown);
+    chart.set(shown.filter((curve) => curve.steps.length));
     fill("compare-table", shown);
     if (scores.hidden) return;
     const scored = curvesOf(score.value);
-    scoreChart.set(scored);
+    scoreChart.set(scored.filter((curve) => curve.steps.length));
     fill("scores-table", scored);
   };
 
