@@ -258,6 +258,11 @@ async fn the_form_shows_each_plugins_settings_and_keeps_what_was_filled_in() {
 
     let folder = tempfile::tempdir().unwrap();
     let path = write_rows(folder.path());
+    let wrong = [("path", path.as_str()), ("columns", "text = body")];
+    let answer = app.post_form(&visitor, "/datasets/curate", &wrong).await;
+    assert_eq!(answer.status, 422);
+    assert!(answer.body.contains("columns: write one name") && answer.body.contains("text = body"));
+
     let fields = [
         ("path", path.as_str()),
         ("use.curator-rules", "true"),

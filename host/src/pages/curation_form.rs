@@ -1,5 +1,7 @@
 //! The form that curates a dataset: plugins to choose, each with the settings of its own schema.
 
+use std::collections::BTreeMap;
+
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse, Responder};
@@ -23,6 +25,8 @@ struct CurationFormPage {
     name: String,
     format: String,
     formats: &'static [&'static str],
+    /// `text = "body"`, a line each.
+    columns: String,
     exact_duplicates: bool,
     threshold: String,
     hold_out_share: String,
@@ -174,6 +178,14 @@ async fn read(
         }
     };
     let (threshold, hold_out_share) = (number("threshold"), number("hold_out_share"));
+    let columns = match toml::from_str::<BTreeMap<String, String>>(&text("columns")) {
+        Ok(columns) => columns,
+        Err(error) => {
+            let message = format!("write one name = \"column\" a line: {}", error.message());
+            errors.push("columns", message);
+            BTreeMap::new()
+        }
+    };
     if let Err(errors) = errors.into_result() {
         return Ok(Err(errors));
     }
@@ -186,7 +198,7 @@ async fn read(
         near_duplicates_threshold: threshold,
         hold_out_share,
         hold_out_seed: None,
-        columns: Default::default(),
+        columns,
     }))
 }
 
@@ -227,7 +239,7 @@ fn of_plugin(form: &CheckedForm, plugin: &str) -> CheckedForm {
 }
 
 /// What was set to something else than its default.
-fn set(values: &Value, schema: &Value) -> std::collections::BTreeMap<String, Value> {
+fn set(values: &Value, schema: &Value) -> BTreeMap<String, Value> {
     let values = values.as_object().into_iter().flatten();
     values
         .filter(|(name, value)| schema["properties"][name.as_str()]["default"] != **value)
@@ -292,6 +304,7 @@ async fn page(
         name: text("name"),
         format: text("format"),
         formats: FORMATS,
+        columns: text("columns"),
         exact_duplicates: form.get("exact_duplicates").is_some(),
         threshold: text("threshold"),
         hold_out_share: text("hold_out_share"),
