@@ -137,7 +137,11 @@ pub async fn show(view: View) -> HtmlResult {
                     hub.timeout.as_secs(),
                     "Seconds that the hub may be silent.",
                 ),
-                row("HF_HUB_OFFLINE", hub.offline, "No request at all."),
+                row(
+                    "HF_HUB_OFFLINE",
+                    hub.offline,
+                    "Whether no request is ever made to it.",
+                ),
             ],
         },
         Group {
