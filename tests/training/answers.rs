@@ -218,7 +218,6 @@ fn what_cannot_be_generated_is_wrong_usage_and_is_named() {
         (&["--min-score", "2"], "--min-score 2"),
         (&["--scorers", "secrets"], "secrets"),
         (&["--scorer-config", "lints.x=1"], "\"lints\" is none of"),
-        (&["--scorer-config", "parses.nonsense=1"], "parses"),
     ] {
         let output = generate(folder.path(), "out", more);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
