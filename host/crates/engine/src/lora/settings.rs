@@ -96,9 +96,11 @@ impl Settings {
             if UNSUPPORTED.contains(&key.as_str()) {
                 return Err(format!("{key} is not supported"));
             }
-            if !READ.contains(&key.as_str()) && !IDLE.contains(&key.as_str()) {
+            // Other programs leave notes of their own, which PEFT passes over too; a later PEFT may mean something by them.
+            let known = READ.contains(&key.as_str()) || IDLE.contains(&key.as_str());
+            if !known && is_of_later_peft(table) {
                 return Err(format!(
-                    "{key} is not known and may change the computation; remove it if it does not"
+                    "{key} is of a later PEFT than 0.21 and may change the computation; remove it if it does not"
                 ));
             }
         }
@@ -281,6 +283,15 @@ fn truthy(value: &Value) -> bool {
     }
 }
 
+/// Whether a PEFT wrote it whose keys are not known here; those before 0.17 did not say which they are.
+fn is_of_later_peft(table: &Map<String, Value>) -> bool {
+    let version = table.get("peft_version").and_then(Value::as_str);
+    let mut numbers = version.unwrap_or_default().split('.');
+    let mut next = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+    let (major, minor) = (next().unwrap_or(0), next().unwrap_or(0));
+    (major, minor) > (0, 21)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,12 +340,30 @@ mod tests {
             ("rank_pattern", json!({ "q_proj": 0 })),
             ("layers_to_transform", json!(1.5)),
             ("layers_to_transform", json!([0, -1])),
-            ("use_what_comes_after_0_21", json!(true)),
         ] {
             let message = read(json!({ key: value })).unwrap_err();
             assert!(message.contains(key), "{key}: {message}");
         }
-        let off = json!({ "use_what_comes_after_0_21": false, "layers_to_transform": 1 });
-        assert_eq!(read(off).unwrap().layers_to_transform, [1]);
+        assert_eq!(
+            read(json!({ "layers_to_transform": 1 }))
+                .unwrap()
+                .layers_to_transform,
+            [1]
+        );
+    }
+
+    #[test]
+    fn what_only_a_later_peft_knows_is_refused_and_notes_of_other_programs_are_not() {
+        let with = |on: bool, version: &str| {
+            read(json!({ "use_something_new": on, "peft_version": version })).map(|read| read.r)
+        };
+        for later in ["0.22.0", "0.100.1.dev0", "1.0.0"] {
+            let message = with(true, later).unwrap_err();
+            assert!(message.contains("use_something_new"), "{message}");
+            assert_eq!(with(false, later), Ok(8));
+        }
+        for known in ["0.21.2", "0.18.0", "0.9", ""] {
+            assert_eq!(with(true, known), Ok(8), "{known}");
+        }
     }
 }
