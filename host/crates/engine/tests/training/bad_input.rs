@@ -309,10 +309,6 @@ fn every_option_that_is_not_done_yet_is_refused_by_its_field() {
     assert_eq!(engine::check_config(&base()), Ok(()));
     type Change = fn(&mut RunConfig);
     let change: &[(&str, Change)] = &[
-        ("train.method", |c| {
-            c.model.device = "cuda:1".into();
-            c.train.method = Method::Dpo;
-        }),
         ("data.packing", |c| {
             c.data.packing = true;
             c.train.method = Method::Dpo;
