@@ -1,7 +1,7 @@
 //! The two ends of a decoder on a device, embedding and head, with their adapters: as in `model`.
 
 use super::adapters::{Adapters, Slot};
-use super::linear::{Kept, Linear};
+use super::linear::{Kept, Linear, Lora};
 use super::machine::Element;
 use super::matrix::Matrix;
 use super::ops::Along;
@@ -19,6 +19,7 @@ pub(super) struct Ends {
     saved_embedding: Option<Matrix>,
     saved_positions: Option<Matrix>,
     saved_head: Option<Matrix>,
+    /// A [r, V] and B [H, r]: rows of the embedding get `scale · A[:, id]ᵀ Bᵀ`, and with DoRA [H] magnitudes.
     embedding_lora: Option<Lora>,
     /// The head with its adapter.
     adapted_head: Option<Linear>,
@@ -30,23 +31,9 @@ pub(super) struct Ends {
 /// A device, and what trains on it.
 type On<'a> = (&'a Device, &'a Adapters);
 
-/// The embedding's adapter: rows of the embedding get `scale · A[:, id]ᵀ Bᵀ`.
-#[derive(Debug)]
-struct Lora {
-    /// [r, V].
-    a: Slot,
-    /// [H, r].
-    b: Slot,
-    scale: f32,
-    /// [H], there with DoRA.
-    magnitude: Option<Slot>,
-}
-
-impl Lora {
-    /// Columns of A: [T, r].
-    fn low(&self, (device, adapters): On<'_>, ids: &Bytes, tokens: usize) -> Result<Rows> {
-        device.gather_columns(&adapters.value(self.a), ids.address(), tokens)
-    }
+/// Columns of the embedding adapter's A: [T, r].
+fn low((device, adapters): On<'_>, lora: &Lora, ids: &Bytes, tokens: usize) -> Result<Rows> {
+    device.gather_columns(&adapters.value(lora.a), ids.address(), tokens)
 }
 
 impl Ends {
@@ -62,15 +49,8 @@ impl Ends {
         let adapted_head = decoder.head_lora.as_ref();
         let adapted_head =
             adapted_head.map(|lora| Linear::adapted(head.clone(), Some(lora), adapters));
-        let embedding_lora = decoder.embedding_lora.as_ref().map(|lora| {
-            let magnitude = lora.dora.as_ref().map(|dora| &dora.magnitude.name);
-            Ok::<_, crate::Error>(Lora {
-                a: adapters.slot(&lora.a.name)?,
-                b: adapters.slot(&lora.b.name)?,
-                scale: lora.scale,
-                magnitude: magnitude.map(|name| adapters.slot(name)).transpose()?,
-            })
-        });
+        let embedding_lora = decoder.embedding_lora.as_ref();
+        let embedding_lora = embedding_lora.map(|lora| Lora::place(lora, adapters));
         Ok(Self {
             positions: maybe(&decoder.positions)?,
             saved_embedding: maybe(&decoder.saved_embedding)?,
@@ -115,7 +95,7 @@ impl Ends {
         let x = match self.embedding_lora.as_ref().filter(|_| adapter) {
             None => table.gather(device, ids, tokens, factor)?,
             Some(lora) => {
-                let low = lora.low(on, ids, tokens)?;
+                let low = low(on, lora, ids, tokens)?;
                 let mut x = self.updated(on, lora, &low, ids)?;
                 if let Some(magnitude) = lora.magnitude {
                     let (factors, _) = self.column_factors(on, lora, magnitude)?;
@@ -201,7 +181,7 @@ impl Ends {
         let Some(lora) = &self.embedding_lora else {
             return Ok(());
         };
-        let low = lora.low(on, ids, dx.rows)?;
+        let low = low(on, lora, ids, dx.rows)?;
         let mut scaled = None;
         if let Some(magnitude) = lora.magnitude {
             let product = self.updated(on, lora, &low, ids)?;

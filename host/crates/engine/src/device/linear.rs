@@ -18,18 +18,19 @@ pub(crate) struct Linear {
     saved: Option<(Matrix, Option<Vector>)>,
 }
 
+/// As [`model::Lora`], with its tensors' places.
 #[derive(Debug)]
-struct Lora {
+pub(super) struct Lora {
     /// [r, in].
-    a: Slot,
+    pub(super) a: Slot,
     /// [out, r].
-    b: Slot,
-    scale: f32,
+    pub(super) b: Slot,
+    pub(super) scale: f32,
     dropout: f64,
     /// The name that its dropout's mask is drawn by.
     name: String,
     /// [out], there with DoRA.
-    magnitude: Option<Slot>,
+    pub(super) magnitude: Option<Slot>,
 }
 
 /// What an adapter's forward leaves for its backward.
@@ -50,7 +51,7 @@ struct Decomposed {
 }
 
 impl Lora {
-    fn place(lora: &model::Lora, adapters: &Adapters) -> Result<Self> {
+    pub(super) fn place(lora: &model::Lora, adapters: &Adapters) -> Result<Self> {
         let magnitude = lora.dora.as_ref().map(|dora| &dora.magnitude.name);
         Ok(Self {
             a: adapters.slot(&lora.a.name)?,

@@ -3,6 +3,7 @@ use serde_json::{Map, Value};
 
 use super::preference::Totals;
 use super::setup::log;
+use super::together;
 use super::trainer::Trainer;
 use crate::data::{Pair, Sample};
 use crate::evaluate::Matches;
@@ -146,14 +147,9 @@ impl Trainer<'_> {
             let pairs: Vec<&Pair> = pairs.iter().collect();
             preference.measure((&self.compute, &setup.decoder), &pairs, &mut tally)?;
         }
-        let (loss, mut metrics) = tally.finish();
-        let mut sums = vec![loss];
-        sums.extend(metrics.values());
-        self.group.sum(&mut sums)?;
-        let loss = sums[0];
-        for (metric, sum) in metrics.values_mut().zip(&sums[1..]) {
-            *metric = *sum;
-        }
+        let (mut loss, mut metrics) = tally.finish();
+        let parts = std::iter::once(&mut loss).chain(metrics.values_mut());
+        together::sum_each(&*self.group, parts)?;
         let scores = metrics
             .into_iter()
             .map(|(name, value)| (format!("eval_{name}"), Value::from(value)));

@@ -56,13 +56,23 @@ pub(super) fn sum(group: &dyn Collective, mine: Option<Found>) -> Result<Option<
     let Some(mut mine) = mine.filter(|_| stopped == [0.0]) else {
         return Ok(None);
     };
-    let mut sums = vec![mine.loss, mine.tokens as f64];
-    sums.extend(mine.metrics.values());
-    group.sum(&mut sums)?;
-    mine.loss = sums[0];
-    mine.tokens = sums[1] as usize;
-    for (metric, sum) in mine.metrics.values_mut().zip(&sums[2..]) {
-        *metric = *sum;
-    }
+    let mut tokens = mine.tokens as f64;
+    let parts = [&mut mine.loss, &mut tokens].into_iter();
+    sum_each(group, parts.chain(mine.metrics.values_mut()))?;
+    mine.tokens = tokens as usize;
     Ok(Some(mine))
+}
+
+/// Puts the sums over all processes in the place of each one's parts, of which all have as many.
+pub(super) fn sum_each<'a>(
+    group: &dyn Collective,
+    parts: impl Iterator<Item = &'a mut f64>,
+) -> Result<()> {
+    let parts: Vec<&mut f64> = parts.collect();
+    let mut sums: Vec<f64> = parts.iter().map(|part| **part).collect();
+    group.sum(&mut sums)?;
+    for (part, sum) in parts.into_iter().zip(sums) {
+        *part = sum;
+    }
+    Ok(())
 }
