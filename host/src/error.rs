@@ -107,6 +107,11 @@ impl From<plugin_host::Error> for AppError {
             | Plugin::Config { .. } => {
                 Self::refused(StatusCode::CONFLICT, error.code(), error.to_string())
             }
+            Plugin::Busy { .. } => Self::refused(
+                StatusCode::SERVICE_UNAVAILABLE,
+                error.code(),
+                error.to_string(),
+            ),
             _ => Self::Internal(error.into()),
         }
     }

@@ -108,6 +108,8 @@ pub struct PluginLimits {
     pub lent_bytes: u64,
     /// Requests by HTTP in a minute, over all calls.
     pub requests_per_minute: u32,
+    /// Calls that run at once; never more than half of the threads that call plugins.
+    pub concurrent_calls: u32,
 }
 
 impl Default for PluginLimits {
@@ -121,6 +123,7 @@ impl Default for PluginLimits {
             log_bytes: 64 << 10,
             lent_bytes: 64 << 20,
             requests_per_minute: 600,
+            concurrent_calls: 64,
         }
     }
 }

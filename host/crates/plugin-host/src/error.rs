@@ -41,6 +41,16 @@ pub enum Error {
         /// Milliseconds until the next try.
         retry_after_ms: u64,
     },
+    /// As many of its calls run as may run at once, and none ended for as long as one may take.
+    #[error(
+        "the plugin {name} is busy with {calls} calls, as many as may run at once; try again later"
+    )]
+    Busy {
+        /// The plugin.
+        name: String,
+        /// Calls that run.
+        calls: usize,
+    },
     /// It asks for something that nobody granted to this version.
     #[error("the plugin {name} waits for your consent: it asks for {}; grant it on its page or with `codetune plugin grant {name}`", list(.capabilities))]
     NotGranted {
@@ -76,14 +86,6 @@ pub enum Error {
     /// The WebAssembly engine cannot start on this machine.
     #[error("the plugin engine cannot start: {0}")]
     Engine(String),
-    /// The plugin folder cannot be watched.
-    #[error("{} cannot be watched for changes: {message}", .path.display())]
-    Watch {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        message: String,
-    },
 }
 
 impl Error {
@@ -94,12 +96,12 @@ impl Error {
             Self::Disabled { .. } => "plugin_disabled",
             Self::Broken { .. } => "plugin_broken",
             Self::Resting { .. } => "plugin_resting",
+            Self::Busy { .. } => "plugin_busy",
             Self::NotGranted { .. } => "plugin_not_granted",
             Self::NoAbility { .. } => "plugin_no_ability",
             Self::Config { .. } => "plugin_config",
             Self::Io { .. } => "io",
             Self::Engine(_) => "plugin_engine",
-            Self::Watch { .. } => "watch",
         }
     }
 

@@ -18,7 +18,7 @@ use crate::batch::each;
 use crate::cache::CompileCache;
 use crate::call::Terms;
 use crate::runtime::Runtime;
-use crate::source::{Source, hex};
+use crate::source::{ComponentFile, Source};
 use crate::version::Version;
 
 /// A target of the folder `fuzz`: its name there, and what it calls.
@@ -134,8 +134,7 @@ fn load(runtime: &Runtime, cache: &CompileCache, bytes: &[u8]) -> Result<Version
             config: Default::default(),
             asks: Default::default(),
         },
-        component: bytes.to_vec(),
-        digest: hex(bytes),
+        component: ComponentFile::of(bytes.to_vec()),
         fixtures: Vec::new(),
         is_bare: true,
     };

@@ -91,6 +91,7 @@ impl PluginJob {
         let size = |sample: &Sample| sample.parts.iter().map(|part| part.text.len()).sum();
         self.version.recent.push_first(samples, size, Input::Sample);
         let runtime = self.host.runtime();
+        let _turn = self.version.turns.wait(self.version.most_calls(runtime));
         let _place = self.terms.lending.as_ref().map(|_| runtime.wait_place());
         runtime.on_guest_thread(|| {
             each(
@@ -114,6 +115,7 @@ impl PluginJob {
             .recent
             .push_first(completions, size, Input::Completion);
         let runtime = self.host.runtime();
+        let _turn = self.version.turns.wait(self.version.most_calls(runtime));
         let _place = self.terms.lending.as_ref().map(|_| runtime.wait_place());
         runtime.on_guest_thread(|| {
             each(

@@ -32,6 +32,7 @@ mod same;
 mod sanitize;
 mod schema;
 mod source;
+mod turns;
 mod version;
 mod wasi;
 mod watch;

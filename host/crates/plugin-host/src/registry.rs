@@ -41,6 +41,14 @@ pub(crate) struct Loaded {
     pub(crate) waits: bool,
 }
 
+/// What becomes of plugins in places that were not looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Others {
+    /// The whole folder was looked at: they are gone.
+    Go,
+    Stay,
+}
+
 impl Registry {
     /// The set with every version that waited and need not any more in its place, and for those that have to wait or did not
     /// load the one that `before` still has; none when there is no such.
@@ -89,14 +97,23 @@ impl Registry {
         self.entries.get(index)
     }
 
-    /// The set after `found`, or none when nothing changed. What did not change is taken over, version and all.
+    /// The set after `found`, or none when nothing changed. What did not change is taken over, version and all; so are,
+    /// where `others` stay, those of other places.
     pub(crate) fn next(
         &self,
         found: Vec<Found>,
+        others: Others,
         load: impl Fn(&Source, Option<&Entry>) -> Result<Loaded, String>,
     ) -> Option<Self> {
-        let mut changed = found.len() != self.entries.len();
-        let mut entries: Vec<Entry> = Vec::with_capacity(found.len());
+        let is_found = |entry: &&Arc<Entry>| found.iter().any(|found| found.place == entry.place);
+        let mut entries: Vec<Entry> = match others {
+            Others::Go => Vec::with_capacity(found.len()),
+            Others::Stay => {
+                let stay = self.entries.iter().filter(|entry| !is_found(entry));
+                stay.map(|entry| Entry::clone(entry)).collect()
+            }
+        };
+        let mut changed = entries.len() + found.len() != self.entries.len();
         for found in found {
             let before = self.entries.iter().find(|entry| entry.place == found.place);
             if let Some(before) = before.filter(|before| before.stamp == found.stamp) {

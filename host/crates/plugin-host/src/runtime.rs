@@ -30,7 +30,9 @@ pub(crate) struct Runtime {
     /// Apart from the callers, whom a compilation shall not hold up.
     loaders: ThreadPool,
     ticker: Arc<Ticker>,
-    /// Places for calls that may wait for somebody else: half of the callers, so that the others are never held up.
+    /// Half of the callers: as many as one plugin, or all calls that wait for somebody else, may have at once.
+    pub(crate) half: usize,
+    /// Places for calls that may wait for somebody else, so that the others are never held up.
     places: (Mutex<usize>, Condvar),
 }
 
@@ -77,6 +79,7 @@ impl Runtime {
             threads,
             loaders,
             ticker,
+            half: callers / 2,
             places: (Mutex::new(callers / 2), Condvar::new()),
         })
     }

@@ -42,7 +42,8 @@ pub(crate) fn run(args: &BenchPluginsArgs, config: &Config) -> anyhow::Result<Ex
     let shipped = HostConfig {
         plugins_dir: config.paths.plugins.clone(),
         cache_dir: folder.path().join("cache"),
-        remembers: false,
+        // As the studio has it.
+        remembers: true,
     };
     let host = PluginHost::open(shipped.clone())?;
     let component = config

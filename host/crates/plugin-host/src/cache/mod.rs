@@ -19,9 +19,14 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::Error;
+use crate::source::Digests;
 
 /// Of the record beside the code; another number is a miss.
 const FORMAT: u32 = 2;
+
+/// What names of files begin with that are no record's.
+const ANSWERS: &str = "answers";
+const DIGESTS: &str = "digests";
 
 /// The folder.
 pub(crate) struct CompileCache {
@@ -115,30 +120,52 @@ impl CompileCache {
         self.folder.join(format!("{digest}.json"))
     }
 
+    /// Whether a component was compiled and kept; that it can be used is told by loading it.
+    pub(crate) fn holds(&self, digest: &str) -> bool {
+        self.record(digest).is_file() && self.code(digest).is_file()
+    }
+
     /// Hosts of several plugins folders may share the cache.
-    fn answers(&self, plugins: &Path) -> PathBuf {
+    fn of_folder(&self, what: &str, plugins: &Path) -> PathBuf {
         let mut hasher = DefaultHasher::new();
         let plugins = std::path::absolute(plugins).unwrap_or_else(|_| plugins.to_owned());
         plugins.hash(&mut hasher);
-        let name = format!("answers-{:016x}.json", hasher.finish());
+        let name = format!("{what}-{:016x}.json", hasher.finish());
         self.folder.join(name)
     }
 
     /// What answered when a host of that plugins folder was here last; nothing where that is not known.
     pub(crate) fn load_answers(&self, plugins: &Path) -> Answers {
-        let text = fs::read(self.answers(plugins)).unwrap_or_default();
+        let text = fs::read(self.of_folder(ANSWERS, plugins)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
     /// Keeps what answers now for the next start. A full disk is no one's concern but that one's.
     pub(crate) fn store_answers(&self, plugins: &Path, answers: &Answers) {
         let text = serde_json::to_vec(answers).expect("manifests serialize");
-        let path = self.answers(plugins);
+        let path = self.of_folder(ANSWERS, plugins);
         if let Err(error) = self.write(&path, &text) {
             tracing::warn!(
                 "which plugins answer cannot be kept for the next start: {}: {error}",
                 path.display()
             );
+        }
+    }
+
+    /// Digests of the files of that plugins folder when a host was here last; none where that is not known.
+    pub(crate) fn load_digests(&self, plugins: &Path) -> Digests {
+        let text = fs::read(self.of_folder(DIGESTS, plugins)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Keeps them for the next start, which reads the files where it cannot.
+    pub(crate) fn store_digests(&self, plugins: &Path, digests: &Digests) {
+        let path = self.of_folder(DIGESTS, plugins);
+        let stored = serde_json::to_vec(digests)
+            .map_err(std::io::Error::from)
+            .and_then(|text| self.write(&path, &text));
+        if let Err(error) = stored {
+            tracing::debug!("{}: {error}", path.display());
         }
     }
 

@@ -49,7 +49,7 @@ pub(super) fn sweep(all: &Path, own: &Path, now: SystemTime) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         match path.extension().and_then(|ending| ending.to_str()) {
-            Some("json") if !name.starts_with("answers-") => {
+            Some("json") if !is_of_folder(&name) => {
                 let code = path.with_extension("cwasm");
                 let size = fs::metadata(&code).map_or(0, |about| about.len());
                 records.push((age(&entry, now), size, path, code));
@@ -71,6 +71,13 @@ pub(super) fn sweep(all: &Path, own: &Path, now: SystemTime) {
             remove(|| fs::remove_file(&code), &code);
         }
     }
+}
+
+/// What is known of a plugins folder, and is no component's record.
+fn is_of_folder(name: &str) -> bool {
+    [super::ANSWERS, super::DIGESTS]
+        .iter()
+        .any(|what| name.starts_with(&format!("{what}-")))
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
@@ -127,6 +134,7 @@ mod tests {
             (".tmp1", 40),
             (".tmp2", 0),
             ("answers-1.json", 90),
+            ("digests-1.json", 90),
         ] {
             file(&own, name, days);
         }
@@ -137,7 +145,13 @@ mod tests {
         sweep(all.path(), &own, SystemTime::now());
         assert_eq!(
             names(&own),
-            [".tmp2", "answers-1.json", "new.cwasm", "new.json"]
+            [
+                ".tmp2",
+                "answers-1.json",
+                "digests-1.json",
+                "new.cwasm",
+                "new.json"
+            ]
         );
         assert_eq!(
             names(all.path()),

@@ -1,10 +1,15 @@
 //! Files in batches of a bounded size.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use domain::SourceFile;
+use rayon::prelude::*;
 
 /// Source that one call of an analyzer gets: enough that the call itself costs nothing, little enough for its memory.
 const BATCH_BYTES: usize = 512 << 10;
 const BATCH_FILES: usize = 256;
+/// Batches a worker has on average before somebody else's files get their turn.
+pub(super) const WAVE: usize = 16;
 
 /// Cuts `files` into batches of a bounded size, each with at least one file.
 pub(super) fn batches(files: &[SourceFile]) -> Vec<&[SourceFile]> {
@@ -24,11 +29,53 @@ pub(super) fn batches(files: &[SourceFile]) -> Vec<&[SourceFile]> {
     batches
 }
 
+/// Does `work` to each item, at most `workers` at once, on threads of the pool that this is called on; the answers are in the
+/// order of `items`.
+pub(super) fn on_workers<T: Sync, R: Send>(
+    items: &[T],
+    workers: usize,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let one_after_another = |_| {
+        std::iter::from_fn(|| {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            Some((index, work(items.get(index)?)))
+        })
+    };
+    let workers = (0..workers.min(items.len()))
+        .into_par_iter()
+        .with_max_len(1);
+    let mut answers: Vec<(usize, R)> = workers.flat_map_iter(one_after_another).collect();
+    answers.sort_by_key(|(index, _)| *index);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use domain::SourceFile;
 
-    use super::{BATCH_BYTES, BATCH_FILES, batches};
+    use super::{BATCH_BYTES, BATCH_FILES, batches, on_workers};
+
+    #[test]
+    fn workers_are_no_more_than_asked_for_and_answer_in_order() {
+        let items: Vec<usize> = (0..500).collect();
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let answers = on_workers(&items, 2, |item| {
+            most.fetch_max(1 + running.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+            std::thread::yield_now();
+            running.fetch_sub(1, Ordering::SeqCst);
+            item * 2
+        });
+        assert!(most.into_inner() <= 2);
+        assert_eq!(
+            answers,
+            items.iter().map(|item| item * 2).collect::<Vec<_>>()
+        );
+        assert!(on_workers(&[], 4, |item: &u8| *item).is_empty());
+    }
 
     #[test]
     fn batches_are_bounded_and_lose_no_file() {

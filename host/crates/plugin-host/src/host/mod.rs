@@ -2,28 +2,28 @@
 
 mod batches;
 mod kept;
+mod reload;
 mod settings;
 mod standing;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, TryLockError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use domain::{Execution, FileAnalysis, PluginInfo, PluginKind, SourceFile};
-use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::cache::{Answers, CompileCache};
-use crate::registry::{Entry, Loaded, Registry};
+use crate::registry::Registry;
 use crate::runtime::Runtime;
-use crate::version::Version;
+use crate::source::Digests;
 use crate::watch::Watcher;
-use crate::{Error, PluginJob, canary, source};
+use crate::{Error, PluginJob};
 
-use self::batches::batches;
+use self::batches::{WAVE, batches, on_workers};
 use self::settings::Settings;
 pub(crate) use self::standing::Admitted;
 
@@ -35,7 +35,8 @@ pub struct HostConfig {
     /// Compiled code; made when it is not there.
     pub cache_dir: PathBuf,
     /// Whether to keep there which component answers for each plugin, so that one whose file is changed while no host runs
-    /// goes on answering while the new one waits for consent; false for a host that tries something out.
+    /// goes on answering while the new one waits for consent, and which files need not be read again; false for a host that
+    /// tries something out.
     pub remembers: bool,
 }
 
@@ -51,6 +52,8 @@ struct Inner {
     cache: CompileCache,
     /// What answers, as the cache has it.
     answers: Mutex<Answers>,
+    /// Of the files as they were seen last.
+    digests: Mutex<Digests>,
     registry: ArcSwap<Registry>,
     settings: RwLock<Settings>,
     /// Held by the one reload that runs.
@@ -98,9 +101,12 @@ impl PluginHost {
     fn without_plugins(config: HostConfig) -> Result<Self, Error> {
         let runtime = Runtime::new()?;
         let cache = CompileCache::open(&config.cache_dir, &runtime.engine)?;
-        let answers = match config.remembers {
-            true => cache.load_answers(&config.plugins_dir),
-            false => Answers::new(),
+        let (answers, digests) = match config.remembers {
+            true => (
+                cache.load_answers(&config.plugins_dir),
+                cache.load_digests(&config.plugins_dir),
+            ),
+            false => Default::default(),
         };
         Ok(Self {
             inner: Arc::new(Inner {
@@ -108,6 +114,7 @@ impl PluginHost {
                 runtime,
                 cache,
                 answers: Mutex::new(answers),
+                digests: Mutex::new(digests),
                 registry: ArcSwap::default(),
                 settings: RwLock::default(),
                 reloading: Mutex::new(()),
@@ -137,10 +144,19 @@ impl PluginHost {
     /// Calls a plugin's tool. What the plugin does wrong is in the [`Execution`]: a call that traps is still a call.
     ///
     /// # Errors
-    /// When the plugin was not called: unknown, disabled, broken, resting, or not granted what it asks for.
+    /// When the plugin was not called: unknown, disabled, broken, resting, not granted what it asks for, or busy with as many
+    /// calls as may run at once for as long as one may take.
     pub fn run(&self, name: &str, input: &Value) -> Result<Execution, Error> {
         let Admitted { version, terms } = self.admitted(name)?;
         let runtime = &self.inner.runtime;
+        let patience = Duration::from_millis(terms.limits.time_ms);
+        let most = version.most_calls(runtime);
+        let Some(_turn) = version.turns.wait_within(most, patience) else {
+            return Err(Error::Busy {
+                name: name.to_owned(),
+                calls: most,
+            });
+        };
         let _place = terms.lending.as_ref().map(|_| runtime.wait_place());
         Ok(runtime.on_guest_thread(|| version.run(runtime, &terms, input)))
     }
@@ -159,19 +175,19 @@ impl PluginHost {
             });
         }
         let runtime = &self.inner.runtime;
-        let batches = batches(files);
-        let place = terms.lending.as_ref().map(|_| runtime.wait_place());
-        let analyses = runtime.on_guest_thread(|| {
-            let analyze =
-                |batch: &&[SourceFile]| version.analyze(runtime, &terms, batch).unwrap_or_default();
-            match place {
-                // What may wait for somebody else does not take all threads.
-                Some(_) => batches.iter().map(analyze).collect::<Vec<_>>(),
-                None => batches.par_iter().map(analyze).collect(),
-            }
-        });
-        drop(place);
-        Ok(analyses.into_iter().flatten().collect())
+        let analyze =
+            |batch: &&[SourceFile]| version.analyze(runtime, &terms, batch).unwrap_or_default();
+        let most = version.most_calls(runtime);
+        let mut analyses = Vec::with_capacity(files.len());
+        for wave in batches(files).chunks(most * WAVE) {
+            // What may wait for somebody else takes one place.
+            let wanted = terms.lending.as_ref().map_or(wave.len(), |_| 1);
+            let turn = version.turns.wait_for(wanted, most);
+            let _place = terms.lending.as_ref().map(|_| runtime.wait_place());
+            let answers = runtime.on_guest_thread(|| on_workers(wave, turn.calls, analyze));
+            analyses.extend(answers.into_iter().flatten());
+        }
+        Ok(analyses)
     }
 
     /// Holds one version of a curator or scorer for a dataset job, with `config` laid over the manifest's settings.
@@ -187,115 +203,16 @@ impl PluginHost {
         PluginJob::new(self.clone(), self.admitted(name)?, kind, config)
     }
 
-    /// Puts versions in their places that waited for a consent that is there now; and has the one that answered before go on
-    /// where a version has to wait or did not load. While a reload runs it does nothing: that one does the same when it has ended.
-    fn promote(&self) {
-        let inner = &*self.inner;
-        let _one_at_a_time = match inner.reloading.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        let before = inner.registry.load_full();
-        let waits = |version: &Version| self.standing(version).is_err();
-        if let Some(next) = before.promote(waits, |entry, version| self.kept(entry, version)) {
-            self.swap(next);
-        }
-        self.remember();
-    }
-
-    /// Looks at the folder again and swaps the whole set when something changed: first everything new is captured,
-    /// checked, compiled and tried, then it answers. Whatever fails keeps its version before. Compiled code that a full
-    /// disk did not take is written again first.
-    ///
-    /// Returns the generation that is in place then.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn reload(&self) -> Result<u64, Error> {
-        let reloaded = self.reload_alone();
-        // For a consent that came meanwhile, or is still missing.
-        self.promote();
-        reloaded.map(|_| self.generation())
-    }
-
     /// The folder has not been gone through yet: that a plugin is not listed says nothing.
     pub fn is_loading(&self) -> bool {
         self.inner.is_loading.load(Ordering::Acquire)
     }
 
-    fn reload_alone(&self) -> Result<u64, Error> {
-        let reloaded = self.swap_what_changed();
-        self.inner.is_loading.store(false, Ordering::Release);
-        reloaded
-    }
-
-    fn swap_what_changed(&self) -> Result<u64, Error> {
-        let inner = &*self.inner;
-        let _one_at_a_time = inner
-            .reloading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let found = source::scan(&inner.config.plugins_dir)?;
-        let before = inner.registry.load_full();
-        for entry in &before.entries {
-            for version in [&entry.version, &entry.pending].into_iter().flatten() {
-                version.keep(&inner.cache);
-            }
-        }
-        let load = |source: &source::Source, entry: Option<&Entry>| {
-            let runtime = &inner.runtime;
-            runtime.on_loader_thread(|| self.load(source, entry))
-        };
-        let Some(next) = before.next(found, load) else {
-            return Ok(before.generation);
-        };
-        for entry in &next.entries {
-            if let Some(fault) = entry.fault.as_ref().or(entry.conflict.as_ref()) {
-                tracing::warn!("plugin {}: {fault}", entry.name);
-            }
-        }
-        Ok(self.swap(next))
-    }
-
-    fn swap(&self, next: Registry) -> u64 {
-        let inner = &*self.inner;
-        let generation = next.generation;
-        inner.registry.store(Arc::new(next));
-        *inner
-            .generation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = generation;
-        inner.swapped.notify_all();
-        generation
-    }
-
-    /// Loads a version and tries it on the inputs of late, beside the one before.
-    fn load(&self, source: &source::Source, entry: Option<&Entry>) -> Result<Loaded, String> {
-        let Inner { runtime, cache, .. } = &*self.inner;
-        let before = entry.and_then(|entry| entry.version.as_ref());
-        let recent = before.map(|before| Arc::clone(&before.recent));
-        let mut version = Version::load(runtime, cache, source, recent.unwrap_or_default())?;
-        let mut waits = false;
-        if let Some(before) = before {
-            let terms = |version: &Version| {
-                let user = self.settings().config.get(&version.manifest.name).cloned();
-                version.terms(user.as_ref())
-            };
-            // Settings that a version does not take are told at its first call, as after any other start.
-            if let (Ok(old), Ok(new)) = (terms(before), terms(&version)) {
-                let canary = canary::replay(runtime, (before, &old), (&version, &new))?;
-                version.canary = Some(canary);
-            }
-            waits = self.standing(before).is_ok() && self.standing(&version).is_err();
-        }
-        Ok(Loaded { version, waits })
-    }
-
-    /// Reloads by itself whenever something in the folder changes, until the watcher is dropped.
+    /// Reloads by itself whenever something in the folder changes, until the watcher is dropped; where the system does not
+    /// tell of changes, within seconds.
     ///
     /// # Errors
-    /// When the folder cannot be watched; it is made when it is not there.
+    /// When the folder is not there and cannot be made, or the system gives no thread.
     pub fn watch(&self) -> Result<Watcher, Error> {
         Watcher::start(self.clone(), &self.inner.config.plugins_dir)
     }

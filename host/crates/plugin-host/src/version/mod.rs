@@ -25,6 +25,7 @@ use crate::recent::Recent;
 use crate::runtime::Runtime;
 use crate::schema::Schema;
 use crate::source::Source;
+use crate::turns::Turns;
 use examine::{ability, examine, tool};
 
 /// See the module.
@@ -39,6 +40,7 @@ pub(crate) struct Version {
     /// Shared by all versions of the plugin.
     pub(crate) recent: Arc<Recent>,
     pub(crate) rate: Arc<Rate>,
+    pub(crate) turns: Arc<Turns>,
     /// How it did on the inputs of late, where there was a version before.
     pub(crate) canary: Option<Canary>,
     /// What the cache could not take: it answers all the same, and the next reload tries again.
@@ -70,18 +72,20 @@ impl Version {
         recent: Arc<Recent>,
     ) -> Result<Self, String> {
         let mut manifest = source.manifest.clone();
-        let cached = cache.load(&runtime.engine, &source.digest);
+        let cached = cache.load(&runtime.engine, &source.component.digest);
         let is_new = cached.is_none();
         let (component, record) = match cached {
             Some(cached) => cached,
-            None => examine(runtime, &manifest, &source.component)?,
+            None => source
+                .component
+                .with_bytes(|bytes| examine(runtime, &manifest, bytes))?,
         };
         if source.is_bare {
             manifest.name.clone_from(&record.metadata.name);
         }
         let answer = Answer {
-            digest: source.digest.clone(),
-            size_bytes: source.component.len() as u64,
+            digest: source.component.digest.clone(),
+            size_bytes: source.component.size_bytes,
             manifest,
         };
         let version = Self::prepare(runtime, answer, &component, &record, recent)?;
@@ -92,7 +96,7 @@ impl Version {
                     ExecutionOutcome::Failed { code, message } => Err(format!("{code}: {message}")),
                 }
             })?;
-            let stored = cache.store(&source.digest, &component, record);
+            let stored = cache.store(&source.component.digest, &component, record);
             *version.lock_unkept() = stored.err();
         }
         Ok(version)
@@ -170,11 +174,20 @@ impl Version {
             breaker: Breaker::default(),
             recent,
             rate: Arc::default(),
+            turns: Arc::default(),
             canary: None,
             unkept: Mutex::default(),
             merged: Mutex::default(),
             manifest,
         })
+    }
+
+    /// How many of its calls may run at once here.
+    pub(crate) fn most_calls(&self, runtime: &Runtime) -> usize {
+        let asked = self.manifest.limits.concurrent_calls;
+        usize::try_from(asked)
+            .unwrap_or(usize::MAX)
+            .min(runtime.half)
     }
 
     /// What is needed beside the cache to have this version again.

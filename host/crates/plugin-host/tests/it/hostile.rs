@@ -1,6 +1,8 @@
 //! Plugins that mean harm, or are only broken. After each the host answers as before.
 
 use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use plugin_host::PluginHost;
 use serde_json::json;
@@ -354,6 +356,42 @@ fn repeated_traps_bring_a_rest_and_the_health_says_so() {
         domain::PluginHealth::Resting { .. }
     ));
     goes_on(&host);
+}
+
+#[test]
+fn a_plugin_that_is_asked_for_too_often_leaves_threads_to_the_others() {
+    let (_folder, host) = with(
+        &Component::executing("hostile", "(loop $l (br $l))"),
+        "[limits]\ntime_ms = 1000\nfuel = 1000000000000\nconcurrent_calls = 2",
+    );
+    const CALLS: usize = 8;
+    let (start, ended) = (Barrier::new(CALLS + 1), AtomicUsize::new(0));
+    let refused = std::thread::scope(|scope| {
+        let call = || {
+            start.wait();
+            let refused = host.run("hostile", &json!({})).err();
+            ended.fetch_add(1, Ordering::SeqCst);
+            refused
+        };
+        let calls: Vec<_> = (0..CALLS).map(|_| scope.spawn(call)).collect();
+        start.wait();
+        for _ in 0..100 {
+            goes_on(&host);
+        }
+        assert_eq!(
+            ended.load(Ordering::SeqCst),
+            0,
+            "the others were not waited for"
+        );
+        let ended = calls.into_iter().filter_map(|call| call.join().unwrap());
+        ended.collect::<Vec<_>>()
+    });
+    // Two run, two at most have their turn after them, and the rest have waited for as long as a call may take.
+    assert!(refused.len() >= CALLS - 4, "{refused:?}");
+    for error in refused {
+        assert_eq!(error.code(), "plugin_busy");
+        assert!(error.to_string().contains("busy with 2 calls"), "{error}");
+    }
 }
 
 #[test]

@@ -82,6 +82,32 @@ fn a_removed_component_removes_the_plugin_and_a_restored_one_brings_it_back() {
     assert_eq!(answer(&host, "a"), json!({"ok": true}));
 }
 
+#[cfg(unix)]
+#[test]
+fn links_to_a_component_and_to_a_folder_are_followed_when_their_targets_change() {
+    use std::os::unix::fs::symlink;
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    for name in ["a", "b"] {
+        elsewhere.install(&answering(name, "one"), "");
+    }
+    // As a build's output is linked: the system tells nothing of what happens there.
+    folder.install(&answering("a", "one"), "");
+    let component = folder.plugins().join("a/a.wasm");
+    fs::remove_file(&component).unwrap();
+    symlink(elsewhere.plugins().join("a/a.wasm"), component).unwrap();
+    symlink(elsewhere.plugins().join("b"), folder.plugins().join("b")).unwrap();
+    let host = folder.open();
+    let _watcher = host.watch().unwrap();
+    for name in ["a", "b"] {
+        assert_eq!(answer(&host, name)["text"], "one");
+        elsewhere.install(&answering(name, "two"), "");
+        wait_until(&host, |host| answer(host, name)["text"] == "two");
+    }
+    fs::remove_dir_all(elsewhere.plugins().join("b")).unwrap();
+    wait_until(&host, |host| host.get("b").is_none());
+    assert_eq!(answer(&host, "a")["text"], "two");
+}
+
 #[test]
 fn a_half_written_file_keeps_the_old_version_and_shows_why() {
     let folder = Folder::new();

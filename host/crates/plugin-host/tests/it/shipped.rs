@@ -285,7 +285,7 @@ fn what_is_built_from_source_answers_like_what_is_shipped() {
 }
 
 #[test]
-fn a_host_that_does_not_wait_for_the_compiler_gets_the_plugins_when_they_are_ready() {
+fn a_host_that_does_not_wait_for_the_compiler_gets_each_plugin_when_it_is_ready_the_small_first() {
     let folder = tempfile::tempdir().unwrap();
     let plugins_dir = folder.path().join("plugins");
     // Two of them: all are a minute's work.
@@ -303,11 +303,14 @@ fn a_host_that_does_not_wait_for_the_compiler_gets_the_plugins_when_they_are_rea
     };
     let host = PluginHost::open_within(config, std::time::Duration::ZERO).unwrap();
     assert!(host.is_loading(), "nothing is compiled that soon");
-    host.wait_past(0, std::time::Duration::from_secs(120))
+    let patience = std::time::Duration::from_secs(120);
+    host.wait_past(0, patience)
         .expect("the plugins are compiled in the end");
     assert!(host.get("source-stats").is_some());
+    host.wait_past(1, patience)
+        .expect("the larger joins by itself");
     assert!(host.get("code-analyzer").is_some());
-    host.reload().unwrap();
+    assert_eq!(host.reload().unwrap(), 2, "and that was all");
     assert!(!host.is_loading());
 }
 

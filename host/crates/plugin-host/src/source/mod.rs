@@ -1,5 +1,9 @@
 //! What lies in the plugins folder: folders with a `plugin.toml`, and components by themselves.
 
+mod component;
+mod digests;
+mod manifest;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,19 +11,28 @@ use domain::{PluginLimits, PluginManifest};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::Error;
 use crate::fixtures::{self, Fixture};
-use crate::{Error, consent, inspect, metadata};
+
+pub(crate) use self::component::ComponentFile;
+pub(crate) use self::digests::{Digests, Known};
+use self::manifest::manifest;
 
 /// One plugin's files, captured.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) manifest: PluginManifest,
-    pub(crate) component: Vec<u8>,
-    /// Lower-case hex SHA-256 of the component.
-    pub(crate) digest: String,
+    pub(crate) component: ComponentFile,
     pub(crate) fixtures: Vec<Fixture>,
     /// A component by itself, whose metadata alone says its name.
     pub(crate) is_bare: bool,
+}
+
+impl Source {
+    /// Of the component.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.component.size_bytes
+    }
 }
 
 /// One place in the folder where a plugin is or should be.
@@ -34,8 +47,8 @@ pub(crate) struct Found {
     pub(crate) source: Result<Source, String>,
 }
 
-/// Reads everything, in the order of names. A missing folder holds no plugins.
-pub(crate) fn scan(folder: &Path) -> Result<Vec<Found>, Error> {
+/// Reads everything that is not known, in the order of names. A missing folder holds no plugins.
+pub(crate) fn scan(folder: &Path, known: &Known) -> Result<Vec<Found>, Error> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -47,18 +60,36 @@ pub(crate) fn scan(folder: &Path) -> Result<Vec<Found>, Error> {
     places.sort();
     // Reading and digesting components is nearly all of a warm start, and some are a hundred times larger than others.
     let one_by_one = places.par_iter().with_max_len(1);
-    Ok(one_by_one.filter_map(|place| look(place)).collect())
+    Ok(one_by_one.filter_map(|place| look(place, known)).collect())
+}
+
+/// What a later scan of the folder may know.
+pub(crate) fn digests(folder: &Path, found: &[Found]) -> Digests {
+    let mut digests = Digests::default();
+    for found in found {
+        let Ok(source) = &found.source else { continue };
+        let component = &source.component;
+        let Some(stat) = component.stat.clone() else {
+            continue;
+        };
+        let path = match source.is_bare {
+            true => folder.join(&found.place),
+            false => folder.join(&found.place).join(&source.manifest.component),
+        };
+        digests.note(path, stat, component.digest.clone());
+    }
+    digests
 }
 
 /// What a place holds; none when it is no plugin, or its component is gone.
-fn look(place: &Path) -> Option<Found> {
+fn look(place: &Path, known: &Known) -> Option<Found> {
     let file_name = place.file_name()?.to_str()?;
     if file_name.starts_with('.') {
         return None;
     }
     let manifest_path = place.join("plugin.toml");
     if place.is_dir() && manifest_path.is_file() {
-        return in_folder(place, file_name, &manifest_path);
+        return in_folder(place, file_name, &manifest_path, known);
     }
     let name = file_name.strip_suffix(".wasm")?.replace('_', "-");
     if !place.is_file() {
@@ -72,16 +103,14 @@ fn look(place: &Path) -> Option<Found> {
         config: Default::default(),
         asks: Default::default(),
     };
-    let component = read_component(place)?;
+    let component = ComponentFile::open(place, known)?;
     let place = file_name.to_owned();
     let found = match component {
         Ok(component) => {
-            let digest = hex(&component);
-            let stamp = digest.clone();
+            let stamp = component.digest.clone();
             let source = Source {
                 manifest,
                 component,
-                digest,
                 fixtures: Vec::new(),
                 is_bare: true,
             };
@@ -102,7 +131,7 @@ fn look(place: &Path) -> Option<Found> {
     Some(found)
 }
 
-fn in_folder(place: &Path, folder: &str, manifest_path: &Path) -> Option<Found> {
+fn in_folder(place: &Path, folder: &str, manifest_path: &Path, known: &Known) -> Option<Found> {
     let found = |name: &str, parts: &[&[u8]], source| {
         Some(Found {
             place: folder.to_owned(),
@@ -125,7 +154,7 @@ fn in_folder(place: &Path, folder: &str, manifest_path: &Path) -> Option<Found> 
         Err(fault) => return found(folder, &[text.as_bytes()], Err(fault)),
     };
     let component_path = place.join(&manifest.component);
-    let Some(component) = read_component(&component_path) else {
+    let Some(component) = ComponentFile::open(&component_path, known) else {
         tracing::warn!(
             "{} is not there, so {folder} is no plugin",
             component_path.display()
@@ -144,8 +173,8 @@ fn in_folder(place: &Path, folder: &str, manifest_path: &Path) -> Option<Found> 
         }
     };
     let fixtures_text = fs::read(place.join("fixtures.json")).unwrap_or_default();
-    let digest = hex(&component);
-    let stamp = stamp(&[text.as_bytes(), digest.as_bytes(), &fixtures_text]);
+    let digest = component.digest.as_bytes();
+    let stamp = stamp(&[text.as_bytes(), digest, &fixtures_text]);
     let fixtures = match fixtures_text.is_empty() {
         true => Ok(Vec::new()),
         false => fixtures::parse(&fixtures_text),
@@ -153,7 +182,6 @@ fn in_folder(place: &Path, folder: &str, manifest_path: &Path) -> Option<Found> 
     let source = fixtures.map(|fixtures| Source {
         manifest,
         component,
-        digest,
         fixtures,
         is_bare: false,
     });
@@ -163,59 +191,6 @@ fn in_folder(place: &Path, folder: &str, manifest_path: &Path) -> Option<Found> 
         stamp,
         source,
     })
-}
-
-fn manifest(text: &str) -> Result<PluginManifest, String> {
-    let manifest: PluginManifest = toml::from_str(text)
-        .map_err(|error| format!("plugin.toml: {}", error.to_string().trim_end()))?;
-    metadata::check_name(&manifest.name)
-        .map_err(|why| format!("plugin.toml: name {:?} {why}", manifest.name))?;
-    let component = Path::new(&manifest.component);
-    // Beside the manifest and nowhere else: a manifest must not make the host read other files.
-    if component.file_name() != Some(component.as_os_str()) {
-        return Err(format!(
-            "plugin.toml: component {:?} must be a file name beside it, without folders",
-            manifest.component
-        ));
-    }
-    let limits = &manifest.limits;
-    for (field, value) in [
-        ("fuel", limits.fuel),
-        ("time_ms", limits.time_ms),
-        ("memory_bytes", limits.memory_bytes),
-        ("output_bytes", limits.output_bytes),
-    ] {
-        if value == 0 {
-            return Err(format!(
-                "plugin.toml: limits.{field} = 0 would end every call; take at least 1"
-            ));
-        }
-    }
-    consent::check_asks(&manifest).map_err(|why| format!("plugin.toml: {why}"))?;
-    Ok(manifest)
-}
-
-/// The file's bytes; none when it is not there.
-fn read_component(path: &Path) -> Option<Result<Vec<u8>, String>> {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let read = fs::metadata(path).and_then(|metadata| {
-        if metadata.len() > inspect::MAX_COMPONENT {
-            return Ok(Err(format!(
-                "{name} {}",
-                inspect::too_large(metadata.len())
-            )));
-        }
-        fs::read(path).map(Ok)
-    });
-    match read {
-        Ok(read) => Some(read),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => Some(Err(format!("{name}: {error}"))),
-    }
 }
 
 /// Lower-case hex SHA-256.
@@ -242,26 +217,4 @@ fn to_hex(bytes: &[u8]) -> String {
         }
     }
     hex
-}
-
-#[cfg(test)]
-mod tests {
-    use super::manifest;
-
-    #[test]
-    fn a_manifest_names_its_fault() {
-        let fault = |text: &str| manifest(text).unwrap_err();
-        assert!(fault("name = \"a\"").contains("component"));
-        assert!(fault("name = \"a\"\ncomponent = \"a.wasm\"\ncolour = 1").contains("colour"));
-        assert!(fault("name = \"A b\"\ncomponent = \"a.wasm\"").contains("kebab-case"));
-        for component in ["../a.wasm", "/a.wasm", "b/a.wasm", "", ".."] {
-            let text = format!("name = \"a\"\ncomponent = \"{component}\"");
-            assert!(fault(&text).contains("without folders"), "{component}");
-        }
-        assert!(
-            fault("name = \"a\"\ncomponent = \"a.wasm\"\n[limits]\nfuel = 0")
-                .contains("limits.fuel")
-        );
-        assert!(manifest("name = \"a\"\ncomponent = \"a.wasm\"").is_ok());
-    }
 }
