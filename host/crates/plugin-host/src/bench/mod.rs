@@ -20,7 +20,7 @@ use crate::{Error, HostConfig, PluginHost};
 
 pub use self::compute::{GuestCompute, guest_compute};
 
-/// A component whose `execute` never ends, made by `tests/it/hostile.rs`.
+/// A component whose `execute` never ends, made by `tests/it/hostile/limits.rs`.
 const ENDLESS: &[u8] = include_bytes!("../endless.wasm");
 
 /// One call on a fresh pooled instance, from JSON to checked JSON, and the same two guest calls by wasmtime alone.
