@@ -120,7 +120,8 @@ impl Matches {
         Self {
             sentinels: tokenizer
                 .and_then(|found| data::fim_tokens(&found))
-                .map(|[_, suffix, middle]| [suffix, middle]),
+                // Where no token stands before the middle, the one before the prefix tells a middle from a completion.
+                .map(|tokens| [tokens.suffix, tokens.middle.unwrap_or(tokens.prefix)]),
             completions: (0, 0),
             middles: (0, 0),
         }

@@ -1,7 +1,8 @@
 //! Fill-in-the-middle samples (Bavarian et al., arXiv 2207.14255), laid out as bigcode's `fim.py` does.
 //!
 //! A document is cut at two places into prefix, middle and suffix. PSM is `<pre> prefix <suf> suffix <mid> middle`;
-//! SPM is the paper's variant 2, `<pre> <suf> suffix <mid> prefix middle`, in which prefix and middle lie together.
+//! SPM is the paper's variant 2, `<pre> <suf> suffix <mid> prefix middle`, in which prefix and middle lie together. Codestral
+//! knows one layout, `<suf> suffix <pre> prefix middle` (`encode_fim` of mistral-common).
 
 use domain::{DataConfig, FieldErrors, FimLoss, FimMode, FimSpan};
 use rand::{Rng, SeedableRng};
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{IGNORED, Sample};
 use crate::{Result, tokenizer::Tokenizer};
 
-/// Tokens of a family: prefix, suffix, middle.
+/// Tokens of a family that has both layouts: prefix, suffix, middle.
 const FAMILIES: &[[&str; 3]] = &[
     // Qwen2.5-Coder, CodeGemma, Granite 4
     ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"],
@@ -26,6 +27,8 @@ const FAMILIES: &[[&str; 3]] = &[
     // GLM-4
     ["<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"],
 ];
+/// Codestral's: prefix, suffix. Its tokenizer has a `[MIDDLE]` too, which it was not trained on.
+const SUFFIX_FIRST: [&str; 2] = ["[PREFIX]", "[SUFFIX]"];
 /// Tokens that end a middle where the family has its own.
 const ENDS: &[&str] = &["▁<EOT>"];
 /// Tokens that stand before each file of a repository.
@@ -58,12 +61,19 @@ impl FileTokens {
     }
 }
 
+/// The sentinel tokens of a tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FimTokens {
+    pub(crate) prefix: u32,
+    pub(crate) suffix: u32,
+    /// None where the suffix comes first and the middle follows the prefix.
+    pub(crate) middle: Option<u32>,
+}
+
 /// The sentinel tokens of a tokenizer and the settings of a run.
 #[derive(Debug, Clone)]
 pub(super) struct Fim {
-    prefix: u32,
-    suffix: u32,
-    middle: u32,
+    tokens: FimTokens,
     end: Option<u32>,
     rate: f64,
     mode: FimMode,
@@ -72,14 +82,23 @@ pub(super) struct Fim {
     seed: u64,
 }
 
-/// The tokens of a tokenizer's family: prefix, suffix, middle.
-pub(crate) fn fim_tokens(tokenizer: &Tokenizer) -> Option<[u32; 3]> {
-    FAMILIES.iter().find_map(|names| {
-        let ids: Vec<u32> = names
-            .iter()
-            .filter_map(|name| tokenizer.token_id(name))
-            .collect();
-        <[u32; 3]>::try_from(ids).ok()
+/// The tokens of a tokenizer's family.
+pub(crate) fn fim_tokens(tokenizer: &Tokenizer) -> Option<FimTokens> {
+    let id = |name: &str| tokenizer.token_id(name);
+    let both_ways = FAMILIES.iter().find_map(|[prefix, suffix, middle]| {
+        Some(FimTokens {
+            prefix: id(prefix)?,
+            suffix: id(suffix)?,
+            middle: Some(id(middle)?),
+        })
+    });
+    both_ways.or_else(|| {
+        let [prefix, suffix] = SUFFIX_FIRST;
+        Some(FimTokens {
+            prefix: id(prefix)?,
+            suffix: id(suffix)?,
+            middle: None,
+        })
     })
 }
 
@@ -87,9 +106,9 @@ impl Fim {
     /// Finds the family's tokens.
     ///
     /// # Errors
-    /// A tokenizer without them, by name.
+    /// A tokenizer without them, by name; a layout that the family does not know.
     pub(super) fn new(config: &DataConfig, tokenizer: &Tokenizer, seed: u64) -> Result<Self> {
-        let [prefix, suffix, middle] = fim_tokens(tokenizer).ok_or_else(|| {
+        let tokens = fim_tokens(tokenizer).ok_or_else(|| {
             FieldErrors::one(
                 "data.format",
                 format!(
@@ -99,10 +118,18 @@ impl Fim {
                 ),
             )
         })?;
+        if tokens.middle.is_none() && config.fim_mode == FimMode::Psm {
+            return Err(FieldErrors::one(
+                "data.fim_mode",
+                format!(
+                    "a model with {} and {} knows the suffix first only; choose spm or both",
+                    SUFFIX_FIRST[0], SUFFIX_FIRST[1]
+                ),
+            )
+            .into());
+        }
         Ok(Self {
-            prefix,
-            suffix,
-            middle,
+            tokens,
             end: ENDS.iter().find_map(|name| tokenizer.token_id(name)),
             rate: config.fim_rate,
             mode: config.fim_mode,
@@ -114,7 +141,7 @@ impl Fim {
 
     /// Tokens that a sample has beside those of its text.
     pub(super) fn overhead(&self) -> usize {
-        3 + usize::from(self.end.is_some())
+        2 + usize::from(self.tokens.middle.is_some()) + usize::from(self.end.is_some())
     }
 
     /// The random numbers of a document: a function of the seed and the document alone, so that neither threads nor
@@ -151,7 +178,8 @@ impl Fim {
             FimMode::Spm => true,
             FimMode::Both => random.random_bool(0.5),
         };
-        let sentinels = [self.prefix, self.suffix, self.middle];
+        let FimTokens { prefix, suffix, .. } = self.tokens;
+        let sentinels = [prefix, suffix, self.tokens.middle.unwrap_or(suffix)];
         // Looked for before it is cut: a cut through a sentinel would hide it.
         if encode_inner(tokenizer, text)?
             .iter()
@@ -176,17 +204,12 @@ impl Fim {
     }
 
     fn laid_out(&self, spm: bool, prefix: &[u32], middle: &[u32], suffix: &[u32]) -> Sample {
-        let mut input_ids = if spm {
-            [&[self.prefix, self.suffix], suffix, &[self.middle], prefix].concat()
-        } else {
-            [
-                &[self.prefix],
-                prefix,
-                &[self.suffix],
-                suffix,
-                &[self.middle],
-            ]
-            .concat()
+        let tokens = self.tokens;
+        let (pre, suf) = ([tokens.prefix], [tokens.suffix]);
+        let mut input_ids = match tokens.middle {
+            None => [&suf, suffix, &pre, prefix].concat(),
+            Some(mid) if spm => [&pre, &suf[..], suffix, &[mid], prefix].concat(),
+            Some(mid) => [&pre, prefix, &suf, suffix, &[mid]].concat(),
         };
         let given = match self.loss {
             FimLoss::All => 0,

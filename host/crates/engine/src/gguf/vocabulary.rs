@@ -35,6 +35,7 @@ const FIM: &[(&str, &[&str])] = &[
             "<fim-prefix>",
             "▁<PRE>",
             "<｜fim▁begin｜>",
+            "[PREFIX]",
         ],
     ),
     (
@@ -45,6 +46,7 @@ const FIM: &[(&str, &[&str])] = &[
             "<fim-suffix>",
             "▁<SUF>",
             "<｜fim▁hole｜>",
+            "[SUFFIX]",
         ],
     ),
     (

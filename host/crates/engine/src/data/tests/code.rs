@@ -374,6 +374,37 @@ fn sentinels_are_those_of_the_family_and_a_tokenizer_without_is_refused_by_name(
 }
 
 #[test]
+fn codestral_has_the_suffix_first_and_no_other_layout() {
+    let (_dir, root) = tree(FILES);
+    let model = model(&["[PREFIX]", "[MIDDLE]", "[SUFFIX]"]);
+    let with = |mode| {
+        of_tree(&root, model.path(), |config| {
+            config.format = DataFormat::Fim;
+            config.fim_rate = 1.0;
+            config.fim_mode = mode;
+            config.fim_loss = FimLoss::Middle;
+        })
+    };
+    let data = with(FimMode::Both).unwrap();
+    for (sample, (_, code)) in data.train.iter().zip(FILES) {
+        let text = text(model.path(), sample);
+        let (suffix, rest) = text
+            .strip_prefix("[SUFFIX]")
+            .and_then(|text| text.split_once("[PREFIX]"))
+            .expect(&text);
+        let middle = learned(model.path(), sample);
+        assert!(rest.ends_with(&middle), "{text}");
+        let code_again = format!("{}{suffix}", rest.strip_suffix("<|endoftext|>").unwrap());
+        assert!(code_again.ends_with(code), "{code_again}");
+    }
+    let message = with(FimMode::Psm).unwrap_err().to_string();
+    assert!(
+        message.contains("data.fim_mode") && message.contains("suffix first"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_document_that_holds_a_sentinel_of_its_own_is_left_as_it_is() {
     let (_dir, root) = tree(&[("a.py", "token = '<|fim_middle|>'\n")]);
     let model = qwen();
