@@ -174,6 +174,63 @@ fn rows_that_a_pipeline_holds_out_lie_apart_and_are_explained() {
 }
 
 #[test]
+fn a_folder_of_sources_is_split_for_filling_in_and_gives_its_files_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        (
+            "a.py",
+            "def area(width, height):\n    if width < 0:\n        return 0\n    return width * height\n",
+        ),
+        (
+            "b.rs",
+            "fn area(width: u32, height: u32) -> u32 {\n    width.saturating_mul(height)\n}\n",
+        ),
+        ("c.hs", "area :: Int -> Int -> Int\narea w h = w * h\n"),
+        ("d.py", "END = \"<|fim_middle|>\"\nprint(END, 1)\n"),
+    ];
+    std::fs::create_dir(folder.path().join("sources")).unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join("sources").join(name), text).unwrap();
+    }
+    let pipeline =
+        "[[plugins]]\nname = 'fim-splits'\nconfig = {rate = 1.0, seed = 3, mode = 'psm'}\n";
+    std::fs::write(folder.path().join("curate.toml"), pipeline).unwrap();
+    let into = |out: &str| {
+        let arguments = ["curate", "sources", "--format", "source-tree", "--pipeline"];
+        let rest = ["curate.toml", "--out", out, "--json", "--forget"];
+        report(&curate(folder.path(), &[&arguments[..], &rest].concat()))
+    };
+    let found = into("one");
+    assert_eq!(
+        (&found["rows"], &found["kept"], &found["rewritten"]),
+        (&json!(4), &json!(4), &json!(3))
+    );
+    assert_eq!(
+        found["steps"][0]["scores"]["left_for_its_tokens"]["before"]["bins"],
+        json!([{ "up_to": 1.0, "rows": 1 }])
+    );
+    let written = std::fs::read_to_string(folder.path().join("one/data.jsonl")).unwrap();
+    for (row, (name, original)) in written.lines().zip(files) {
+        let row: Value = serde_json::from_str(row).unwrap();
+        assert_eq!(row["path"], name);
+        let text = row["text"].as_str().unwrap();
+        if name == "d.py" {
+            assert_eq!(text, original);
+            continue;
+        }
+        let text = text.strip_prefix("<|fim_prefix|>").unwrap();
+        let (around, middle) = text.split_once("<|fim_middle|>").unwrap();
+        assert!(!middle.trim().is_empty(), "{row}");
+        assert_eq!(around.replace("<|fim_suffix|>", middle), original);
+    }
+    into("two");
+    for file in ["data.jsonl", "provenance.jsonl"] {
+        let read = |out: &str| std::fs::read(folder.path().join(out).join(file)).unwrap();
+        assert!(read("one") == read("two"), "{file}");
+    }
+}
+
+#[test]
 fn what_cannot_be_curated_is_wrong_usage_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
     write_rows(folder.path());

@@ -15,18 +15,22 @@ use oxc_span::{GetSpan, SourceType, Span};
 
 use crate::report::{Function, Report, Scopes};
 
-/// Analyses one file; `language` is one of the four names, `path` tells modules (`.mjs`) from scripts (`.cjs`).
-pub fn analyze(code: &str, language: &'static str, path: &str, lines: &LineIndex<'_>) -> Report {
-    let source_type = match language {
+/// `language` is one of the four names, `path` tells modules (`.mjs`) from scripts (`.cjs`).
+pub fn source_type(language: &str, path: &str) -> SourceType {
+    match language {
         "typescript" if path.ends_with(".d.ts") => SourceType::d_ts(),
         "typescript" => SourceType::ts(),
         "tsx" => SourceType::tsx(),
         _ if path.ends_with(".cjs") => SourceType::cjs(),
         _ if path.ends_with(".mjs") => SourceType::mjs(),
         _ => SourceType::unambiguous().with_jsx(true),
-    };
+    }
+}
+
+/// Analyses one file.
+pub fn analyze(code: &str, language: &'static str, path: &str, lines: &LineIndex<'_>) -> Report {
     let allocator = Allocator::default();
-    let parsed = Parser::new(&allocator, code, source_type).parse();
+    let parsed = Parser::new(&allocator, code, source_type(language, path)).parse();
     let mut walk = Walk {
         lines,
         report: Report {

@@ -4,11 +4,15 @@
 mod analysis;
 mod grammar;
 mod javascript;
+#[cfg(feature = "pieces")]
+mod pieces;
 mod python;
 mod report;
 mod rust;
 mod snippet;
 
 pub use analysis::{LANGUAGES, analyze, language_of};
+#[cfg(feature = "pieces")]
+pub use pieces::{Piece, PieceKind, pieces};
 pub use report::{DEFAULT_MAX_COMPLEXITY, Finding, Function, Report, Severity};
 pub use snippet::syntax_errors;

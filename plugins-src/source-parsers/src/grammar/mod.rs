@@ -42,16 +42,29 @@ struct Grammar {
     import: fn(Node<'_>, &str) -> Option<String>,
 }
 
-/// Analyses one file; none where there is no grammar for the language.
-pub fn analyze(language: &str, code: &str, lines: &LineIndex<'_>) -> Option<Report> {
-    let grammar = match language {
+fn grammar(language: &str) -> Option<&'static Grammar> {
+    Some(match language {
         "c" => &c::C,
         "c++" => &c::CPP,
         "go" => &go::GO,
         "java" => &java::JAVA,
         "shell" => &shell::SHELL,
         _ => return None,
-    };
+    })
+}
+
+/// The tree of one file; none where there is no grammar for the language.
+#[cfg(feature = "pieces")]
+pub fn parse(language: &str, code: &str) -> Option<tree_sitter::Tree> {
+    let mut parser = Parser::new();
+    let language = Language::new(grammar(language)?.language);
+    parser.set_language(&language).ok()?;
+    parser.parse(code, None)
+}
+
+/// Analyses one file; none where there is no grammar for the language.
+pub fn analyze(language: &str, code: &str, lines: &LineIndex<'_>) -> Option<Report> {
+    let grammar = grammar(language)?;
     let language = Language::new(grammar.language);
     let mut parser = Parser::new();
     parser.set_language(&language).ok()?;

@@ -272,6 +272,46 @@ fn code_that_does_not_parse_goes_and_what_stays_is_evened() {
 }
 
 #[test]
+fn a_split_sample_has_a_piece_of_syntax_for_its_middle_and_is_split_once() {
+    let text = "import os\n\n\ndef size(path):\n    return os.stat(path).st_size\n";
+    let config = json!({ "rate": 1.0, "mode": "psm", "tokens": "starcoder", "spans": ["body"] });
+    let verdict = curate("fim-splits", config.clone(), text).unwrap();
+    let Decision::Rewrite { edits, reasons } = verdict.decision else {
+        panic!("it is split")
+    };
+    assert_eq!(reasons[0].code, "fim-body");
+    let mut split = text.to_owned();
+    for edit in edits.iter().rev() {
+        split.replace_range(edit.start as usize..edit.end as usize, &edit.replacement);
+    }
+    assert_eq!(
+        split,
+        "<fim_prefix>import os\n\n\ndef size(path):\n    <fim_suffix>\n\
+         <fim_middle>return os.stat(path).st_size"
+    );
+    let again = curate("fim-splits", config, &split).unwrap();
+    assert_eq!(again.decision, Decision::Keep);
+    assert_eq!(again.scores[0].name, "left_for_its_tokens");
+    // A run's row may be in any language; every grammar is there.
+    for text in [
+        "const f = (x) => g(x, 1);\nfunction h() {\n  return f(2);\n}\n",
+        "use std::fmt;\nfn main() {\n    let mut x = f(1);\n}\n",
+        "package p\n\nfunc f(x int) int {\n\treturn g(x, 1)\n}\n",
+        "public class A {\n    private int f(int x) { return g(x, 1); }\n}\n",
+        "#include <a.h>\nint f(int x) { return g(x, 1); }\n",
+        "using namespace std;\ntemplate <class T> T f(T x) { return g(x, 1); }\n",
+    ] {
+        let config = json!({ "rate": 1.0, "spans": ["body"] });
+        let Decision::Rewrite { reasons, .. } =
+            curate("fim-splits", config, text).unwrap().decision
+        else {
+            panic!("it is split: {text}")
+        };
+        assert_eq!(reasons[0].code, "fim-body", "{text}");
+    }
+}
+
+#[test]
 fn completions_are_scored_by_lints_imports_and_complexity() {
     let text = "import os\n\n\ndef f(x):\n    return eval(x)\n";
     let lints = values(score("lints", text, None));
