@@ -33,6 +33,8 @@ pub fn analyze(code: &str, lines: &LineIndex<'_>) -> Report {
                 .syntax_error(lines, start, end, error.to_string());
         }
     }
+    // Else every text that was ever parsed stays in memory for its spans, for as long as the instance lives.
+    proc_macro2::extra::invalidate_current_thread_spans();
     walk.report
 }
 
