@@ -72,10 +72,21 @@ struct Context {
 void change(Context& from, Context& to) { swapcontext(&from.context, &to.context); }
 #endif
 
+// A copy that a thread has started, in which of its groups.
+struct Copy {
+    void* to;
+    const void* from;
+    unsigned bytes;
+    bool inside;
+    unsigned group;
+};
+
 struct Fiber {
     Context context;
     std::unique_ptr<char[]> stack{new char[STACK]};
     bool ended = false;
+    std::vector<Copy> copies;
+    unsigned groups = 0;
 };
 
 struct Block {
@@ -87,6 +98,8 @@ struct Block {
     float slots[MOST_THREADS];
     // Of each lane its part of a product's left side and of its right side.
     unsigned fragments[MOST_THREADS][6];
+    // Of each lane the row that it names of the matrices that its warp loads.
+    const void* rows[MOST_THREADS];
     std::vector<float> dynamic;
     const emulated::Kernel* kernel = nullptr;
     void** arguments = nullptr;
@@ -140,6 +153,8 @@ void run_block(unsigned threads) {
         b.warps[warp] = {std::min(WARP, threads - warp * WARP), 0, 0};
     for (unsigned i = 0; i < threads; i++) {
         b.fibers[i].ended = false;
+        b.fibers[i].copies.clear();
+        b.fibers[i].groups = 0;
         b.fibers[i].context.prepare(b.fibers[i].stack.get(), STACK, entry);
     }
     for (unsigned left = threads; left > 0;) {
@@ -192,6 +207,51 @@ void mma(float* c, const unsigned* a, const unsigned* b) {
         }
     }
     warp_barrier();
+}
+
+// PTX ISA's figure for ldmatrix: lane row * 4 + column / 2 gets both of a pair of columns, turned of a pair of rows.
+void load_matrices(unsigned* out, const void* row, bool turned) {
+    Block& block = ::block();
+    const void** warp = block.rows + block.current / WARP * WARP;
+    unsigned lane = block.current % WARP;
+    if ((size_t)row % 16) {
+        fprintf(stderr, "%s: loads a matrix whose row begins at no multiple of 16 bytes\n", block.kernel->name);
+        abort();
+    }
+    warp[lane] = row;
+    warp_barrier();
+    for (unsigned matrix = 0; matrix < 4; matrix++) {
+        out[matrix] = 0;
+        for (unsigned half = 0; half < 2; half++) {
+            unsigned row = lane / 4, column = lane % 4 * 2 + half;
+            if (turned) std::swap(row, column);
+            out[matrix] |= (unsigned)((const unsigned short*)warp[matrix * 8 + row])[column] << 16 * half;
+        }
+    }
+    warp_barrier();
+}
+
+void copy(void* to, const void* from, unsigned bytes, bool inside) {
+    Fiber& fiber = block().fibers[block().current];
+    if ((size_t)to % bytes || (size_t)from % bytes) {
+        fprintf(stderr, "%s: copies %u bytes from or to no multiple of them\n", block().kernel->name, bytes);
+        abort();
+    }
+    memset(to, 0xff, bytes);
+    fiber.copies.push_back({to, from, bytes, inside, fiber.groups});
+}
+
+void end_group() { block().fibers[block().current].groups++; }
+
+void await_groups(unsigned later) {
+    Fiber& fiber = block().fibers[block().current];
+    auto awaited = [&](const Copy& copy) { return copy.group + later < fiber.groups; };
+    for (const Copy& copy : fiber.copies) {
+        if (!awaited(copy)) continue;
+        if (copy.inside) memcpy(copy.to, copy.from, copy.bytes);
+        else memset(copy.to, 0, copy.bytes);
+    }
+    fiber.copies.erase(std::remove_if(fiber.copies.begin(), fiber.copies.end(), awaited), fiber.copies.end());
 }
 
 int run(const Kernel& kernel, const Launch& launch) {

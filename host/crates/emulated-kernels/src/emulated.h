@@ -20,6 +20,7 @@ using std::min;
 // A block's shared memory: blocks run one after another on their host thread.
 #define __shared__ static thread_local
 #define __align__(n) __attribute__((aligned(n)))
+#define __launch_bounds__(threads, blocks)
 #define DYNAMIC(name) float* name = emulated::dynamic()
 
 struct Place {
@@ -59,6 +60,12 @@ float* dynamic();
 float* slots();
 // The tensor cores' product of 16 x 16 by 16 x 8 in bf16, by the lanes of a warp (mma.m16n8k16).
 void mma(float* c, const unsigned* a, const unsigned* b);
+// Four matrices of 8 x 8 in 16 bits, by the lanes of a warp (ldmatrix .x4, and .trans where they are `turned`).
+void load_matrices(unsigned* out, const void* row, bool turned);
+// A copy that is done when its group is awaited (cp.async): until then its place holds not a number.
+void copy(void* to, const void* from, unsigned bytes, bool inside);
+void end_group();
+void await_groups(unsigned later);
 
 template <class... A, size_t... I>
 void call(const void* kernel, void** arguments, std::index_sequence<I...>) {

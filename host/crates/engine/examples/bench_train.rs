@@ -1,12 +1,13 @@
 //! `codetune bench train` without the program around it, so that a change of the engine alone is quick to measure.
 //!
-//! usage: bench_train MODEL_DIR [f32|bf16|f16] [BATCH] [SEQ] [STEPS] [DEVICE] [nf4|q4k|q8_0]; a folder that is not there is made.
+//! usage: bench_train MODEL_DIR [f32|bf16|f16] [BATCH] [SEQ] [STEPS] [DEVICE] [none|nf4|q4k|q8_0] [LIMIT]
+//!        a folder that is not there is made; LIMIT is memory of the GPU to stay under, such as 7GB
 //!        bench_train --generate MODEL_DIR [f32|bf16|f16] [TEXTS] [PROMPT] [NEW] [DEVICE] [nf4|q4k|q8_0]   writes instead
 //!        bench_train --device DEVICE   says which GPU that is, or what is missing
 
 use std::path::PathBuf;
 
-use domain::{ModelDtype, Quantize};
+use domain::{ModelDtype, Quantize, parse_size};
 use engine::bench::{BenchGenerate, BenchTrain, Shape, generate, make_model, train};
 use engine::generate::Placement;
 
@@ -95,6 +96,7 @@ fn main() -> Result<(), Failed> {
         dtype: dtype(&args),
         lora_r: 16,
         quantize: quantize(&args),
+        device_memory_limit: args.get(7).map(|size| parse_size(size)).transpose()?,
     })?;
     println!("{}", serde_json::to_string(&report)?);
     Ok(())

@@ -14,6 +14,10 @@ struct Tile {
     int start, len, from;
 };
 
+// A launch has those tiles first that see the most keys, the last of a sequence. Here those come first that the most queries
+// see, the first of a sequence, so that the blocks that end last are short.
+__device__ __forceinline__ Tile shortest_last(const Tile* tiles) { return tiles[gridDim.x - 1 - blockIdx.x]; }
+
 struct Heads {
     int heads, kv_heads, dim, tokens;
     float scale;
@@ -226,7 +230,7 @@ __device__ __forceinline__ void backward_keys(T* d_qkv, const T* qkv, const T* d
     float* v = k + WARPS * ROWS * dim;
     float* q = v + WARPS * ROWS * dim;
     float* g = q + WARP * padded;
-    Tile tile = tiles[blockIdx.x];
+    Tile tile = shortest_last(tiles);
     int kv_head = blockIdx.y, group = h.heads / h.kv_heads;
     i64 stride = (i64)(h.heads + 2 * h.kv_heads) * dim, out_stride = (i64)h.heads * dim;
     const T* rows = qkv + tile.start * stride;

@@ -19,10 +19,12 @@ typedef float T;
 #define NAMED(name) name##_f32
 #endif
 #define KERNEL(name) extern "C" __global__ void NAMED(name)
+// One of whose blocks, of so many threads, so many are to find room beside one another: the compiler saves registers for it.
+#define CROWDED_KERNEL(name, threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks) NAMED(name)
 
-// Shared memory whose size the launch says.
+// Shared memory whose size the launch says, for reads of 16 bytes.
 #ifndef EMULATED
-#define DYNAMIC(name) extern __shared__ float name[]
+#define DYNAMIC(name) extern __shared__ __align__(16) float name[]
 #endif
 
 typedef unsigned char u8;

@@ -28,11 +28,13 @@ __constant__ float code[16] = {-1.f,          -0.6961928f,  -0.52507305f, -0.394
                                0.44070983f,   0.562617f,    0.72295684f,  1.f};
 
 struct Nf4 {
-    static __device__ __forceinline__ float at(const Source& s, i64 e) {
+    static __device__ __forceinline__ float scale(const Source& s, i64 e) {
         i64 block = e / 64;
-        float scale = s.values[s.scales[block]] * s.outer[block / 256] + s.mean;
+        return s.values[s.scales[block]] * s.outer[block / 256] + s.mean;
+    }
+    static __device__ __forceinline__ float at(const Source& s, i64 e) {
         u8 byte = s.codes[e / 2];
-        return code[e % 2 ? byte & 15 : byte >> 4] * scale;
+        return code[e % 2 ? byte & 15 : byte >> 4] * scale(s, e);
     }
 };
 
@@ -129,16 +131,42 @@ struct Q6K {
     }
 };
 
+// Elements e .. e + VECTOR, e a multiple of VECTOR. `table` is `code` in shared memory, where lanes read different places at once.
+template <class Kind> __device__ __forceinline__ Floats some(const Source& s, i64 e, const float* table) {
+    Floats out;
+    for (int k = 0; k < VECTOR; k++) out.at[k] = Kind::at(s, e + k);
+    return out;
+}
+
+// All of one block: its scale is looked up once.
+template <> __device__ __forceinline__ Floats some<Nf4>(const Source& s, i64 e, const float* table) {
+    float scale = Nf4::scale(s, e);
+    Floats out;
+#pragma unroll
+    for (int k = 0; k < VECTOR; k += 2) {
+        u8 byte = s.codes[(e + k) / 2];
+        out.at[k] = table[byte >> 4] * scale;
+        out.at[k + 1] = table[byte & 15] * scale;
+    }
+    return out;
+}
+
 // Rows `ids`, or from row `first` on where there are none, times a factor: [rows, width].
 template <class Kind>
 __device__ __forceinline__ void unpack(T* out, Source s, const u32* ids, i64 first, i64 rows, int width, float factor) {
+    __shared__ float table[16];
+    if (threadIdx.x < 16) table[threadIdx.x] = code[threadIdx.x];
+    __syncthreads();
     int pieces = (width + VECTOR - 1) / VECTOR;
     bool wide = is_wide(out, 0, width);
     for (i64 n = first_index(); n < rows * pieces; n += index_step()) {
         i64 row = n / pieces, from = ids ? ids[row] : first + row;
         int i = (int)(n % pieces) * VECTOR;
         Floats v;
-        for (int k = 0; k < VECTOR; k++) v.at[k] = i + k < width ? Kind::at(s, from * width + i + k) * factor : 0.f;
+        if (wide) v = some<Kind>(s, from * width + i, table);
+        else
+            for (int k = 0; k < VECTOR; k++) v.at[k] = i + k < width ? Kind::at(s, from * width + i + k) : 0.f;
+        for (int k = 0; k < VECTOR; k++) v.at[k] *= factor;
         store(out + row * width, i, width, wide, v);
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct BenchTrainArgs {
     /// Pack the frozen weights
     #[arg(long, value_enum)]
     quantize: Option<Packing>,
+    /// GPU memory to stay under, such as 7GB, by computing activations twice
+    #[arg(long, value_name = "SIZE", value_parser = domain::parse_size)]
+    device_memory_limit: Option<u64>,
     /// Rank of the adapter
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     lora_r: u32,
@@ -79,6 +82,7 @@ pub(crate) fn run(args: &BenchTrainArgs, config: &Config) -> anyhow::Result<Exit
         device: args.device.clone(),
         lora_r: args.lora_r,
         quantize: args.quantize.map(Into::into),
+        device_memory_limit: args.device_memory_limit,
     })
     .map_err(|error| usage_error(error.to_string()))?;
     if args.json {

@@ -32,6 +32,8 @@ pub struct BenchTrain {
     pub lora_r: u32,
     /// Packing of the frozen weights.
     pub quantize: Option<Quantize>,
+    /// Bytes of a GPU's memory that a step is to stay under, by computing activations twice.
+    pub device_memory_limit: Option<u64>,
 }
 
 /// What was measured.
@@ -112,7 +114,7 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
     config.model.dtype = bench.dtype;
     let mut optimizer = Optimizer::new(&config, &trainable)?;
     let mut compute = Compute::of_run(&config, &decoder, &optimizer, None, &mut |_| {})?;
-    compute.fit(&decoder, || {
+    compute.fit(&decoder, bench.device_memory_limit, || {
         Shape::of_batch(bench.batch_size, bench.seq_len)
     })?;
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
@@ -209,5 +211,54 @@ pub(super) fn median(values: &[f64]) -> f64 {
         sorted[middle]
     } else {
         (sorted[middle - 1] + sorted[middle]) / 2.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::bench;
+    use crate::device::{Emulated, plug};
+
+    #[test]
+    fn under_a_limit_a_step_takes_less_of_a_device_and_learns_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model");
+        let shape = bench::Shape {
+            hidden_size: 32,
+            intermediate_size: 64,
+            num_hidden_layers: 6,
+            num_attention_heads: 2,
+            num_key_value_heads: 1,
+            vocab_size: 48,
+            max_position_embeddings: 64,
+            tie_word_embeddings: true,
+            seed: 0,
+        };
+        bench::make_model(&shape, &model).unwrap();
+        let step = |device_memory_limit: Option<u64>| {
+            plug(Some(Arc::new(Emulated::default())));
+            let report = train(&BenchTrain {
+                model: model.clone(),
+                batch_size: 2,
+                seq_len: 48,
+                steps: 2,
+                dtype: ModelDtype::F32,
+                device: "cuda".into(),
+                lora_r: 4,
+                quantize: None,
+                device_memory_limit,
+            });
+            plug(None);
+            let report = report.unwrap();
+            (report.peak_device_bytes.unwrap(), report.losses)
+        };
+        let (roomy, losses) = step(None);
+        let limit = roomy - 1;
+        let (held, same) = step(Some(limit));
+        assert!(held <= limit, "{held} of {limit}");
+        assert_eq!(same, losses);
     }
 }

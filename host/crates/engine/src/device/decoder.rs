@@ -7,6 +7,7 @@ use super::norm::Norm;
 use super::ops::{HeadsArgument, Tiles, WIDEST_HEAD};
 use super::rows::{Bytes, Device, Rows};
 use super::setting::Setting;
+use super::tables::Tables;
 use crate::distributed::Collective;
 use crate::model::{self, Batch, Description, Parameter, Pass, TokenLoss, Weigh};
 use crate::{Error, Result, ops};
@@ -20,6 +21,7 @@ pub(crate) struct Decoder {
     pub(super) ends: Ends,
     pub(super) blocks: Vec<Block>,
     pub(super) norm: Norm,
+    pub(super) tables: Tables,
     /// The lowest layer with something that trains: below it no gradient is needed.
     lowest: usize,
     embedding_trains: bool,
@@ -40,7 +42,10 @@ struct Placed {
 }
 
 /// Bytes of f32 logits that are held at a time.
-const LOGITS: usize = 256 << 20;
+pub(crate) const LOGITS: usize = 256 << 20;
+
+/// Rows that a product on tensor cores takes at once: a few more cost as much as all of them.
+const ROWS_AT_ONCE: usize = 128;
 
 /// What a device cannot do, by its setting's name.
 fn refuse(description: &Description) -> Result<()> {
@@ -80,6 +85,7 @@ impl Decoder {
             description: decoder.description.clone(),
             ends: Ends::place(&device, decoder, &adapters)?,
             norm: Norm::place(&device, &decoder.norm, &adapters)?,
+            tables: Tables::default(),
             lowest: decoder.lowest_trainable(),
             embedding_trains: decoder.embedding_trains(),
             neftune_noise_alpha: decoder.neftune_noise_alpha,
@@ -122,16 +128,6 @@ impl Decoder {
         for tokens in [&batch.ids, &batch.targets] {
             self.check(tokens.to_vec1::<u32>()?)?;
         }
-        let table = |table: &candle_core::Tensor| {
-            let (rows, width) = table.dims2()?;
-            let on = device.unwritten(rows, width, Element::F32)?;
-            on.write(&table.flatten_all()?.to_vec1::<f32>()?)?;
-            Ok::<_, Error>(on)
-        };
-        let tables = d.rotaries.iter().map(|rotary| {
-            let made = rotary.table(0, batch.longest, batch.longest)?;
-            Ok((table(&made.cos)?, table(&made.sin)?))
-        });
         Ok(Placed {
             ids: ids(&batch.ids)?,
             positions: ids(&batch.positions)?,
@@ -139,7 +135,7 @@ impl Decoder {
             targets: ids(&batch.targets)?,
             tiles: device.tiles(&batch.spans, d.head_dim)?,
             heads: self.heads(batch.tokens),
-            tables: tables.collect::<Result<_>>()?,
+            tables: self.tables.of(device, d, batch.longest)?,
         })
     }
 
@@ -203,7 +199,10 @@ impl Decoder {
         mut f: impl FnMut(HeadChunk) -> Result<()>,
     ) -> Result<()> {
         let vocab = self.description.vocab;
-        let chunk = (LOGITS / 4 / vocab).clamp(16, normed.rows.max(16));
+        let chunk = match LOGITS / 4 / vocab {
+            rows @ ROWS_AT_ONCE.. => rows / ROWS_AT_ONCE * ROWS_AT_ONCE,
+            rows => rows.max(16),
+        };
         let buffer = self
             .device
             .unwritten(chunk.min(normed.rows), vocab, Element::F32)?;

@@ -1,4 +1,5 @@
 use super::adapters::Adapters;
+use super::machine::Element;
 use super::ops::{SourceArgument, Unpacking};
 use super::rows::{Bytes, Device, Rows};
 use crate::Result;
@@ -52,10 +53,17 @@ impl Matrix {
             model::Matrix::Packed(packed) => pack(device, &packed.parts())?,
             _ => {
                 let rows = device.activations(outputs, inputs)?;
-                matrix.panels(|from, panel| {
-                    let values = panel.flatten_all()?.to_vec1::<f32>()?;
-                    rows.rows(from, panel.dims()[0]).write(&values)
-                })?;
+                let as_it_is = match device.element {
+                    Element::Bf16 => matrix.with_bf16(|values| rows.write_bf16(values)),
+                    Element::F32 => None,
+                };
+                match as_it_is {
+                    Some(written) => written?,
+                    None => matrix.panels(|from, panel| {
+                        let values = panel.flatten_all()?.to_vec1::<f32>()?;
+                        rows.rows(from, panel.dims()[0]).write(&values)
+                    })?,
+                }
                 Held::Dense(rows)
             }
         };
@@ -128,7 +136,7 @@ impl Matrix {
                 unpacking, source, ..
             } => (*unpacking, *source),
         };
-        let rows = (PANEL / self.inputs.max(1)).max(64).min(self.outputs);
+        let rows = panel_rows(self.outputs, self.inputs);
         let scratch = device.activations(rows, self.inputs)?;
         for from in (0..self.outputs).step_by(rows.max(1)) {
             let panel = scratch.rows(0, rows.min(self.outputs - from));
@@ -155,6 +163,16 @@ impl Matrix {
         }
         Ok(out)
     }
+}
+
+/// Rows of a panel: about as many in each, and so many that a panel's columns of an output begin at a multiple of 16 bytes,
+/// which the quick products need.
+fn panel_rows(outputs: usize, inputs: usize) -> usize {
+    const MULTIPLE: usize = 64;
+    let most = (PANEL / inputs.max(1)).max(MULTIPLE);
+    let panels = outputs.div_ceil(most).max(1);
+    let rows = outputs.div_ceil(panels).next_multiple_of(MULTIPLE);
+    rows.min(outputs)
 }
 
 fn pack(device: &Device, parts: &Parts<'_>) -> Result<Held> {
@@ -221,4 +239,23 @@ pub(crate) fn dense(device: &Device, tensor: &candle_core::Tensor) -> Result<Row
     let placed = device.activations(rows, width)?;
     placed.write(&tensor.flatten_all()?.to_vec1::<f32>()?)?;
     Ok(placed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PANEL, panel_rows};
+
+    #[test]
+    fn panels_are_alike_and_begin_where_products_are_quick() {
+        // Gate, head and down projection of a 7B model, a small matrix, one with a row that is larger than a panel.
+        let shapes = [
+            (18_944, 3584),
+            (152_064, 3584),
+            (3584, 18_944),
+            (5, 96),
+            (100, 2 * PANEL),
+        ];
+        let rows = shapes.map(|(outputs, inputs)| panel_rows(outputs, inputs));
+        assert_eq!(rows, [6336, 8960, 1216, 5, 64]);
+    }
 }

@@ -23,6 +23,7 @@ mod ops;
 mod rows;
 mod section;
 mod setting;
+mod tables;
 mod vector;
 
 #[cfg(test)]
@@ -31,7 +32,7 @@ mod emulated;
 mod tests;
 
 pub(crate) use adapters::{AdamWStep, Moments};
-pub(crate) use decoder::Decoder;
+pub(crate) use decoder::{Decoder, LOGITS};
 #[cfg(test)]
 pub(crate) use emulated::{Emulated, plug};
 pub(crate) use machine::Element;

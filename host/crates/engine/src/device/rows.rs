@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use half::bf16;
+use half::slice::HalfFloatSliceExt;
 
 use super::machine::{Element, Machine, Product, View};
 use crate::{Error, Result};
@@ -134,15 +135,31 @@ impl Rows {
 
     /// Overwrites it with values in f32, row by row.
     pub(crate) fn write(&self, values: &[f32]) -> Result<()> {
+        match self.element {
+            Element::F32 => self.write_plain(values),
+            Element::Bf16 => {
+                let mut rounded = vec![bf16::ZERO; values.len()];
+                rounded.convert_from_f32_slice(values);
+                self.write_plain(&rounded)
+            }
+        }
+    }
+
+    /// Overwrites one in bf16 with values, row by row.
+    pub(crate) fn write_bf16(&self, values: &[bf16]) -> Result<()> {
+        assert_eq!(self.element, Element::Bf16, "{self:?}");
+        self.write_plain(values)
+    }
+
+    /// Overwrites it with f32 or bf16 values, whichever it holds.
+    fn write_plain<E>(&self, values: &[E]) -> Result<()> {
         assert!(self.is_whole() && values.len() == self.len(), "{self:?}");
-        let bytes: Vec<u8> = match self.element {
-            Element::F32 => values.iter().flat_map(|x| x.to_ne_bytes()).collect(),
-            Element::Bf16 => values
-                .iter()
-                .flat_map(|x| bf16::from_f32(*x).to_ne_bytes())
-                .collect(),
+        assert_eq!(size_of::<E>(), self.element.size(), "{self:?}");
+        // SAFETY: neither type has gaps, and any byte may be read.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values))
         };
-        self.memory.machine.write(self.address, &bytes)
+        self.memory.machine.write(self.address, bytes)
     }
 
     /// Fills it with zeros.

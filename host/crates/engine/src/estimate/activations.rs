@@ -62,16 +62,16 @@ impl Activations {
         let last = layers - (segments - 1) * segment;
         let floats = |whole: u64| whole * self.kept + (segments - 1) * self.hidden;
         let backward = 4 * self.shape.tokens * (floats(segment) + self.beside);
-        let head = 4 * self.shape.tokens * floats(last) + self.logits();
+        let head = 4 * self.shape.tokens * floats(last) + self.logits(LOGITS);
         let evaluation = 4 * self.shape.evaluated * (self.kept + self.beside);
         let activations = backward.max(evaluation);
         (activations + self.scratch, head.saturating_sub(activations))
     }
 
-    /// Bytes of the logits that are held at a time, and of the rows that they come from.
-    pub(crate) fn logits(&self) -> u64 {
+    /// Bytes of the logits that are held at a time, `held` at most, and of the rows that they come from.
+    pub(crate) fn logits(&self, held: usize) -> u64 {
         let rows = self.shape.scored;
-        let chunk = (LOGITS as u64 / 4 / self.vocab).max(16).min(rows);
+        let chunk = (held as u64 / 4 / self.vocab).max(16).min(rows);
         4 * (chunk * self.vocab + 2 * rows * self.hidden)
     }
 }

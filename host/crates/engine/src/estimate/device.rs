@@ -7,7 +7,10 @@ use super::shape::Shape;
 use crate::data::{Pair, Sample};
 
 #[cfg(any(test, feature = "cuda"))]
-use {super::activations::Activations, super::inventory::Inventory, crate::model::Decoder};
+use {
+    super::activations::Activations, super::inventory::Inventory, crate::device::LOGITS,
+    crate::model::Decoder,
+};
 
 /// Memory of a device.
 #[cfg(any(test, feature = "cuda"))]
@@ -35,7 +38,7 @@ impl Room {
             let (kept, head) = activations.bytes(layers, *segment);
             // Those are bytes of f32, which logits are here too; their gradient is another copy.
             let kept = kept / 4 * self.element;
-            kept + 2 * activations.logits() <= free && kept + head <= free
+            kept + 2 * activations.logits(LOGITS) <= free && kept + head <= free
         };
         std::iter::once(0)
             .chain((2..layers).rev())

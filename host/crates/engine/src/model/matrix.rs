@@ -1,3 +1,5 @@
+#[cfg(any(test, feature = "cuda"))]
+use candle_core::{CpuStorage, Storage};
 use candle_core::{DType, Tensor};
 
 use super::{Packed, Parameter};
@@ -71,6 +73,19 @@ impl Matrix {
     /// Whether it is held in 16 bits.
     pub(crate) fn is_half(&self) -> bool {
         matches!(self, Self::Half(_))
+    }
+
+    /// Gives `f` the values of one in bf16 as they lie in memory, row by row; `None` for any other.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn with_bf16<R>(&self, f: impl FnOnce(&[half::bf16]) -> R) -> Option<R> {
+        let Self::Half(held) = self else { return None };
+        let (storage, layout) = held.value.storage_and_layout();
+        match (&*storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(CpuStorage::BF16(values)), Some((start, end))) => {
+                Some(f(&values[start..end]))
+            }
+            _ => None,
+        }
     }
 
     /// Rows: the width of what [`Self::product`] writes.

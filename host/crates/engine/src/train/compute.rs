@@ -97,20 +97,21 @@ impl Compute {
         }
     }
 
-    /// Keeps as many layers' activations at a time as a device's memory is expected to hold; how many, in words, where
-    /// that is not all.
+    /// Keeps as many layers' activations at a time as a device's memory, or a limit below it, is expected to hold; how many,
+    /// in words, where that is not all.
     pub(crate) fn fit(
         &mut self,
         decoder: &Decoder,
+        limit: Option<u64>,
         shape: impl FnOnce() -> Shape,
     ) -> Result<Option<String>> {
         match self {
             Self::Cpu => {
-                let _ = (decoder, shape);
+                let _ = (decoder, limit, shape);
                 Ok(None)
             }
             #[cfg(any(test, feature = "cuda"))]
-            Self::Device(on) => on.fit(decoder, shape),
+            Self::Device(on) => on.fit(decoder, limit, shape),
         }
     }
 

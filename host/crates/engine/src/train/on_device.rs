@@ -151,10 +151,17 @@ impl OnDevice {
     pub(super) fn fit(
         &mut self,
         decoder: &Decoder,
+        limit: Option<u64>,
         shape: impl FnOnce() -> Shape,
     ) -> Result<Option<String>> {
         let device = &self.decoder.device;
-        let Some(free) = device.machine.free()? else {
+        let free = device.machine.free()?;
+        // What was placed is all that was held until now.
+        let under_limit = match limit {
+            Some(limit) => Some(limit.saturating_sub(device.machine.peak()?)),
+            None => None,
+        };
+        let Some(free) = free.into_iter().chain(under_limit).min() else {
             return Ok(None);
         };
         let element = device.element.size() as u64;

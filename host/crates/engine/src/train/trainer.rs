@@ -90,7 +90,7 @@ fn run_in(
             Some(_) => Shape::of_pairs(config, &setup.pairs, &setup.eval_pairs),
             None => Shape::of_samples(config, &setup.train, &setup.eval),
         };
-        let chosen = compute.fit(&setup.decoder, shape)?;
+        let chosen = compute.fit(&setup.decoder, None, shape)?;
         chosen.into_iter().for_each(|how| log(emit, how));
     }
     let reason = trainer.steps(stop, emit)?;

@@ -192,6 +192,10 @@ impl Machine for Cuda {
     }
 
     fn write(&self, to: u64, from: &[u8]) -> Result<()> {
+        // An adapter may be empty, and what the driver says to no bytes is written nowhere.
+        if from.is_empty() {
+            return Ok(());
+        }
         self.current()?;
         // SAFETY: callers write into what they allocated; memory that is not pinned has been read when this returns.
         unsafe { result::memcpy_htod_async(to, from, self.stream) }
@@ -199,6 +203,9 @@ impl Machine for Cuda {
     }
 
     fn read(&self, from: u64, to: &mut [u8]) -> Result<()> {
+        if to.is_empty() {
+            return Ok(());
+        }
         self.current()?;
         // SAFETY: as above, and the stream is waited for before `to` is used.
         unsafe {
@@ -222,6 +229,9 @@ impl Machine for Cuda {
     }
 
     fn zero(&self, at: u64, bytes: usize) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
         self.current()?;
         // SAFETY: as above.
         unsafe { result::memset_d8_async(at, 0, bytes, self.stream) }
@@ -288,9 +298,14 @@ impl Machine for Cuda {
         }
         .map_err(|error| {
             let Product { m, n, k, .. } = p;
-            Error::Compute(format!(
-                "cuBLAS cannot multiply {m} x {k} by {k} x {n}: {error}"
-            ))
+            let what = format!("cuBLAS cannot multiply {m} x {k} by {k} x {n}");
+            // Its code is loaded when it is first used, into whatever memory is left.
+            match error.0 {
+                blas_sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => {
+                    Error::DeviceMemory(format!("the GPU's memory is full: {what}"))
+                }
+                _ => Error::Compute(format!("{what}: {error}")),
+            }
         })
     }
 

@@ -196,7 +196,14 @@ impl Device {
             [delta.address, out.address, d_out.address, heads,]
         )?;
         let d_qkv = self.unwritten(qkv.rows, qkv.width, qkv.element)?;
-        let shared = tiles.bound.shared(dim, (2, tiles.bound.rows()), (2, WARP));
+        // On tensor cores the other side is there twice: one is copied while one computes with the other.
+        let others = match tiles.bound {
+            Bound::To64 | Bound::To128 | Bound::To256 => 2,
+            Bound::Tensor64 | Bound::Tensor128 => 4,
+        };
+        let shared = tiles
+            .bound
+            .shared(dim, (2, tiles.bound.rows()), (others, WARP));
         macro_rules! by {
             ($name:literal, $heads:expr) => {
                 launch!(

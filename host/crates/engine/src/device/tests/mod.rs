@@ -14,11 +14,15 @@ use crate::model::{named_generator, normal};
 
 const ELEMENTS: [Element; 2] = [Element::F32, Element::Bf16];
 
-/// The emulated machine; with `CODETUNE_TEST_DEVICE`, which tests alone read, a GPU in its place.
+/// The emulated machine; with `CODETUNE_TEST_DEVICE`, which tests alone read, a GPU in its place, opened once for all tests.
 fn device(element: Element) -> Device {
     #[cfg(feature = "cuda")]
     if let Ok(name) = std::env::var("CODETUNE_TEST_DEVICE") {
-        return super::open(crate::gpu::ordinal(&name).unwrap(), element).unwrap();
+        static OPENED: [std::sync::OnceLock<Device>; 2] = [const { std::sync::OnceLock::new() }; 2];
+        let open = || super::open(crate::gpu::ordinal(&name).unwrap(), element).unwrap();
+        return OPENED[usize::from(element == Element::Bf16)]
+            .get_or_init(open)
+            .clone();
     }
     super::emulated::device(element)
 }

@@ -238,13 +238,15 @@ type AttentionCase = (
 
 #[test]
 fn attention_and_its_gradient_are_those_of_the_cpu() {
-    let cases: [AttentionCase; 7] = [
+    let cases: [AttentionCase; 8] = [
         (2, 2, 8, None, None, &[1]),
         (4, 2, 16, None, None, &[33, 5, 70]),
         (2, 1, 6, Some(3), None, &[20, 40]),
         (2, 2, 32, Some(37), Some(2.0), &[65, 100]),
         (3, 1, 80, None, Some(5.0), &[40]),
         (2, 1, 128, Some(33), None, &[70]),
+        // Long enough for tiles without a mask, and for several turns of every loop.
+        (2, 1, 64, Some(150), None, &[200, 64]),
         (1, 1, 144, None, None, &[37, 3]),
     ];
     for element in ELEMENTS {
@@ -366,15 +368,19 @@ fn losses_and_gradients_of_logits_are_those_of_the_cpu() {
 
 #[test]
 fn packed_weights_come_out_as_on_the_cpu() {
-    let (outputs, inputs) = (37, 96);
-    let weights = random("weights", outputs * inputs, Element::F32);
+    let weights = random("weights", 37 * 96, Element::F32);
     for element in ELEMENTS {
         let on = device(element);
-        let mut packed: Vec<Packed> = [Quantize::Nf4, Quantize::Q4k, Quantize::Q8_0]
+        // Rows that are whole vectors, and rows that are none.
+        let mut packed: Vec<Packed> = [96, 90]
             .into_iter()
-            .map(|quantize| {
+            .flat_map(|inputs| {
+                let kinds = [Quantize::Nf4, Quantize::Q4k, Quantize::Q8_0];
+                kinds.map(|kind| (kind, (37, inputs)))
+            })
+            .map(|(quantize, shape)| {
                 let mut read = |from: usize, len: usize| Ok(weights[from..from + len].to_vec());
-                Packed::pack("w".into(), (outputs, inputs), quantize, &mut read).unwrap()
+                Packed::pack("w".into(), shape, quantize, &mut read).unwrap()
             })
             .collect();
         // Whatever bytes a file holds: both sides must read the same out of them.

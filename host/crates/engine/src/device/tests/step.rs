@@ -201,6 +201,11 @@ fn segments_change_no_bit_and_all_memory_is_given_back() {
             element: Element::F32,
         };
         let placed = Decoder::place(on, &cpu).unwrap();
+        // Tables of positions stay for the next batch.
+        placed
+            .tables
+            .of(&placed.device, &cpu.description, 50)
+            .unwrap();
         let at_rest = machine.held();
         let loss = placed.loss_and_gradient(&batch, 0.01, None).unwrap();
         assert_eq!(machine.held(), at_rest);
