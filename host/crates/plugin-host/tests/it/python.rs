@@ -214,10 +214,7 @@ fn what_is_missing_here_and_there_elsewhere_says_nothing_of_the_code() {
         ("open('x', 'w').write('y')", "'x'"),
     ] {
         let message = judged(json!({}), code, TESTS).unwrap_err();
-        assert!(
-            message.starts_with("it cannot be judged here: "),
-            "{message}"
-        );
+        assert!(message.contains("it cannot be judged here: "), "{message}");
         assert!(
             message.contains(what) && message.ends_with(" is not there"),
             "{message}"
