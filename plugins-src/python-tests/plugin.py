@@ -1,11 +1,12 @@
 """The scorer `python-tests`: runs Python that a model wrote, with tests, in CPython inside the sandbox.
 
 Tests are those of the settings and of the reference (see `sources`). Each runs alone, after the code, in a namespace of its
-own (see `trial`): `pass` is 1 when all pass (pass@1 of this one completion), `tests_passed` the share that does. The code is
+own (see `trial`): `pass` is 1 when all pass (pass@1 of this one completion), `tests_passed` the share that does. A completion that
+needs what is not there (NumPy) gets an error in the place of scores: nothing is known of it. The code is
 taken from the first fence of Markdown, or is the whole completion, and is run alone and behind the prompt; the better way
 counts.
 
-The same completion gets the same scores: nothing is drawn at random but by a seed, the clock stands still, and the hashes of
+The same completion gets the same scores: nothing is drawn at random but by a seed, the clock grows only with looks at it, and the hashes of
 strings, by which sets are ordered, are those of the component's making; another build may order a set otherwise.
 """
 
@@ -75,7 +76,7 @@ SETTINGS = {
 
 
 def scores(prompt, text, reference):
-    """Raises `ValueError` where there is no test."""
+    """Raises `ValueError` where nothing can be said: there is no test, or the code needs what is not there."""
     tests = json.loads(config.get("tests") or "[]")
     max_steps = json.loads(config.get("max_steps") or "1000000")
     return score(prompt, text, reference, tests, max_steps)

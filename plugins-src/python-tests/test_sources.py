@@ -42,6 +42,12 @@ class Tests(unittest.TestCase):
         reference = "def near(a, b):\n    assert abs(a - b) < 1\n\ndef test_a():\n    near(add(1, 2), 3)\n    assert add\n"
         self.assertEqual(self.of(reference), [f"{reference}\ntest_a()"])
 
+    def test_methods_of_a_class_of_unittest_are_a_test_each(self):
+        reference = "class TestAdd(unittest.TestCase):\n    def test_a(self): pass\n    def near(self): pass\n    def test_b(self): pass\n"
+        called = ["TestAdd.setUpClass()\nTestAdd('test_a').debug()", "TestAdd.setUpClass()\nTestAdd('test_b').debug()"]
+        self.assertEqual(self.of(reference), [f"{reference}\n{call}" for call in called])
+        self.assertEqual(self.of("class Test:\n    def test_a(self): pass\n"), [])
+
     def test_a_reference_whose_functions_nobody_calls_holds_no_test(self):
         solution = "def add(a, b):\n    assert a is not None\n    return a + b\n"
         self.assertEqual(self.of(solution), [])

@@ -1,30 +1,31 @@
 """One test after one piece of code, in a namespace of its own.
 
-The code is Python with less around it: no file, no clock, no module beside those of `allowed`. Steps are counted (starts of
-functions, resumed generators and jumps, without which nothing goes on in Python), and beyond the most every further step
-raises. What goes on inside one call of C (`10**10**9`, a regular expression that tries everything) is ended by the host.
+The code is Python with less around it: no file, a clock that only grows, no module beside those of `allowed`. Steps are counted
+(starts of functions, resumed generators and jumps, without which nothing goes on in Python), and beyond the most every further
+step raises. What goes on inside one call of C (`10**10**9`, a regular expression that tries everything) is ended by the host.
 
 Code could want to pass a test that it does not fulfil. The judge keeps nothing where code has a name for it, an object that
 equals everything equals nothing, frames (where the test stands) cannot be had, and words by which one climbs from an object to
-the interpreter are refused. That is enough for a model that tries what is near. It is not a wall: code can put its own `abs` or
-`len` before a test that calls them, answer `!=` or `<` as it likes, and who knows Python's inside finds a way to this module. All
-that can be won by it is a wrong score.
+the interpreter are refused. What the code has set in modules and builtins is put back before the test, and a test during which
+builtins, or how the library compares and asserts, were changed has failed. That is enough for a model that tries what is near.
+It is not a wall: code can put its own `abs` or `len` before a test that calls them, answer `!=` or `<` as it likes, and who knows
+Python's inside finds a way to this module. All that can be won by it is a wrong score.
 """
 
 import builtins
 import functools
 import gc
-import io
 import os
 import sys
 import types
-import warnings
 from importlib.machinery import PathFinder
 
 import allowed
+import machine
+import shared
 
-# The namespace is a module, since `dataclasses` and `typing` look into that of a class.
 MODULE = "solution"
+TEST = "<test>"
 TOOL = 4
 # How often code may catch the refusal of a step, before the call is ended from outside.
 REFUSALS = 100_000
@@ -44,7 +45,9 @@ REFUSED_EVENTS = {
     "gc.get_referents",
 }
 FRAMES = {"tb_frame", "gi_frame", "cr_frame", "ag_frame"}
-REMOVED = ("open", "breakpoint", "help", "exit", "quit", "copyright", "credits", "license")
+# What a function does and what it is given; of those that all trials share it stays.
+OF_FUNCTIONS = {"__code__", "__defaults__", "__kwdefaults__"}
+REMOVED = ("breakpoint", "help", "exit", "quit", "copyright", "credits", "license")
 
 
 class Broken(Exception):
@@ -59,13 +62,12 @@ class Endless(Failed):
     """It took too many steps."""
 
 
+class NotThere(ValueError):
+    """Nothing can be said of the code: it needs what is not there, and elsewhere is."""
+
+
 class OutOfSteps(BaseException):
     """What code gets in the place of a further step."""
-
-
-class _Nowhere(io.TextIOBase):
-    def write(self, text):
-        return len(text)
 
 
 class _Watch:
@@ -90,8 +92,27 @@ def _step(_code, _at, _to=None):
 
 def _audit(event, args):
     # The parser, too, opens files: to show the line of a mistake.
-    if event == "open" or _watch.on and (event in REFUSED_EVENTS or event == "object.__getattr__" and args[1] in FRAMES):
+    if event == "open" or _watch.on and (event in REFUSED_EVENTS or event.startswith("object.") and _is_refused(event, *args)):
         raise PermissionError(f"{event} is refused")
+
+
+def _is_refused(event, owner, name, *_):
+    if event == "object.__getattr__":
+        return name in FRAMES or name == "__code__" and _is_of_test(owner)
+    if isinstance(owner, types.FunctionType):
+        return name in OF_FUNCTIONS and shared.is_shared(owner)
+    return name == "__bases__" and shared.is_shared_class(owner)
+
+
+def _is_of_test(function):
+    """What a function of the test expects stands in its code."""
+    if type(function) is not types.FunctionType:
+        return False
+    _watch.on = False
+    try:
+        return function.__code__.co_filename == TEST
+    finally:
+        _watch.on = True
 
 
 @functools.cache
@@ -102,9 +123,8 @@ def prepare():
     """
     # A module that is not there must not be looked for in files: asking for them ends the call. So does writing.
     sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not PathFinder]
-    sys.stdout = sys.stderr = _Nowhere()
     sys.unraisablehook = lambda _: None
-    warnings.simplefilter("ignore")
+    shared.restore()
     sys.addaudithook(_audit)
     sys.monitoring.use_tool_id(TOOL, MODULE)
     for event in (_MONITORED.PY_START, _MONITORED.PY_RESUME, _MONITORED.JUMP):
@@ -139,21 +159,28 @@ def _build_class(*args, **words):
     return made
 
 
-def _input(_prompt=""):
-    raise EOFError("there is nobody to ask")
-
-
-def _namespace():
-    module = types.ModuleType(MODULE)
+def _surroundings(modules):
+    """The builtins of a trial."""
     around = dict(vars(builtins))
     for name in REMOVED:
         around.pop(name, None)
-    around["print"] = lambda *_, **__: None
-    around["input"] = _input
-    around["__import__"] = allowed.importer()
+
+    def print_(*values, file=None, **words):
+        out = modules.sys.stdout if file is None else file
+        # What nobody reads need not be written.
+        if not isinstance(out, machine.Quiet):
+            print(*values, file=out, **words)
+
+    def input_(prompt=""):
+        line = modules.sys.stdin.readline()
+        if not line:
+            raise EOFError("there is nobody to ask")
+        return line.removesuffix("\n")
+
+    around["print"], around["input"], around["open"] = print_, input_, machine.open_
+    around["__import__"] = modules.import_
     around["__build_class__"] = _build_class
-    module.__dict__["__builtins__"] = around
-    return module
+    return around
 
 
 def _counted(steps, work):
@@ -178,35 +205,48 @@ def _said(error):
 
 
 def run(code, test, max_steps):
-    """Runs `code`, then `test`; raises `Broken` or `Failed` with a reason."""
+    """Runs `code`, then `test`; raises `Broken` or `Failed` with a reason, or `NotThere`."""
     for word in REFUSED_WORDS:
         if word in code:
             raise Broken(f"{word} is refused")
-    module = _namespace()
+    # The namespace is a module, since `dataclasses` and `typing` look into that of a class.
+    module, modules = types.ModuleType(MODULE), allowed.Modules()
+    kept = _surroundings(modules)
+    around = module.__dict__["__builtins__"] = kept.copy()
     sys.modules[MODULE] = module
     done = []
 
     def work():
-        for name, source in (("code", code), ("test", test)):
-            exec(compile(source, f"<{name}>", "exec", dont_inherit=True), module.__dict__)
-            done.append(name)
+        exec(compile(code, "<code>", "exec", dont_inherit=True), module.__dict__)
+        done.append(code)
+        modules.reset()
+        around.update(kept)
+        exec(compile(test, TEST, "exec", dont_inherit=True), module.__dict__)
 
     def clear():
         module.__dict__.clear()
         gc.collect()
 
+    machine.begin()
     _watch.refused = 0
     error = _counted(max_steps, work)
     endless = _watch.left < 0
+    machine.restore()
     # Not by its truth, which is the code's to say.
     why = None if error is None else _said(error)
+    is_missing = error is not None and issubclass(type(error), machine.Missing)
     error = None
+    is_other = len(around) < len(kept) or any(around.get(name) is not value for name, value in kept.items())
     sys.modules.pop(MODULE, None)
     # Here, and not during the next test: code may have said what is to happen then.
     _counted(FEW_STEPS, clear)
-    allowed.restore()
+    changed = shared.restore() or ("a builtin" if is_other else "")
     if endless:
         why = f"takes more than {max_steps} steps"
+    elif is_missing:
+        raise NotThere(f"it cannot be judged here: {why.partition(': ')[2]}")
+    if why is None and changed:
+        why = f"changes {changed}"
     if why is not None and not done:
         raise Broken(why)
     if endless:

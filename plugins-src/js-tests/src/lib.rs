@@ -18,6 +18,15 @@ pub struct JsTests {
     max_steps: u32,
 }
 
+/// What came of all tests, after one way of putting the code together.
+struct Found {
+    passed: usize,
+    /// What the first test that fails says, or the code.
+    reason: String,
+    /// Whether the code itself threw.
+    is_broken: bool,
+}
+
 impl Scorer for JsTests {
     const ABOUT: About = About {
         name: "js-tests",
@@ -58,13 +67,15 @@ impl Scorer for JsTests {
             .first()
             .map_or(completion.text.as_str(), |(_, code)| *code);
         let mut best = self.run_all(code, &tests);
-        if best.0 < tests.len() && !completion.prompt.trim().is_empty() {
+        if best.passed < tests.len() && !completion.prompt.trim().is_empty() {
             let behind = self.run_all(&format!("{}{code}", completion.prompt), &tests);
-            if behind.0 > best.0 {
+            // Of two ways that fail, the one that runs says more; what begins indented is meant to stand behind the prompt.
+            let says_more = !behind.is_broken || code.starts_with([' ', '\t']);
+            if behind.passed > best.passed || best.is_broken && says_more {
                 best = behind;
             }
         }
-        let (passed, reason) = best;
+        let Found { passed, reason, .. } = best;
         let score = |name, value, reason| Score {
             name,
             value,
@@ -83,8 +94,7 @@ impl Scorer for JsTests {
 }
 
 impl JsTests {
-    /// How many tests pass, and what the first that does not says.
-    fn run_all(&self, code: &str, tests: &[&str]) -> (usize, String) {
+    fn run_all(&self, code: &str, tests: &[&str]) -> Found {
         let (mut passed, mut reason) = (0, String::new());
         for test in tests {
             match run(code, test, self.max_steps) {
@@ -95,10 +105,20 @@ impl JsTests {
                 }
                 Outcome::Failed(_) => {}
                 // The code itself fails, and would for every other test.
-                Outcome::Broken(why) => return (0, why),
+                Outcome::Broken(why) => {
+                    return Found {
+                        passed: 0,
+                        reason: why,
+                        is_broken: true,
+                    };
+                }
             }
         }
-        (passed, reason)
+        Found {
+            passed,
+            reason,
+            is_broken: false,
+        }
     }
 }
 

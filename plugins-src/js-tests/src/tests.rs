@@ -59,6 +59,36 @@ fn the_reason_names_the_first_test_that_fails_or_what_the_code_throws() {
 }
 
 #[test]
+fn of_two_ways_that_fail_the_reason_is_of_the_one_that_runs() {
+    let scores = scored("function add(a, b) {\n", "  return a - b;\n}\n", TESTS);
+    assert_eq!(scores[0].value, 0.0);
+    assert!(
+        scores[0].reason.starts_with("assert(add(1, 2) === 3);: "),
+        "{}",
+        scores[0].reason
+    );
+    let scores = scored("function add(a, b) {\n", "  return a +;\n}\n", TESTS);
+    assert_eq!(scores[1].reason, "0 of 2");
+    assert!(
+        scores[0].reason.contains("unexpected token"),
+        "{}",
+        scores[0].reason
+    );
+}
+
+#[test]
+fn recursion_without_an_end_throws_and_can_be_caught() {
+    let endless = "function add(a, b) { return add(b, a) + 1; }";
+    let reason = &scored("", endless, TESTS)[0].reason;
+    assert!(
+        reason.contains("Maximum call stack size exceeded"),
+        "{reason}"
+    );
+    let caught = "function add(a, b) { try { return add(b, a) } catch { return a + b; } }";
+    assert_eq!(values(caught, "assert(add(1, 2) === 3);\n"), (1.0, 1.0));
+}
+
+#[test]
 fn what_does_not_end_or_takes_too_much_fails() {
     for code in [
         "for (;;) {}",

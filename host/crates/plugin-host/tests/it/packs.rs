@@ -341,8 +341,64 @@ fn javascript_is_run_with_its_tests_and_one_that_never_ends_fails() {
         assert_eq!(scores[0], ("pass".to_owned(), pass), "{text}");
         assert_eq!(scores[1], ("tests_passed".to_owned(), share), "{text}");
     }
-    // Recursion without an end runs out of the machine's stack before the interpreter sees it.
+}
+
+#[test]
+fn recursion_without_an_end_is_an_error_in_javascript_and_fails_the_test() {
+    let deep = "const depth = (n) => (n ? 1 + depth(n - 1) : 0);\n";
+    for body in [
+        "return add(b, a) + 1;",
+        "return [1].map(() => add(a, b));",
+        "return [2, 1].sort(() => add(a, b));",
+        "return 'x'.replace('x', () => add(a, b));",
+        "return `${{ toString() { return add(a, b); } }}`;",
+        "return JSON.stringify({ toJSON() { return add(a, b); } });",
+        "return Reflect.apply(add, null, [a, b]);",
+        "return add.call(null, ...[a, b, ...new Array(50).fill(0)]);",
+        "return new Proxy({}, { get: () => add(a, b) }).x;",
+        "class A { constructor() { add(a, b); } } return new A();",
+        "function* g() { yield* g(); } return [...g()];",
+        "return eval('add(a, b)');",
+        "return new Function('add', 'return add(1, 2)')(add);",
+        "let all = []; for (let n = 0; n < 1e6; n++) all = [all]; return JSON.stringify(all);",
+        "let all = []; for (let n = 0; n < 1e6; n++) all = [all]; return all.flat(Infinity);",
+        "let all = []; for (let n = 0; n < 1e6; n++) all = [all]; return String(all);",
+        "return JSON.parse('['.repeat(1e6));",
+        "return eval('('.repeat(1e5));",
+        "return eval('['.repeat(1e5));",
+        "return eval('{'.repeat(1e5));",
+        "return eval('-'.repeat(1e5) + '1');",
+        "return eval('1' + '**1'.repeat(1e5));",
+        "return eval('a=>'.repeat(1e4) + '1');",
+        "return new RegExp('('.repeat(1e5));",
+        "return /^(x+x+)+y/.test('x'.repeat(30));",
+        "return /(?:x|y)*$/.test('x'.repeat(1e6) + 'z') || add(b, a);",
+    ] {
+        let text = format!("{deep}function add(a, b) {{ {body} }}");
+        let scores = score(
+            "js-tests",
+            &text,
+            Some("assert.equal(add(1, 2), 3);\nassert.equal(depth(500), 500);"),
+        );
+        let scores = scores.unwrap_or_else(|message| panic!("{body}: {message}"));
+        assert_eq!(scores[1].value, 0.5, "{body}: {}", scores[0].reason);
+    }
     let endless = "function add(a, b) { return add(b, a) + 1; }";
-    let message = score("js-tests", endless, tests).unwrap_err();
-    assert!(message.starts_with("stack:"), "{message}");
+    let reason = score("js-tests", endless, Some("assert.equal(add(1, 2), 3);")).unwrap()[0]
+        .reason
+        .clone();
+    assert!(
+        reason.contains("Maximum call stack size exceeded"),
+        "{reason}"
+    );
+    let caught = "function add(a, b) { try { return add(b, a); } catch (error) { return a + b; } }";
+    assert_eq!(
+        values(score(
+            "js-tests",
+            caught,
+            Some("assert.equal(add(1, 2), 3);")
+        ))[0]
+            .1,
+        1.0
+    );
 }
