@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{ends_with, goes_on, with};
-use crate::folder::{Folder, answer, broken, failure};
+use crate::folder::{answer, broken, failure};
 use crate::wat::Component;
 
 #[test]
