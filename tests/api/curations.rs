@@ -20,7 +20,7 @@ async fn ended(app: &TestApp, id: &str) -> Value {
     }
 }
 
-/// Row 1 has a key, row 2 is row 0 again, row 3 has a long line and what a page must not take for its own.
+/// Row 2 has a key, row 3 is row 1 again, row 4 has a long line and what a page must not take for its own.
 fn write_rows(folder: &Path) -> String {
     let plain = "def area(width, height):\n    return width * height\n";
     let key = format!(
@@ -315,7 +315,7 @@ async fn rows_of_another_format_than_the_one_that_is_set_are_told_or_refused() {
     ] {
         assert!(why.contains(part), "{part}: {why}");
     }
-    let told = curated(&[&messages, &pair]).await;
+    let told = curated(&[&messages, &pair, r#"{"id": 3}"#]).await;
     assert_eq!(
         (&told["status"], &told["kept"]),
         (&json!("done"), &json!(2))
@@ -325,7 +325,16 @@ async fn rows_of_another_format_than_the_one_that_is_set_are_told_or_refused() {
         .get(&format!("/api/v1/curations/{id}/report"))
         .await
         .json();
-    assert_eq!(report["misfits"]["rows"], 1);
+    assert_eq!(
+        (&report["misfits"]["rows"], &report["misfits"]["first"]),
+        (&json!(2), &json!(2))
+    );
     let page = app.get(&format!("/datasets/curations/{id}")).await.body;
-    assert!(page.contains("1 of 2 rows does not fit"), "{page}");
+    for part in [
+        "2 of 3 rows do not fit",
+        "The first is row 2 (",
+        "1 holds no text and was dropped",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
 }
