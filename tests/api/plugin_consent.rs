@@ -224,6 +224,51 @@ async fn consent_is_given_on_the_page_for_what_is_ticked() {
 }
 
 #[actix_web::test]
+async fn a_host_that_settings_name_is_proposed_and_granted_without_being_typed() {
+    let app = TestApp::with_shipped_plugins();
+    let visitor = app.visitor().await;
+    let page = app.get("/plugins/ask-endpoint").await.body;
+    for text in [
+        "name=\"host\" value=\"http://127.0.0.1:8080\" checked",
+        "from its setting Address",
+        "name=\"hosts\"",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    // Another address in the settings is another host, before and after a consent.
+    let config = json!({ "config": { "url": "https://api.example.com/v1" } });
+    let answer = app
+        .json(Method::PUT, "/api/v1/plugins/ask-endpoint/config", config)
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let page = app.get("/plugins/ask-endpoint").await.body;
+    assert!(
+        page.contains("value=\"https://api.example.com\" checked") && !page.contains(":8080\" checked"),
+        "{page}"
+    );
+    let plugin = app.get("/api/v1/plugins/ask-endpoint").await.json();
+    let fields = [
+        ("digest", plugin["digest"].as_str().unwrap()),
+        ("capability", "config"),
+        ("capability", "http"),
+        ("host", "https://api.example.com"),
+        ("hosts", ""),
+    ];
+    let answer = app
+        .post_form(&visitor, "/plugins/ask-endpoint/grant", &fields)
+        .await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let plugin = app.get("/api/v1/plugins/ask-endpoint").await.json();
+    assert_eq!(
+        plugin["grants"]["hosts"],
+        json!(["https://api.example.com"])
+    );
+    let page = app.get("/plugins/ask-endpoint").await.body;
+    assert_eq!(page.matches("https://api.example.com\" checked").count(), 1);
+    assert!(!page.contains("https://api.example.com</textarea>"), "{page}");
+}
+
+#[actix_web::test]
 async fn a_refused_consent_is_shown_again_with_what_was_filled_in() {
     let app = studio();
     let visitor = app.visitor().await;
