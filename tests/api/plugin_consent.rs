@@ -243,7 +243,8 @@ async fn a_host_that_settings_name_is_proposed_and_granted_without_being_typed()
     assert_eq!(answer.status, 200, "{}", answer.body);
     let page = app.get("/plugins/ask-endpoint").await.body;
     assert!(
-        page.contains("value=\"https://api.example.com\" checked") && !page.contains(":8080\" checked"),
+        page.contains("value=\"https://api.example.com\" checked")
+            && !page.contains(":8080\" checked"),
         "{page}"
     );
     let plugin = app.get("/api/v1/plugins/ask-endpoint").await.json();
@@ -265,7 +266,76 @@ async fn a_host_that_settings_name_is_proposed_and_granted_without_being_typed()
     );
     let page = app.get("/plugins/ask-endpoint").await.body;
     assert_eq!(page.matches("https://api.example.com\" checked").count(), 1);
-    assert!(!page.contains("https://api.example.com</textarea>"), "{page}");
+    assert!(
+        !page.contains("https://api.example.com</textarea>"),
+        "{page}"
+    );
+}
+
+#[actix_web::test]
+async fn each_suggestion_of_a_shipped_analyzer_is_accepted_or_rejected_on_the_page() {
+    let app = TestApp::with_shipped_plugins();
+    let visitor = app.visitor().await;
+    for (plugin, code, parts) in [
+        (
+            "style",
+            "x = 1  \nif x == None:\n    pass",
+            // Nothing instead of the white space; the break at the end as source has it.
+            vec![
+                "1:6",
+                "nothing",
+                "100 %",
+                "is None",
+                "80 %",
+                "&quot;\\n&quot;",
+            ],
+        ),
+        (
+            "security",
+            "import yaml\nyaml.load(text)\nyaml.load(more)\n",
+            vec!["2:1", "yaml.safe_load", "70 %"],
+        ),
+    ] {
+        let fields = [("in.code", code), ("in.language", "python")];
+        let page = app
+            .post_form(&visitor, &format!("/plugins/{plugin}/run"), &fields)
+            .await;
+        assert_eq!(page.status, 200, "{}", page.body);
+        for part in parts {
+            assert!(page.body.contains(part), "{plugin}: {part}: {}", page.body);
+        }
+        let executions = format!("/api/v1/plugins/{plugin}/executions");
+        let call = app.get(&executions).await.json()[0].clone();
+        let findings = call["output"]["diagnostics"].as_array().unwrap();
+        let pointers = findings.iter().enumerate();
+        let pointers: Vec<String> = pointers
+            .filter(|(_, finding)| finding["suggestion"].is_object())
+            .map(|(index, _)| format!("/diagnostics/{index}/suggestion"))
+            .collect();
+        assert!(pointers.len() >= 2, "{call}");
+        assert_eq!(
+            page.body.matches("value=\"accepted\"").count(),
+            pointers.len()
+        );
+        let id = call["id"].as_str().unwrap();
+        for (pointer, verdict) in pointers.iter().zip(["accepted", "rejected"]) {
+            assert!(page.body.contains(&format!("value=\"{pointer}\"")));
+            let fields = [
+                ("execution", id),
+                ("pointer", pointer.as_str()),
+                ("verdict", verdict),
+            ];
+            let path = format!("/plugins/{plugin}/suggestions");
+            let judged = app.post_form(&visitor, &path, &fields).await;
+            assert_eq!(judged.status, 200, "{}", judged.body);
+            assert!(judged.body.contains(verdict), "{}", judged.body);
+        }
+        let kept = app
+            .get(&format!("{executions}/{id}/suggestions"))
+            .await
+            .json();
+        assert_eq!(kept.as_array().unwrap().len(), 2, "{kept}");
+    }
 }
 
 #[actix_web::test]
