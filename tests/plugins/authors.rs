@@ -70,13 +70,24 @@ fn a_grant_without_a_host_is_for_those_that_the_settings_name() {
     };
     let said = grant(&[]);
     assert!(said.contains("    host http://127.0.0.1:8080\n"), "{said}");
-    let set = ["plugin", "config", "ask-endpoint", "url=https://api.example.com/v1"];
+    let set = [
+        "plugin",
+        "config",
+        "ask-endpoint",
+        "url=https://api.example.com/v1",
+    ];
     let output = author.codetune(&set);
     assert!(output.status.success(), "{}", stderr(&output));
     let said = grant(&[]);
-    assert!(said.contains("host https://api.example.com\n") && !said.contains(":8080"), "{said}");
+    assert!(
+        said.contains("host https://api.example.com\n") && !said.contains(":8080"),
+        "{said}"
+    );
     let said = grant(&["http", "--host", "https://other.example.com"]);
-    assert!(said.contains("host https://other") && !said.contains("api.example"), "{said}");
+    assert!(
+        said.contains("host https://other") && !said.contains("api.example"),
+        "{said}"
+    );
     // Without the capability there is no host either.
     assert!(!grant(&["config"]).contains("host "));
 }

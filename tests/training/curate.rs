@@ -216,7 +216,11 @@ fn rows_that_do_not_fit_are_counted_with_their_places_and_the_others_are_curated
     }
     let explained = curate(folder.path(), &["explain", "one", "--row", "3"]);
     let explained = String::from_utf8(explained.stdout).unwrap();
-    for part in ["row 3, rows.jsonl line 3", "drop by no-text", "it lacks text"] {
+    for part in [
+        "row 3, rows.jsonl line 3",
+        "drop by no-text",
+        "it lacks text",
+    ] {
         assert!(explained.contains(part), "{part}: {explained}");
     }
     // Where none fits, nothing is curated.

@@ -46,9 +46,8 @@ pub(crate) struct Running<'a> {
 pub(crate) fn judge(rows: &mut [Row], steps: &[Running<'_>]) -> u64 {
     let mut remembered = 0;
     for (index, step) in steps.iter().enumerate() {
-        let is_on = |row: &&mut Row| {
-            row.has_text && row.duplicate_of.is_none() && row.dropped_by.is_none()
-        };
+        let is_on =
+            |row: &&mut Row| row.has_text && row.duplicate_of.is_none() && row.dropped_by.is_none();
         let is_passed_by = |row: &Row| step.only == Some(Only::Train) && row.is_held_out;
         let (passed_by, mut on): (Vec<&mut Row>, Vec<&mut Row>) = rows
             .iter_mut()

@@ -161,7 +161,10 @@ fn every_row_is_kept_dropped_or_rewritten_and_its_way_is_written_down() {
     assert_eq!(ways[1]["reason"]["code"], "told-to");
     assert_eq!(ways[3]["reason"]["code"], "failed");
     assert_eq!(ways[4]["by"], "exact-duplicates");
-    assert_eq!((&ways[0]["row"], &ways[4]["duplicate_of"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&ways[0]["row"], &ways[4]["duplicate_of"]),
+        (&json!(1), &json!(1))
+    );
     assert_eq!(ways[6]["duplicate_of"], 6);
     assert_eq!(ways[2]["output_row"], 2);
     assert_eq!(ways[2]["steps"][0]["fuel"], 9);
@@ -298,7 +301,10 @@ fn rows_without_a_text_are_misfits_that_go_and_the_others_are_curated() {
     assert_eq!(misfits.origin, "row 2");
     assert!(misfits.message.contains("(id, text)"), "{misfits:?}");
     let ways = lines(&folder.path().join("provenance.jsonl"));
-    assert_eq!((&ways[4]["row"], &ways[4]["origin"]), (&json!(5), &json!("row 5")));
+    assert_eq!(
+        (&ways[4]["row"], &ways[4]["origin"]),
+        (&json!(5), &json!("row 5"))
+    );
     assert_eq!(
         (&ways[4]["decision"], &ways[4]["by"]),
         (&json!("drop"), &json!("no-text"))
