@@ -262,7 +262,12 @@ fn make(
         });
     });
     match outcome.map_err(fault)? {
-        curation::Outcome::Finished(_) => Ok(()),
+        curation::Outcome::Finished(report) => {
+            if let Some(misfits) = &report.misfits {
+                say(on_event, misfits.to_string());
+            }
+            Ok(())
+        }
         curation::Outcome::Stopped { rows } => Err(engine::Error::Stopped(format!(
             "stopped while the data was curated, after {rows} rows; a resume goes on from there"
         ))),

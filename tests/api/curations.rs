@@ -20,7 +20,7 @@ async fn ended(app: &TestApp, id: &str) -> Value {
     }
 }
 
-/// Row 1 has a key, row 2 is row 0 again, row 3 has a long line and what a page must not take for its own.
+/// Row 2 has a key, row 3 is row 1 again, row 4 has a long line and what a page must not take for its own.
 fn write_rows(folder: &Path) -> String {
     let plain = "def area(width, height):\n    return width * height\n";
     let key = format!(
@@ -286,6 +286,73 @@ async fn the_form_shows_each_plugins_settings_and_keeps_what_was_filled_in() {
 }
 
 #[actix_web::test]
+async fn one_that_failed_is_changed_on_the_form_that_it_came_from() {
+    let app = TestApp::with_shipped_plugins();
+    let visitor = app.visitor().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_rows(folder.path());
+    let body = json!({
+        "name": "Chats <1>", "path": path, "format": "messages", "exact_duplicates": false, "columns": { "text": "body" },
+        "near_duplicates_threshold": 0.5, "hold_out_share": 0.25, "hold_out_seed": 9, "plugins": [
+            { "name": "secrets", "only": "train", "on_error": "keep" },
+            { "name": "curator-rules", "config": { "max_line_length": 123, "generated": false } },
+        ],
+    });
+    let answer = app.json(Method::POST, "/api/v1/curations", body).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(ended(&app, &id).await["status"], "failed");
+    let page = app.get(&format!("/datasets/curations/{id}")).await.body;
+    let link = format!("/datasets/curate?from={id}");
+    assert!(
+        page.contains(&link) && page.contains("Change and try again"),
+        "{page}"
+    );
+    let form = app.get(&link).await;
+    assert_eq!(form.status, 200, "{}", form.body);
+    for part in [
+        path.as_str(),
+        "<option selected>messages</option>",
+        "value=\"Chats &lt;1&gt;\"",
+        "text = &quot;body&quot;",
+        "name=\"threshold\" value=\"0.5\"",
+        "name=\"hold_out_share\" value=\"0.25\"",
+        "name=\"hold_out_seed\" value=\"9\"",
+        "name=\"use.secrets\" value=\"true\" checked",
+        "name=\"order.curator-rules\" value=\"2\"",
+        "name=\"only.secrets\" value=\"true\" checked",
+        "<option value=\"keep\" selected>",
+        "value=\"123\"",
+        "<option selected>false</option>",
+    ] {
+        assert!(form.body.contains(part), "{part}: {}", form.body);
+    }
+    for part in [
+        "name=\"exact_duplicates\" value=\"true\" checked",
+        "name=\"use.normalise\" value=\"true\" checked",
+    ] {
+        assert!(!form.body.contains(part), "{part}");
+    }
+    // With another format it comes to something.
+    let fields = [
+        ("path", path.as_str()),
+        ("name", "Chats"),
+        ("format", "text"),
+        ("use.secrets", "true"),
+        ("hold_out_share", "0.25"),
+        ("hold_out_seed", "9"),
+    ];
+    let answer = app.post_form(&visitor, "/datasets/curate", &fields).await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let done = answer.header("location").rsplit('/').next().unwrap();
+    assert_eq!(ended(&app, done).await["status"], "done");
+    let page = app.get(&format!("/datasets/curations/{done}")).await.body;
+    assert!(page.contains("seed = 9") && page.contains("Curate again"));
+    let nowhere = "/datasets/curate?from=01890000-0000-7000-8000-000000000000";
+    assert_eq!(app.get(nowhere).await.status, 404);
+}
+
+#[actix_web::test]
 async fn rows_of_another_format_than_the_one_that_is_set_are_told_or_refused() {
     let app = TestApp::with_shipped_plugins();
     let folder = tempfile::tempdir().unwrap();
@@ -315,7 +382,7 @@ async fn rows_of_another_format_than_the_one_that_is_set_are_told_or_refused() {
     ] {
         assert!(why.contains(part), "{part}: {why}");
     }
-    let told = curated(&[&messages, &pair]).await;
+    let told = curated(&[&messages, &pair, r#"{"id": 3}"#]).await;
     assert_eq!(
         (&told["status"], &told["kept"]),
         (&json!("done"), &json!(2))
@@ -325,7 +392,16 @@ async fn rows_of_another_format_than_the_one_that_is_set_are_told_or_refused() {
         .get(&format!("/api/v1/curations/{id}/report"))
         .await
         .json();
-    assert_eq!(report["misfits"]["rows"], 1);
+    assert_eq!(
+        (&report["misfits"]["rows"], &report["misfits"]["first"]),
+        (&json!(2), &json!(2))
+    );
     let page = app.get(&format!("/datasets/curations/{id}")).await.body;
-    assert!(page.contains("1 of 2 rows does not fit"), "{page}");
+    for part in [
+        "2 of 3 rows do not fit",
+        "The first is row 2 (",
+        "1 holds no text and was dropped",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
 }

@@ -224,6 +224,121 @@ async fn consent_is_given_on_the_page_for_what_is_ticked() {
 }
 
 #[actix_web::test]
+async fn a_host_that_settings_name_is_proposed_and_granted_without_being_typed() {
+    let app = TestApp::with_shipped_plugins();
+    let visitor = app.visitor().await;
+    let page = app.get("/plugins/ask-endpoint").await.body;
+    for text in [
+        "name=\"host\" value=\"http://127.0.0.1:8080\" checked",
+        "from its setting Address",
+        "name=\"hosts\"",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    // Another address in the settings is another host, before and after a consent.
+    let config = json!({ "config": { "url": "https://api.example.com/v1" } });
+    let answer = app
+        .json(Method::PUT, "/api/v1/plugins/ask-endpoint/config", config)
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let page = app.get("/plugins/ask-endpoint").await.body;
+    assert!(
+        page.contains("value=\"https://api.example.com\" checked")
+            && !page.contains(":8080\" checked"),
+        "{page}"
+    );
+    let plugin = app.get("/api/v1/plugins/ask-endpoint").await.json();
+    let fields = [
+        ("digest", plugin["digest"].as_str().unwrap()),
+        ("capability", "config"),
+        ("capability", "http"),
+        ("host", "https://api.example.com"),
+        ("hosts", ""),
+    ];
+    let answer = app
+        .post_form(&visitor, "/plugins/ask-endpoint/grant", &fields)
+        .await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let plugin = app.get("/api/v1/plugins/ask-endpoint").await.json();
+    assert_eq!(
+        plugin["grants"]["hosts"],
+        json!(["https://api.example.com"])
+    );
+    let page = app.get("/plugins/ask-endpoint").await.body;
+    assert_eq!(page.matches("https://api.example.com\" checked").count(), 1);
+    assert!(
+        !page.contains("https://api.example.com</textarea>"),
+        "{page}"
+    );
+}
+
+#[actix_web::test]
+async fn each_suggestion_of_a_shipped_analyzer_is_accepted_or_rejected_on_the_page() {
+    let app = TestApp::with_shipped_plugins();
+    let visitor = app.visitor().await;
+    for (plugin, code, parts) in [
+        (
+            "style",
+            "x = 1  \nif x == None:\n    pass",
+            // Nothing instead of the white space; the break at the end as source has it.
+            vec![
+                "1:6",
+                "nothing",
+                "100 %",
+                "is None",
+                "80 %",
+                "&quot;\\n&quot;",
+            ],
+        ),
+        (
+            "security",
+            "import yaml\nyaml.load(text)\nyaml.load(more)\n",
+            vec!["2:1", "yaml.safe_load", "70 %"],
+        ),
+    ] {
+        let fields = [("in.code", code), ("in.language", "python")];
+        let page = app
+            .post_form(&visitor, &format!("/plugins/{plugin}/run"), &fields)
+            .await;
+        assert_eq!(page.status, 200, "{}", page.body);
+        for part in parts {
+            assert!(page.body.contains(part), "{plugin}: {part}: {}", page.body);
+        }
+        let executions = format!("/api/v1/plugins/{plugin}/executions");
+        let call = app.get(&executions).await.json()[0].clone();
+        let findings = call["output"]["diagnostics"].as_array().unwrap();
+        let pointers = findings.iter().enumerate();
+        let pointers: Vec<String> = pointers
+            .filter(|(_, finding)| finding["suggestion"].is_object())
+            .map(|(index, _)| format!("/diagnostics/{index}/suggestion"))
+            .collect();
+        assert!(pointers.len() >= 2, "{call}");
+        assert_eq!(
+            page.body.matches("value=\"accepted\"").count(),
+            pointers.len()
+        );
+        let id = call["id"].as_str().unwrap();
+        for (pointer, verdict) in pointers.iter().zip(["accepted", "rejected"]) {
+            assert!(page.body.contains(&format!("value=\"{pointer}\"")));
+            let fields = [
+                ("execution", id),
+                ("pointer", pointer.as_str()),
+                ("verdict", verdict),
+            ];
+            let path = format!("/plugins/{plugin}/suggestions");
+            let judged = app.post_form(&visitor, &path, &fields).await;
+            assert_eq!(judged.status, 200, "{}", judged.body);
+            assert!(judged.body.contains(verdict), "{}", judged.body);
+        }
+        let kept = app
+            .get(&format!("{executions}/{id}/suggestions"))
+            .await
+            .json();
+        assert_eq!(kept.as_array().unwrap().len(), 2, "{kept}");
+    }
+}
+
+#[actix_web::test]
 async fn a_refused_consent_is_shown_again_with_what_was_filled_in() {
     let app = studio();
     let visitor = app.visitor().await;

@@ -54,6 +54,44 @@ impl Author {
     }
 }
 
+#[test]
+fn a_grant_without_a_host_is_for_those_that_the_settings_name() {
+    let author = Author::new();
+    let place = author.0.path().join("plugins/ask-endpoint");
+    std::fs::create_dir_all(&place).unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/ask-endpoint");
+    for name in ["plugin.toml", "ask-endpoint.wasm"] {
+        std::fs::copy(shipped.join(name), place.join(name)).unwrap();
+    }
+    let grant = |args: &[&str]| {
+        let output = author.codetune(&[&["plugin", "grant", "ask-endpoint"], args].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = grant(&[]);
+    assert!(said.contains("    host http://127.0.0.1:8080\n"), "{said}");
+    let set = [
+        "plugin",
+        "config",
+        "ask-endpoint",
+        "url=https://api.example.com/v1",
+    ];
+    let output = author.codetune(&set);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = grant(&[]);
+    assert!(
+        said.contains("host https://api.example.com\n") && !said.contains(":8080"),
+        "{said}"
+    );
+    let said = grant(&["http", "--host", "https://other.example.com"]);
+    assert!(
+        said.contains("host https://other") && !said.contains("api.example"),
+        "{said}"
+    );
+    // Without the capability there is no host either.
+    assert!(!grant(&["config"]).contains("host "));
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

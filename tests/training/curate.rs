@@ -25,7 +25,7 @@ fn curate(folder: &Path, arguments: &[&str]) -> Output {
         .expect("the program starts")
 }
 
-/// Row 1 has a long line, row 2 a key, row 3 is row 0 again.
+/// Row 2 has a long line, row 3 a key, row 4 is row 1 again.
 fn write_rows(folder: &Path) {
     let plain = "def area(width, height):\n    \"\"\"Area of a rectangle.\"\"\"\n    return width * height\n";
     let long = format!("names = '{}'\n", "word ".repeat(80));
@@ -85,7 +85,7 @@ fn a_dataset_is_curated_reported_and_every_row_is_explained() {
             &["explain", "one", "--row", row, "--json"],
         ))
     };
-    let dropped = explain("1");
+    let dropped = explain("2");
     assert_eq!(
         (&dropped["decision"], &dropped["by"]),
         (&json!("drop"), &json!("curator-rules"))
@@ -95,12 +95,12 @@ fn a_dataset_is_curated_reported_and_every_row_is_explained() {
     assert_eq!(step["config"]["max_line_length"], 200);
     assert_eq!(step["config_digest"].as_str().unwrap().len(), 64);
     assert!(step["fuel"].as_u64().unwrap() > 0);
-    assert_eq!(explain("2")["decision"], "rewrite");
-    assert_eq!(explain("3")["duplicate_of"], 0);
-    let text = curate(folder.path(), &["explain", "one", "--output-row", "1"]);
+    assert_eq!(explain("3")["decision"], "rewrite");
+    assert_eq!(explain("4")["duplicate_of"], 1);
+    let text = curate(folder.path(), &["explain", "one", "--output-row", "2"]);
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(
-        text.contains("row 2,") && text.contains("rewrite") && text.contains("secrets"),
+        text.contains("row 3,") && text.contains("rewrite") && text.contains("secrets"),
         "{text}"
     );
     assert!(!text.contains("ghp_"), "{text}");
@@ -158,7 +158,8 @@ fn rows_that_a_pipeline_holds_out_lie_apart_and_are_explained() {
             .lines()
             .all(|line| rows.iter().any(|row| row == line))
     );
-    let row = |way: &Value| way["row"].as_u64().unwrap();
+    // Rows are numbered from 1, their functions from 0.
+    let function = |way: &Value| way["row"].as_u64().unwrap() - 1;
     let explain = |arguments: &[&str]| {
         report(&curate(
             folder.path(),
@@ -166,10 +167,10 @@ fn rows_that_a_pipeline_holds_out_lie_apart_and_are_explained() {
         ))
     };
     // A number in data.jsonl is no number in held-out.jsonl.
-    for output_row in ["0", "3"] {
+    for output_row in ["1", "4"] {
         let way = explain(&["--output-row", output_row]);
         assert_eq!(way["steps"][0]["decision"], "rewrite");
-        assert!(!held_out.contains(&format!("add_{}(", row(&way))));
+        assert!(!held_out.contains(&format!("add_{}(", function(&way))));
     }
 }
 
@@ -228,6 +229,66 @@ fn a_folder_of_sources_is_split_for_filling_in_and_gives_its_files_back() {
         let read = |out: &str| std::fs::read(folder.path().join(out).join(file)).unwrap();
         assert!(read("one") == read("two"), "{file}");
     }
+}
+
+#[test]
+fn rows_that_do_not_fit_are_counted_with_their_places_and_the_others_are_curated() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(folder.path());
+    let text = "def double(value):\n    return 2 * value\n";
+    let rows = [
+        json!({ "text": text }),
+        json!({ "text": 7 }),
+        json!({ "name": "no text" }),
+        // Another format's: it has texts, which the plugins judge.
+        json!({ "prompt": "def half(value):\n", "completion": "    return value / 2\n" }),
+    ];
+    let rows = rows.map(|row| row.to_string());
+    std::fs::write(folder.path().join("rows.jsonl"), rows.join("\n")).unwrap();
+    std::fs::write(
+        folder.path().join("curate.toml"),
+        "[[plugins]]\nname = 'secrets'\n",
+    )
+    .unwrap();
+    let arguments = [
+        "curate",
+        "rows.jsonl",
+        "--pipeline",
+        "curate.toml",
+        "--format",
+        "text",
+        "--out",
+        "one",
+    ];
+    let output = curate(folder.path(), &arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        "2 of 4 rows kept",
+        "3 rows do not fit: the first is row 2 (rows.jsonl line 2), which does not fit the format text: its text is a number",
+        "dropped for want of any text: 2",
+        "kept for the plugins to judge: 1",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let explained = curate(folder.path(), &["explain", "one", "--row", "3"]);
+    let explained = String::from_utf8(explained.stdout).unwrap();
+    for part in [
+        "row 3, rows.jsonl line 3",
+        "drop by no-text",
+        "it lacks text",
+    ] {
+        assert!(explained.contains(part), "{part}: {explained}");
+    }
+    // Where none fits, nothing is curated.
+    std::fs::write(folder.path().join("rows.jsonl"), &rows[2]).unwrap();
+    let none = into(folder.path(), "two");
+    assert_eq!(none.status.code(), Some(2), "{}", stderr(&none));
+    assert!(
+        stderr(&none).contains("rows.jsonl line 1 holds no text"),
+        "{}",
+        stderr(&none)
+    );
 }
 
 #[test]

@@ -117,6 +117,25 @@ fn a_run_trains_on_what_its_curators_leave_and_says_so_in_its_card() {
 }
 
 #[test]
+fn a_row_without_a_text_ends_no_run_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), "");
+    let rows = folder.path().join("rows.jsonl");
+    let text = std::fs::read_to_string(&rows).unwrap();
+    std::fs::write(&rows, format!("{text}\n{{\"text\": null}}\n")).unwrap();
+    let output = train(folder.path(), &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let events = lines(&output);
+    let said = "1 row does not fit: the first is row 11 (rows.jsonl line 11)";
+    let is_told = |event: &Value| {
+        let message = event["message"].as_str();
+        message.is_some_and(|message| message.contains(said))
+    };
+    assert!(events.iter().any(is_told), "{events:?}");
+    assert_eq!(find(&events, "curated")["dropped"], 2);
+}
+
+#[test]
 fn processes_that_train_together_curate_once() {
     let folder = tempfile::tempdir().unwrap();
     write_run(folder.path(), "");
@@ -246,7 +265,7 @@ fn nonsense_is_written_behind_training_rows_by_the_runs_seed_and_never_behind_wh
         assert!(output.status.success(), "{}", stderr(&output));
         lines(&output).remove(0)
     };
-    let ways: Vec<Value> = (0..10).map(|row| explain(&row.to_string())).collect();
+    let ways: Vec<Value> = (1..=10).map(|row| explain(&row.to_string())).collect();
     let (apart, trained): (Vec<&Value>, Vec<&Value>) = ways
         .iter()
         .filter(|way| way["decision"] != "drop")

@@ -66,10 +66,10 @@ pub(crate) struct CurateArgs {
 pub(crate) struct ExplainArgs {
     /// A folder that `dataset curate` wrote
     folder: PathBuf,
-    /// Number of the row in the input, from 0, as reports and messages name it
+    /// Number of the row in the input, from 1, as reports and messages name it
     #[arg(long, required_unless_present = "output_row")]
     row: Option<u64>,
-    /// Number of the row in data.jsonl, from 0, instead
+    /// Number of the row in data.jsonl, from 1, instead
     #[arg(long, conflicts_with = "row")]
     output_row: Option<u64>,
     /// One JSON object on standard output
@@ -192,11 +192,7 @@ fn print(report: &Report, out: &Path) {
         println!("  {} rows held out, in held-out.jsonl", report.held_out);
     }
     if let Some(misfits) = &report.misfits {
-        println!(
-            "  {} rows do not fit the format, and a run with it would refuse them: row {} ({}) {}; curate them under the format \
-             that they have",
-            misfits.rows, misfits.first, misfits.origin, misfits.message
-        );
+        println!("  {misfits}");
     }
     for step in &report.steps {
         println!(
@@ -268,6 +264,9 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         .as_str()
         .map_or_else(String::new, |by| format!(" by {by}"));
     println!("  {}{by}", text(&way["decision"]));
+    if let Some(why) = way["misfit"].as_str() {
+        println!("  misfit: {why}");
+    }
     if let Some(reason) = way.get("reason") {
         println!("  {}: {}", text(&reason["code"]), text(&reason["message"]));
     }

@@ -26,7 +26,8 @@ pub(crate) struct GrantArgs {
     name: String,
     /// `log`, `config`, `generate`, `http`, `folders`, `secrets`; without any, all that it asks for
     capabilities: Vec<String>,
-    /// A host that it may ask: https://api.example.com; without any, those that its manifest lists
+    /// A host that it may ask: https://api.example.com; without any, those that its manifest lists, and for `*` those in its
+    /// settings
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
     /// A private, loopback or link-local address that it may reach by the name of a granted host
@@ -99,7 +100,15 @@ pub(crate) fn grant(args: &GrantArgs, config: &Config) -> anyhow::Result<ExitCod
     let (digest, asked, asks) = concerned(&plugin);
     let wanted = match args.revoke {
         true => Grants::default(),
-        false => wanted(args, &plugin, asked, asks)?,
+        false => {
+            let mut usual = Grants::of(asked, asks);
+            // Where it asks for those that the user names, the settings name some.
+            if asks.hosts.iter().any(|host| host == "*") {
+                let named = host.hosts_in_settings(&args.name, digest);
+                usual.hosts.extend(named.into_iter().map(|(_, host)| host));
+            }
+            wanted(args, &plugin, asked, usual)?
+        }
     };
     let grants = host
         .check_grants(&args.name, digest, wanted)
@@ -145,7 +154,7 @@ fn wanted(
     args: &GrantArgs,
     plugin: &PluginInfo,
     asked: &[Capability],
-    asks: &Asks,
+    usual: Grants,
 ) -> anyhow::Result<Grants> {
     let capabilities = match args.capabilities.as_slice() {
         [] => asked.to_vec(),
@@ -156,7 +165,6 @@ fn wanted(
     };
     // Of a capability that is not granted, nothing is.
     let has = |capability| capabilities.contains(&capability);
-    let usual = Grants::of(&capabilities, asks);
     let or_usual = |given: &[String], usual: Vec<String>| match given {
         [] => usual,
         given => given.to_vec(),

@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse, Responder};
+use curation::{HoldOut, NearDuplicates, OnError, Pipeline};
 use domain::{FieldErrors, PluginInfo, PluginKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::schema_form::{self, Control};
 use super::{datasets, plugins};
 use crate::api::curations::{self, CreateCuration, CurationPlugin};
+use crate::curations::{Curation, CurationStatus};
 use crate::error::{AppError, HtmlResult};
 use crate::safety::csrf::CheckedForm;
+use crate::state::blocking;
 use crate::templates::{Page, View};
 
 #[derive(Serialize)]
@@ -24,12 +28,13 @@ struct CurationFormPage {
     path: String,
     name: String,
     format: String,
-    formats: &'static [&'static str],
+    formats: Vec<String>,
     /// `text = "body"`, a line each.
     columns: String,
     exact_duplicates: bool,
     threshold: String,
     hold_out_share: String,
+    hold_out_seed: String,
     plugins: Vec<Chosen>,
     /// More may come yet.
     is_loading: bool,
@@ -75,21 +80,114 @@ const FORMATS: &[&str] = &[
     "source-tree",
 ];
 
-/// Which dataset to begin with.
+/// Where to begin.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Start {
+    /// A dataset to curate.
     id: String,
+    /// A curation whose settings to begin with.
+    from: Option<Uuid>,
 }
 
 /// `GET /datasets/curate`.
 pub async fn show(view: View, start: Query<Start>) -> HtmlResult {
-    let form = CheckedForm(vec![
-        ("dataset".to_owned(), start.id.clone()),
-        ("exact_duplicates".to_owned(), "true".to_owned()),
-    ]);
-    let page = page(&view, &form, Vec::new()).await?;
+    let (fields, errors) = match start.from {
+        Some(id) => begun_from(&view, id).await?,
+        None => {
+            let fields = vec![
+                ("dataset".to_owned(), start.id.clone()),
+                ("exact_duplicates".to_owned(), "true".to_owned()),
+            ];
+            (fields, Vec::new())
+        }
+    };
+    let page = page(&view, &CheckedForm(fields), errors).await?;
     view.page(&page)
+}
+
+/// The form's fields as a curation was asked for, and what of it cannot be asked for again.
+async fn begun_from(
+    view: &View,
+    id: Uuid,
+) -> Result<(Vec<(String, String)>, Vec<String>), AppError> {
+    let curation = view.state.curations.find(id)?;
+    let curations = view.state.curations.clone();
+    let text = blocking(move || curations.pipeline(id)).await??;
+    let pipeline = Pipeline::parse(&text)
+        .map_err(|error| AppError::Conflict(format!("Its pipeline cannot be read: {error}")))?;
+    let able = curators(view).await?;
+    let missing = pipeline.steps.iter().filter(|step| {
+        let is_it = |plugin: &PluginInfo| plugin.name == step.name;
+        !able.iter().any(is_it)
+    });
+    let errors = missing
+        .map(|step| {
+            format!(
+                "{} is not among the plugins here, and is left out",
+                step.name
+            )
+        })
+        .collect();
+    let path = curation.path.display().to_string();
+    let known = datasets::choices(&view.state).await?;
+    let known = known.into_iter().find(|(_, _, other)| *other == path);
+    let mut fields = texts(&curation, &pipeline);
+    fields.push(match known {
+        Some((id, _, _)) => ("dataset".to_owned(), id),
+        None => ("path".to_owned(), path),
+    });
+    Ok((fields, errors))
+}
+
+/// The fields of a curation but for its dataset; what is as usual stays open.
+fn texts(curation: &Curation, pipeline: &Pipeline) -> Vec<(String, String)> {
+    // Two datasets of one name could not be told apart.
+    let name = match curation.status {
+        CurationStatus::Done => {
+            let name: String = curation.name.chars().take(114).collect();
+            format!("{name} again")
+        }
+        _ => curation.name.clone(),
+    };
+    let mut fields = vec![
+        ("name".to_owned(), name),
+        ("format".to_owned(), curation.format.clone()),
+    ];
+    let mut add = |name: String, value: String| fields.push((name, value));
+    if pipeline.exact_duplicates {
+        add("exact_duplicates".to_owned(), "true".to_owned());
+    }
+    let threshold = pipeline.near_duplicates.threshold;
+    if threshold != NearDuplicates::default().threshold {
+        add("threshold".to_owned(), threshold.to_string());
+    }
+    if let Some(HoldOut { share, seed }) = pipeline.hold_out {
+        add("hold_out_share".to_owned(), share.to_string());
+        if seed != 0 {
+            add("hold_out_seed".to_owned(), seed.to_string());
+        }
+    }
+    let columns = toml::to_string(&pipeline.columns).unwrap_or_default();
+    add("columns".to_owned(), columns.trim_end().to_owned());
+    for (place, step) in pipeline.steps.iter().enumerate() {
+        let plugin = &step.name;
+        add(format!("use.{plugin}"), "true".to_owned());
+        add(format!("order.{plugin}"), (place + 1).to_string());
+        if step.on_error == OnError::Keep {
+            add(format!("on_error.{plugin}"), "keep".to_owned());
+        }
+        if step.only.is_some() {
+            add(format!("only.{plugin}"), "true".to_owned());
+        }
+        for (key, value) in &step.config {
+            add(
+                format!("config.{plugin}.{}", schema_form::field(key)),
+                schema_form::text(value),
+            );
+        }
+    }
+    fields
 }
 
 /// `POST /datasets/curate`.
@@ -178,6 +276,14 @@ async fn read(
         }
     };
     let (threshold, hold_out_share) = (number("threshold"), number("hold_out_share"));
+    let hold_out_seed = match text("hold_out_seed") {
+        seed if seed.is_empty() => None,
+        seed => seed.parse::<u64>().map(Some).unwrap_or_else(|_| {
+            let message = format!("must be a whole number from 0, not {seed:?}");
+            errors.push("hold_out_seed", message);
+            None
+        }),
+    };
     let columns = match toml::from_str::<BTreeMap<String, String>>(&text("columns")) {
         Ok(columns) => columns,
         Err(error) => {
@@ -197,7 +303,7 @@ async fn read(
         exact_duplicates: Some(form.get("exact_duplicates").is_some()),
         near_duplicates_threshold: threshold,
         hold_out_share,
-        hold_out_seed: None,
+        hold_out_seed,
         columns,
     }))
 }
@@ -294,6 +400,12 @@ async fn page(
     });
     let choices = choices.collect();
     let datasets = datasets::choices(&view.state).await?;
+    // One that only the API takes stays what it is.
+    let format = text("format");
+    let mut formats: Vec<String> = FORMATS.iter().map(ToString::to_string).collect();
+    if !format.is_empty() && !formats.contains(&format) {
+        formats.push(format.clone());
+    }
     Ok(CurationFormPage {
         dataset: text("dataset"),
         datasets: datasets
@@ -302,12 +414,13 @@ async fn page(
             .collect(),
         path: text("path"),
         name: text("name"),
-        format: text("format"),
-        formats: FORMATS,
+        format,
+        formats,
         columns: text("columns"),
         exact_duplicates: form.get("exact_duplicates").is_some(),
         threshold: text("threshold"),
         hold_out_share: text("hold_out_share"),
+        hold_out_seed: text("hold_out_seed"),
         plugins: choices,
         is_loading: view.state.plugins(|host| host.is_loading()).await?,
         errors,

@@ -4,7 +4,7 @@ use actix_web::Responder;
 use actix_web::web::Path;
 use ammonia::Builder;
 use domain::{FIELDS, FieldKind, RunConfig};
-use pulldown_cmark::{Options, Parser, html};
+use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 use rust_embed::RustEmbed;
 use serde::Serialize;
 
@@ -98,23 +98,47 @@ pub async fn show(view: View, name: Path<String>) -> HtmlResult {
 /// Markdown to HTML without anything that could run.
 pub fn render(markdown: &str) -> String {
     let mut text = String::new();
-    html::push_html(
-        &mut text,
-        Parser::new_ext(
-            markdown,
-            Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH,
-        ),
-    );
+    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
+    let mut events: Vec<Event<'_>> = Parser::new_ext(markdown, options).collect();
+    name_headings(&mut events);
+    html::push_html(&mut text, events.into_iter());
     // A wide table scrolls inside its own box.
     let text = text
         .replace("<table>", "<div class=\"scroll\"><table>")
         .replace("</table>", "</table></div>");
     Builder::default()
         .add_allowed_classes("div", &["scroll"])
+        .add_tag_attributes("h2", &["id"])
         .url_schemes(["http", "https", "mailto"].into())
         .link_rel(Some("noopener noreferrer"))
         .clean(&text)
         .to_string()
+}
+
+/// Gives sections a name to link to, made of their title: `plugin.toml` is `plugin-toml`.
+fn name_headings(events: &mut [Event<'_>]) {
+    for at in 0..events.len() {
+        let (before, after) = events.split_at_mut(at + 1);
+        let Some(Event::Start(Tag::Heading {
+            level: HeadingLevel::H2,
+            id,
+            ..
+        })) = before.last_mut()
+        else {
+            continue;
+        };
+        let title = after
+            .iter()
+            .take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_))))
+            .filter_map(|event| match event {
+                Event::Text(text) | Event::Code(text) => Some(text.to_lowercase()),
+                _ => None,
+            })
+            .collect::<String>();
+        let words = title.split(|c: char| !c.is_alphanumeric());
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        *id = Some(words.join("-").into());
+    }
 }
 
 fn fields_table() -> String {
@@ -183,6 +207,14 @@ mod tests {
             ] {
                 assert!(!html.contains(bad), "{attack} became {html}");
             }
+        }
+    }
+
+    #[test]
+    fn sections_can_be_linked_to() {
+        let html = render("## Changing a `plugin.toml`\n\nText.\n\n## Limits\n");
+        for id in ["changing-a-plugin-toml", "limits"] {
+            assert!(html.contains(&format!("<h2 id=\"{id}\">")), "{html}");
         }
     }
 

@@ -26,6 +26,7 @@ pub mod playground;
 pub mod plugin;
 /// What a plugin may use, on its page.
 pub mod plugin_consent;
+mod plugin_suggestions;
 /// `/plugins`
 pub mod plugins;
 /// `/runs/{id}`

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::plugin_consent::Consent;
+use super::plugin_suggestions::{self, Suggestion};
 use super::schema_form::{self, Control};
 use crate::api::plugin_consent::{self, UseBody};
 use crate::api::plugins::{self, ExecutionBody};
@@ -53,60 +54,6 @@ struct ResultFragment {
 
 impl Page for ResultFragment {
     const TEMPLATE: &'static str = "fragments/execution.html";
-}
-
-/// Something that the plugin would do, for the user to say what became of it.
-#[derive(Serialize)]
-struct Suggestion {
-    /// Where it stands in the answer.
-    pointer: String,
-    /// What it is about: the finding's message, else its code.
-    about: String,
-    text: String,
-}
-
-/// Suggestions on one page.
-const MOST_SUGGESTIONS: usize = 100;
-
-/// Every value under a key `suggestion`, wherever it stands.
-fn collect_suggestions(value: &Value, pointer: &mut String, found: &mut Vec<Suggestion>) {
-    let children: Vec<(String, &Value)> = match value {
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value))
-            .collect(),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .map(|(index, value)| (index.to_string(), value))
-            .collect(),
-        _ => return,
-    };
-    for (key, child) in children {
-        if found.len() >= MOST_SUGGESTIONS {
-            return;
-        }
-        let length = pointer.len();
-        pointer.push('/');
-        pointer.push_str(&key);
-        if key == "suggestion" && value.is_object() {
-            if !child.is_null() {
-                let about = ["message", "code"]
-                    .iter()
-                    .find_map(|key| value[*key].as_str())
-                    .unwrap_or_default();
-                let text = child["replacement"].as_str().map(str::to_owned);
-                found.push(Suggestion {
-                    pointer: pointer.clone(),
-                    about: about.to_owned(),
-                    text: text.unwrap_or_else(|| plain(child)),
-                });
-            }
-        } else {
-            collect_suggestions(child, pointer, found);
-        }
-        pointer.truncate(length);
-    }
 }
 
 /// A list of alike objects.
@@ -214,8 +161,9 @@ pub async fn run(view: View, name: Path<String>, form: CheckedForm) -> HtmlResul
     let mut answer = String::new();
     if let domain::ExecutionOutcome::Ok { output } = &execution.outcome {
         answer = pretty(output);
-        collect_suggestions(output, &mut String::new(), &mut suggestions);
-        for (key, value) in output.as_object().into_iter().flatten() {
+        suggestions = plugin_suggestions::suggestions(output);
+        let parts = output.as_object().into_iter().flatten();
+        for (key, value) in parts.filter(|(key, _)| !plugin_suggestions::is_key(key)) {
             match value {
                 Value::Array(items) if items.iter().any(Value::is_object) => {
                     tables.push(table(key, items));
@@ -256,7 +204,7 @@ fn table(name: &str, items: &[Value]) -> Table {
         .filter_map(Value::as_object)
         .flat_map(|o| o.keys())
     {
-        if !columns.contains(key) {
+        if !columns.contains(key) && !plugin_suggestions::is_key(key) {
             columns.push(key.clone());
         }
     }

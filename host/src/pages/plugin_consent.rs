@@ -25,6 +25,7 @@ use crate::templates::{Page, View};
 pub struct Consent {
     digest: String,
     capabilities: Vec<Choice>,
+    /// Those that it asks for, and where any may be granted those that its settings name.
     hosts: Vec<Choice>,
     takes_any_host: bool,
     /// Hosts that the user named, a line each.
@@ -47,6 +48,8 @@ pub struct Consent {
 struct Choice {
     value: String,
     label: String,
+    /// The setting that names it, where one does.
+    setting: Option<String>,
     is_chosen: bool,
 }
 
@@ -82,10 +85,31 @@ impl Consent {
         let box_of = |text: &str, is_granted: bool| Choice {
             value: text.to_owned(),
             label: text.to_owned(),
+            setting: None,
             is_chosen: is_new || is_granted,
         };
-        let listed: Vec<&String> = asks.hosts.iter().filter(|host| *host != "*").collect();
-        let others = grants.hosts.iter().filter(|host| !listed.contains(host));
+        let takes_any_host = asks.hosts.iter().any(|host| host == "*");
+        let listed = asks.hosts.iter().filter(|host| *host != "*");
+        let mut hosts: Vec<Choice> = listed
+            .map(|host| box_of(host, grants.hosts.contains(host)))
+            .collect();
+        if takes_any_host {
+            let (name, digest) = (plugin.name.clone(), digest.clone());
+            let named = state
+                .plugins(move |host| host.hosts_in_settings(&name, &digest))
+                .await?;
+            for (setting, host) in named {
+                if hosts.iter().all(|other| other.value != host) {
+                    hosts.push(Choice {
+                        setting: Some(setting),
+                        ..box_of(&host, grants.hosts.contains(&host))
+                    });
+                }
+            }
+        }
+        let is_listed = |host: &&String| hosts.iter().any(|choice| choice.value == **host);
+        let others = grants.hosts.iter().filter(|host| !is_listed(host));
+        let other_hosts = others.cloned().collect::<Vec<_>>().join("\n");
         Ok(Some(Self {
             digest: digest.clone(),
             capabilities: asked
@@ -95,12 +119,9 @@ impl Consent {
                     ..box_of(capability.word(), grants.capabilities.contains(capability))
                 })
                 .collect(),
-            hosts: listed
-                .iter()
-                .map(|host| box_of(host, grants.hosts.contains(host)))
-                .collect(),
-            takes_any_host: asks.hosts.iter().any(|host| host == "*"),
-            other_hosts: others.cloned().collect::<Vec<_>>().join("\n"),
+            hosts,
+            takes_any_host,
+            other_hosts,
             addresses: grants
                 .addresses
                 .iter()
@@ -137,6 +158,7 @@ impl Consent {
                 .map(|model| Choice {
                     value: model.id.clone(),
                     label: model.name.clone(),
+                    setting: None,
                     is_chosen: is_same(&grants.model, &model.path),
                 })
                 .collect(),
@@ -146,6 +168,7 @@ impl Consent {
                 .map(|adapter| Choice {
                     value: adapter.id.clone(),
                     label: adapter.name.clone(),
+                    setting: None,
                     is_chosen: is_same(&grants.adapter, &adapter.path),
                 })
                 .collect(),

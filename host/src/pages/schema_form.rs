@@ -47,7 +47,7 @@ pub fn controls(schema: &Value) -> Vec<Control> {
     properties
         .iter()
         .map(|(name, property)| Control {
-            name: format!("{PREFIX}{name}"),
+            name: field(name),
             label: property["title"].as_str().unwrap_or(name).to_owned(),
             help: property["description"]
                 .as_str()
@@ -55,14 +55,24 @@ pub fn controls(schema: &Value) -> Vec<Control> {
                 .to_owned(),
             kind: kind(name, property),
             choices: words(property),
-            default: match &property["default"] {
-                Value::Null => String::new(),
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            },
+            default: text(&property["default"]),
             is_required: required(name),
         })
         .collect()
+}
+
+/// The name of a property's field.
+pub fn field(property: &str) -> String {
+    format!("{PREFIX}{property}")
+}
+
+/// A property's value as its field shows it.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// The fields for a plugin's settings, filled with `values`; none for a schema without properties.
@@ -74,10 +84,7 @@ pub fn settings(schema: &Value, values: &BTreeMap<String, Value>) -> Vec<Control
     for control in &mut controls {
         let name = control.name.strip_prefix(PREFIX).unwrap_or_default();
         if let Some(value) = values.get(name) {
-            control.default = match value {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
+            control.default = text(value);
         }
     }
     controls
@@ -150,7 +157,7 @@ pub fn read(schema: &Value, form: &CheckedForm) -> Result<Value, FieldErrors> {
     let mut input = Map::new();
     let mut errors = FieldErrors::default();
     for (name, property) in properties {
-        let text = form.get(&format!("{PREFIX}{name}"));
+        let text = form.get(&field(name));
         let kind = kind(name, property);
         let required = schema["required"]
             .as_array()

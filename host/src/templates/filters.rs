@@ -11,6 +11,7 @@ pub(super) fn register(tera: &mut Tera) {
     });
     tera.register_filter("figure", |value: f64, _: Kwargs, _: &State| figure(value));
     tera.register_filter("count", |value: f64, _: Kwargs, _: &State| count(value));
+    tera.register_filter("spoken", |value: f64, _: Kwargs, _: &State| spoken(value));
     tera.register_filter("bytes", |value: f64, _: Kwargs, _: &State| bytes(value));
     tera.register_filter("seconds", |value: f64, _: Kwargs, _: &State| seconds(value));
     tera.register_filter("percent", |value: f64, _: Kwargs, _: &State| {
@@ -62,6 +63,19 @@ fn count(value: f64) -> String {
     } else {
         text
     }
+}
+
+/// Large numbers in words: 20 billion, 1.5 million.
+fn spoken(value: f64) -> String {
+    let words = [(1e12, "trillion"), (1e9, "billion"), (1e6, "million")];
+    let found = words.into_iter().find(|(size, _)| value.abs() >= *size);
+    found.map_or_else(
+        || count(value),
+        |(size, word)| {
+            let number = format!("{:.1}", value / size);
+            format!("{} {word}", number.trim_end_matches(".0"))
+        },
+    )
 }
 
 fn bytes(value: f64) -> String {
@@ -128,6 +142,14 @@ mod tests {
         }
         assert_eq!(count(1_234_567.0), "1\u{202f}234\u{202f}567");
         assert_eq!(bytes(1_536.0), "1.5 KiB");
+        for (value, text) in [
+            (2e10, "20 billion"),
+            (1_500_000.0, "1.5 million"),
+            (1e13, "10 trillion"),
+            (54_304.0, "54\u{202f}304"),
+        ] {
+            assert_eq!(spoken(value), text);
+        }
         assert_eq!(seconds(3_725.0), "1 h 02 min");
         assert_eq!(seconds(65.0), "1 min 05 s");
     }

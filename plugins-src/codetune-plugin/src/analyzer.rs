@@ -160,7 +160,20 @@ pub const ANALYSIS_OUTPUT: &str = r#"{
           "severity": { "enum": ["error", "warning", "info", "hint"] },
           "line": { "type": "integer", "minimum": 1 },
           "column": { "type": "integer", "minimum": 1 },
-          "message": { "type": "string" }
+          "message": { "type": "string" },
+          "suggestion": {
+            "type": "object",
+            "properties": {
+              "line": { "type": "integer", "minimum": 1 },
+              "column": { "type": "integer", "minimum": 1 },
+              "end_line": { "type": "integer", "minimum": 1 },
+              "end_column": { "type": "integer", "minimum": 1 },
+              "replacement": { "type": "string" },
+              "confidence": { "type": "number", "minimum": 0, "maximum": 1 }
+            },
+            "required": ["line", "column", "end_line", "end_column", "replacement", "confidence"],
+            "additionalProperties": false
+          }
         },
         "required": ["code", "severity", "line", "column", "message"],
         "additionalProperties": false
@@ -172,15 +185,24 @@ pub const ANALYSIS_OUTPUT: &str = r#"{
   "additionalProperties": false
 }"#;
 
-/// Findings with their places, as a tool shows them.
+/// Findings with their places and what would mend them, as a tool shows them.
 pub fn diagnostics_json(code: &str, diagnostics: &[Diagnostic]) -> Value {
     let lines = LineIndex::new(code);
     let shown = diagnostics.iter().map(|found| {
         let place = lines.position(found.span.0 as u32);
-        json!({
+        let mut shown = json!({
             "code": found.code, "severity": found.severity.word(),
             "line": place.line, "column": place.column, "message": found.message,
-        })
+        });
+        if let Some(suggestion) = &found.suggestion {
+            let (start, end) = suggestion.span;
+            let (start, end) = (lines.position(start as u32), lines.position(end as u32));
+            shown["suggestion"] = json!({
+                "line": start.line, "column": start.column, "end_line": end.line, "end_column": end.column,
+                "replacement": suggestion.replacement, "confidence": suggestion.confidence,
+            });
+        }
+        shown
     });
     shown.collect()
 }
@@ -217,7 +239,11 @@ mod tests {
             ..SourceFile::default()
         };
         let analysis = Analysis {
-            diagnostics: vec![Diagnostic::new("odd", Severity::Info, (5, 6), "x is odd")],
+            diagnostics: vec![
+                Diagnostic::new("odd", Severity::Info, (5, 6), "x is odd"),
+                Diagnostic::new("accent", Severity::Hint, (2, 4), "é has an accent")
+                    .instead("e", 0.5),
+            ],
             metrics: vec![("odd", 1.0)],
             details: None,
         };
@@ -226,7 +252,14 @@ mod tests {
             shown,
             json!({
                 "diagnostics": [
-                    { "code": "odd", "severity": "info", "line": 2, "column": 3, "message": "x is odd" }
+                    { "code": "odd", "severity": "info", "line": 2, "column": 3, "message": "x is odd" },
+                    {
+                        "code": "accent", "severity": "hint", "line": 2, "column": 1, "message": "é has an accent",
+                        "suggestion": {
+                            "line": 2, "column": 1, "end_line": 2, "end_column": 2,
+                            "replacement": "e", "confidence": 0.5,
+                        }
+                    }
                 ],
                 "metrics": { "odd": 1.0 }
             })

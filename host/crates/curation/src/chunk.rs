@@ -9,11 +9,14 @@ use crate::{Curator, sample};
 
 /// A row on its way.
 pub(crate) struct Row {
+    /// From 1, as people count.
     pub(crate) number: u64,
     pub(crate) fields: Map<String, Value>,
     pub(crate) origin: String,
-    /// Why it is not of the format that was set.
+    /// Why it does not fit: it is not of the format that was set, or holds no text.
     pub(crate) misfit: Option<String>,
+    /// Without one it goes: no plugin can judge it, and nobody learns from it.
+    pub(crate) has_text: bool,
     pub(crate) sample: Sample,
     /// Where the parts stand in the row.
     pub(crate) places: Vec<String>,
@@ -43,7 +46,8 @@ pub(crate) struct Running<'a> {
 pub(crate) fn judge(rows: &mut [Row], steps: &[Running<'_>]) -> u64 {
     let mut remembered = 0;
     for (index, step) in steps.iter().enumerate() {
-        let is_on = |row: &&mut Row| row.duplicate_of.is_none() && row.dropped_by.is_none();
+        let is_on =
+            |row: &&mut Row| row.has_text && row.duplicate_of.is_none() && row.dropped_by.is_none();
         let is_passed_by = |row: &Row| step.only == Some(Only::Train) && row.is_held_out;
         let (passed_by, mut on): (Vec<&mut Row>, Vec<&mut Row>) = rows
             .iter_mut()
@@ -68,7 +72,7 @@ pub(crate) fn judge(rows: &mut [Row], steps: &[Running<'_>]) -> u64 {
         // Moved there and back: a sample may be large.
         let samples: Vec<Sample> = asked
             .iter()
-            .map(|at| std::mem::replace(&mut on[*at].sample, empty()))
+            .map(|at| std::mem::replace(&mut on[*at].sample, sample::empty()))
             .collect();
         let answers = match samples.is_empty() {
             true => Vec::new(),
@@ -92,14 +96,6 @@ pub(crate) fn judge(rows: &mut [Row], steps: &[Running<'_>]) -> u64 {
         }
     }
     remembered
-}
-
-fn empty() -> Sample {
-    Sample {
-        parts: Vec::new(),
-        path: None,
-        language: None,
-    }
 }
 
 /// What a verdict does to its row.

@@ -31,7 +31,7 @@ impl Texts {
 
     /// Marks exact duplicates.
     pub(crate) fn mark(&mut self, rows: &mut [Row]) {
-        for row in rows {
+        for row in rows.iter_mut().filter(|row| row.has_text) {
             match self.0.entry(row.texts_digest) {
                 Entry::Occupied(first) => row.duplicate_of = Some(*first.get()),
                 Entry::Vacant(place) => {
@@ -85,10 +85,12 @@ impl<'a> Commit<'a> {
     fn count(&mut self, row: &Row) -> Result<()> {
         self.state.report.read(row.size);
         if let Some(why) = &row.misfit {
-            self.state.report.misfit(row.number, &row.origin, why);
+            self.state
+                .report
+                .misfit(row.number, &row.origin, why, row.has_text);
         }
         self.state.chain = chain(&self.state.chain, &row.digest);
-        if self.pipeline.exact_duplicates && row.duplicate_of.is_none() {
+        if self.pipeline.exact_duplicates && row.has_text && row.duplicate_of.is_none() {
             let entry = [&row.texts_digest[..], &row.number.to_le_bytes()].concat();
             self.folder.append(Kind::Texts, &entry)?;
         }
@@ -135,6 +137,7 @@ impl<'a> Commit<'a> {
             row: row.number,
             origin: &row.origin,
             input: hex(&row.digest),
+            misfit: row.misfit.as_deref(),
             decision: "keep",
             by: None,
             reason: None,
@@ -145,7 +148,9 @@ impl<'a> Commit<'a> {
             held_out: row.is_held_out,
             steps: row.judged.iter().zip(steps).map(step_line).collect(),
         };
-        if let Some(first) = row.duplicate_of {
+        if !row.has_text {
+            line.by = Some("no-text");
+        } else if let Some(first) = row.duplicate_of {
             report.exact_duplicates += 1;
             report.duplicate(
                 row.number,
@@ -182,10 +187,11 @@ impl<'a> Commit<'a> {
                 true => hex(&sample::digest(&row.sample)),
                 false => line.input.clone(),
             });
-            line.output_row = Some(match row.is_held_out {
+            let before = match row.is_held_out {
                 true => report.held_out,
                 false => report.kept,
-            });
+            };
+            line.output_row = Some(before + 1);
         } else {
             line.decision = "drop";
         }
@@ -215,12 +221,14 @@ impl<'a> Commit<'a> {
     }
 }
 
-/// One row's way, as `provenance.jsonl` has it.
+/// One row's way, as `provenance.jsonl` has it; rows are numbered from 1.
 #[derive(Serialize)]
 struct Line<'a> {
     row: u64,
     origin: &'a str,
     input: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    misfit: Option<&'a str>,
     decision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<&'a str>,

@@ -18,8 +18,8 @@ pub struct HoldOut {
 const POINT: u32 = 32;
 
 impl HoldOut {
-    /// Whether a row, by its number in the input, is held out: one of each stretch of `1 / share` rows is, drawn by the
-    /// seed. Nothing but the number counts, so that neither threads nor a stop change the draw.
+    /// Whether a row, by its place in the input (from 0), is held out: one of each stretch of `1 / share` rows is, drawn by the
+    /// seed. Nothing but the place counts, so that neither threads nor a stop change the draw.
     pub(crate) fn takes(&self, row: u64) -> bool {
         let share = (self.share * (1_u64 << POINT) as f64) as u128;
         if share == 0 {

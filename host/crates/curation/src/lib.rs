@@ -55,14 +55,15 @@ pub struct InputRow {
     pub fields: Map<String, Value>,
     /// Where it came from, for people: `a.jsonl line 3`.
     pub origin: String,
-    /// Why it is not of the format that somebody set, in a sentence that goes on from its origin.
+    /// Why it is not of the format that somebody set, in a sentence that goes on from its origin. A row without a text needs
+    /// nobody to say so.
     pub misfit: Option<String>,
 }
 
 /// Why a dataset was not curated.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The pipeline, a row or the output folder is not as it must be.
+    /// The pipeline, the rows or the output folder are not as they must be.
     #[error("{0}")]
     Invalid(String),
     /// A file cannot be read or written.

@@ -1,6 +1,7 @@
 //! What became of the rows, counted in their order.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use domain::{Decision, Judged, Reason, Sample, Verdict};
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ pub struct Report {
     pub exact_duplicates: u64,
     /// Of these, rows that are like an earlier row that was kept.
     pub near_duplicates: u64,
-    /// Rows that are not of the format that was set, where there are any; they went through the steps all the same.
+    /// Rows that do not fit, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misfits: Option<Box<Misfits>>,
     /// Examples of duplicates.
@@ -43,17 +44,53 @@ pub struct Report {
     pub lines: BeforeAfter,
 }
 
-/// Rows that are not of the format that was set.
+/// Rows that are not of the format that was set, which went through the steps all the same, and rows without a text, which
+/// are dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Misfits {
     /// How many.
     pub rows: u64,
-    /// Number of the first, from 0.
+    /// Of these, rows without a text.
+    #[serde(default)]
+    pub without_text: u64,
+    /// Number of the first, from 1.
     pub first: u64,
     /// Where that one came from.
     pub origin: String,
     /// Why it does not fit.
     pub message: String,
+}
+
+impl fmt::Display for Misfits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rows,
+            without_text,
+            first,
+            origin,
+            message,
+        } = self;
+        let (row, does) = match rows {
+            1 => ("row", "does"),
+            _ => ("rows", "do"),
+        };
+        write!(
+            f,
+            "{rows} {row} {does} not fit: the first is row {first} ({origin}), which {message}"
+        )?;
+        if *without_text > 0 {
+            write!(f, "; dropped for want of any text: {without_text}")?;
+        }
+        if rows > without_text {
+            write!(
+                f,
+                "; kept for the plugins to judge: {}, which a run with this format refuses, so curate them under the format that \
+                 they have",
+                rows - without_text
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// What one plugin did.
@@ -97,7 +134,7 @@ pub struct ReasonReport {
 /// One row for which a reason was given.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Example {
-    /// Number of the row, from 0.
+    /// Number of the row, from 1.
     pub row: u64,
     /// Where it came from.
     pub origin: String,
@@ -172,17 +209,19 @@ impl Report {
         self.lines.before.add(size.1 as f64);
     }
 
-    /// Counts a row that is not of the format that was set.
-    pub(crate) fn misfit(&mut self, row: u64, origin: &str, message: &str) {
+    /// Counts a row that does not fit.
+    pub(crate) fn misfit(&mut self, row: u64, origin: &str, message: &str, has_text: bool) {
         let misfits = self.misfits.get_or_insert_with(|| {
             Box::new(Misfits {
                 rows: 0,
+                without_text: 0,
                 first: row,
                 origin: origin.to_owned(),
                 message: message.to_owned(),
             })
         });
         misfits.rows += 1;
+        misfits.without_text += u64::from(!has_text);
     }
 
     /// Counts a duplicate's example.

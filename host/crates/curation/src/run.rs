@@ -67,7 +67,7 @@ pub enum Outcome {
 /// to rebuild it with). They are the same, bit for bit, for any number of threads.
 ///
 /// # Errors
-/// A row without a text, a folder that belongs to another run, an input that changed since a stop, files.
+/// Rows of which none fits, a folder that belongs to another run, an input that changed since a stop, files.
 pub fn curate(
     pipeline: &Pipeline,
     curators: &[&dyn Curator],
@@ -221,7 +221,7 @@ pub(crate) fn about(
         .collect();
     let made_by = json!({ "pipeline": pipeline, "plugins": plugins });
     json!({
-        "format": 1,
+        "format": 2,
         "input": input,
         "pipeline": pipeline,
         "pipeline_sha256": hex(&Sha256::digest(made_by.to_string())),

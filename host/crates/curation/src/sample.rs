@@ -26,6 +26,15 @@ const MESSAGES: [&str; 5] = ["messages", "conversations", "prompt", "chosen", "r
 const PATHS: [&str; 3] = ["path", "file_path", "max_stars_repo_path"];
 const LANGUAGES: [&str; 2] = ["language", "lang"];
 
+/// Without a text.
+pub(crate) fn empty() -> Sample {
+    Sample {
+        parts: Vec::new(),
+        path: None,
+        language: None,
+    }
+}
+
 /// A sample and where in its row each part stands.
 pub(crate) struct Read {
     pub(crate) sample: Sample,
@@ -72,6 +81,15 @@ pub(crate) fn read(
         }
     }
     (!read.places.is_empty()).then_some(read)
+}
+
+impl Default for Read {
+    fn default() -> Self {
+        Self {
+            sample: empty(),
+            places: Vec::new(),
+        }
+    }
 }
 
 impl Read {
@@ -148,6 +166,11 @@ pub(crate) fn digest(sample: &Sample) -> [u8; 32] {
         add(hint.as_deref().unwrap_or_default());
     }
     hasher.finalize().into()
+}
+
+/// What a row is known by; rows without a text are all alike.
+pub(crate) fn digest_of(read: Option<&Read>) -> [u8; 32] {
+    read.map_or([0; 32], |read| digest(&read.sample))
 }
 
 /// SHA-256 over its texts alone: by it a row is another's exact duplicate.

@@ -73,10 +73,8 @@ fn chain_of(
     let mut seen = String::new();
     for (row, _) in rows.zip(0..most) {
         let row = row.map_err(Error::Invalid)?;
-        // A row without a text is an error of the curation, which names it.
         let read = sample::read(&row.fields, &pipeline.columns);
-        let digest = read.map_or([0; 32], |read| sample::digest(&read.sample));
-        seen = chain(&seen, &digest);
+        seen = chain(&seen, &sample::digest_of(read.as_ref()));
     }
     Ok(seen)
 }

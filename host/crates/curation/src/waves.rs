@@ -89,11 +89,11 @@ impl Judging<'_> {
             }
             let wave = wave.map_err(Error::Invalid)?;
             let first = number;
-            if first == 0 {
-                refuse_misfits(&wave)?;
-            }
             number += wave.len() as u64;
-            let mut rows = self.pool.install(|| prepare(self.pipeline, wave, first))?;
+            let mut rows = self.pool.install(|| prepare(self.pipeline, wave, first));
+            if first == 0 {
+                refuse_misfits(&rows)?;
+            }
             let bytes = rows.iter().map(|row| text_bytes(row) as u64).sum();
             let mut remembered = 0;
             if number <= self.done {
@@ -157,12 +157,12 @@ impl Judging<'_> {
 }
 
 /// The first wave tells whether the format was meant: all of a small dataset, and of a large one before hours are spent on it.
-fn refuse_misfits(wave: &[InputRow]) -> Result<()> {
+fn refuse_misfits(wave: &[Row]) -> Result<()> {
     let all: Option<Vec<&str>> = wave.iter().map(|row| row.misfit.as_deref()).collect();
     match all.as_deref() {
         Some([why, ..]) => Err(Error::Invalid(format!(
-            "{} {why}; nor does any other of the first {} rows: set the format that they have, or `auto`, or say in the pipeline \
-             what their columns are called",
+            "{} {why}; none of the first {} rows fits: set the format that they have, or `auto`, or say in the pipeline what \
+             their columns are called: columns.text = \"…\"",
             wave[0].origin,
             wave.len()
         ))),
@@ -170,22 +170,24 @@ fn refuse_misfits(wave: &[InputRow]) -> Result<()> {
     }
 }
 
-fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Result<Vec<Row>> {
+fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Vec<Row> {
     let row = |(index, row): (usize, InputRow)| {
-        let Some(read) = sample::read(&row.fields, &pipeline.columns) else {
+        let index = first + index as u64;
+        let read = sample::read(&row.fields, &pipeline.columns);
+        let digest = sample::digest_of(read.as_ref());
+        let has_text = read.is_some();
+        let misfit = row.misfit.or_else(|| {
             let columns: Vec<&str> = row.fields.keys().map(String::as_str).take(20).collect();
-            return Err(Error::Invalid(format!(
-                "{}: no column with a text that a model learns ({}); name it in the pipeline: columns.text = \"…\"",
-                row.origin,
-                columns.join(", ")
-            )));
-        };
-        Ok(Row {
-            number: first + index as u64,
+            (!has_text).then(|| format!("holds no text in its columns ({})", columns.join(", ")))
+        });
+        let read = read.unwrap_or_default();
+        Row {
+            number: index + 1,
             fields: row.fields,
             origin: row.origin,
-            misfit: row.misfit,
-            digest: sample::digest(&read.sample),
+            misfit,
+            has_text,
+            digest,
             texts_digest: sample::texts_digest(&read.sample),
             size: sample::size(&read.sample),
             sample: read.sample,
@@ -194,14 +196,12 @@ fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Result<Vec<R
             judged: Vec::new(),
             is_held_out: pipeline
                 .hold_out
-                .is_some_and(|hold_out| hold_out.takes(first + index as u64)),
+                .is_some_and(|hold_out| hold_out.takes(index)),
             dropped_by: None,
             is_rewritten: false,
-        })
+        }
     };
-    // All results first: which of several errors is named must not hang on the threads.
-    let rows: Vec<Result<Row>> = wave.into_par_iter().enumerate().map(row).collect();
-    rows.into_iter().collect()
+    wave.into_par_iter().enumerate().map(row).collect()
 }
 
 fn text_bytes(row: &Row) -> usize {

@@ -1,8 +1,11 @@
 //! What a manifest may ask for, what a user may grant of it, and whether a later component goes on with that.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use domain::{Asks, Capability, Grants, PluginManifest};
+use serde_json::Value;
+use ureq::http::Uri;
 
 use crate::inspect::guarded;
 use crate::lent::origin::{ANY, Origin};
@@ -177,6 +180,28 @@ pub(crate) fn origins(hosts: &[String]) -> Vec<Origin> {
         .collect()
 }
 
+/// Hosts that a plugin's settings name: of each setting with an address its title and the host. A setting is what `values`
+/// say, else what its schema does.
+pub(crate) fn hosts_in_settings(
+    schema: &Value,
+    values: &BTreeMap<String, Value>,
+) -> Vec<(String, String)> {
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let named = properties.filter_map(|(key, property)| {
+        let value = values.get(key).unwrap_or(&property["default"]);
+        let uri: Uri = value.as_str()?.parse().ok()?;
+        let title = property["title"].as_str().unwrap_or(key).to_owned();
+        Some((title, Origin::of(&uri)?.to_string()))
+    });
+    let mut found: Vec<(String, String)> = Vec::new();
+    for (title, host) in named {
+        if found.iter().all(|(_, known)| *known != host) {
+            found.push((title, host));
+        }
+    }
+    found
+}
+
 /// What a component imports of the host, without versions.
 pub(crate) fn host_imports(imports: &[String]) -> Vec<String> {
     let mut paths: Vec<String> = imports
@@ -246,9 +271,12 @@ pub(crate) fn carries(manifest: &PluginManifest, imports: &[String], grants: &Gr
 
 #[cfg(test)]
 mod tests {
-    use domain::{Grants, PluginManifest};
+    use std::collections::BTreeMap;
 
-    use super::{carries, check, check_asks, more};
+    use domain::{Grants, PluginManifest};
+    use serde_json::json;
+
+    use super::{carries, check, check_asks, hosts_in_settings, more};
 
     fn manifest(rest: &str) -> PluginManifest {
         toml::from_str(&format!("name = \"a\"\ncomponent = \"a.wasm\"\n{rest}")).unwrap()
@@ -278,6 +306,35 @@ mod tests {
         }
         let good = "capabilities = [\"http\"]\n[asks]\nhosts = [\"*\", \"https://example.com\"]";
         assert_eq!(check_asks(&manifest(good)), Ok(()));
+    }
+
+    #[test]
+    fn settings_name_hosts_by_what_they_are_set_to_or_by_default() {
+        let schema = json!({ "properties": {
+            "url": { "type": "string", "default": "http://127.0.0.1:8080/v1", "title": "Address" },
+            "mirror": { "type": "string", "default": "https://example.com/a?b" },
+            "same": { "type": "string", "default": "https://example.com" },
+            "model": { "type": "string", "default": "default" },
+            "path": { "type": "string", "default": "/v1" },
+            "retries": { "type": "integer", "default": 3 },
+        } });
+        let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+            let list = list.iter();
+            list.map(|(title, host)| ((*title).to_owned(), (*host).to_owned()))
+                .collect()
+        };
+        let mut found = hosts_in_settings(&schema, &BTreeMap::new());
+        found.sort();
+        assert_eq!(
+            found,
+            pairs(&[
+                ("Address", "http://127.0.0.1:8080"),
+                ("mirror", "https://example.com")
+            ])
+        );
+        let set = BTreeMap::from([("url".to_owned(), json!("https://api.example.org/v1"))]);
+        let found = hosts_in_settings(&schema, &set);
+        assert!(found.contains(&pairs(&[("Address", "https://api.example.org")])[0]));
     }
 
     #[test]

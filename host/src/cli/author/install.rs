@@ -17,6 +17,7 @@ use crate::config::Config;
 #[command(after_help = "Examples:\n  codetune plugin install my-plugin\n  \
     codetune plugin install my_plugin.wasm --signature my_plugin.wasm.minisig --public-key minisign.pub\n  \
     codetune plugin install oci://registry.example/me/my-plugin:1.0@sha256:…\n\n\
+    A private registry is asked as whoever logged in there with `docker login`.\n\
     What a plugin asks for is granted by its user, on its page or with `codetune plugin grant`.")]
 pub(crate) struct InstallArgs {
     /// A folder with plugin.toml and component, a component by itself, or oci://REGISTRY/REPOSITORY[:TAG][@sha256:DIGEST]

@@ -161,9 +161,12 @@ fn every_row_is_kept_dropped_or_rewritten_and_its_way_is_written_down() {
     assert_eq!(ways[1]["reason"]["code"], "told-to");
     assert_eq!(ways[3]["reason"]["code"], "failed");
     assert_eq!(ways[4]["by"], "exact-duplicates");
-    assert_eq!(ways[4]["duplicate_of"], 0);
-    assert_eq!(ways[6]["duplicate_of"], 5);
-    assert_eq!(ways[2]["output_row"], 1);
+    assert_eq!(
+        (&ways[0]["row"], &ways[4]["duplicate_of"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(ways[6]["duplicate_of"], 6);
+    assert_eq!(ways[2]["output_row"], 2);
     assert_eq!(ways[2]["steps"][0]["fuel"], 9);
     assert_eq!(ways[2]["steps"][0]["digest"], fake.digest()[..16]);
     let about: Value =
@@ -266,17 +269,57 @@ fn a_stopped_run_does_not_go_on_with_another_input_or_pipeline() {
 }
 
 #[test]
-fn a_row_without_a_text_and_a_row_that_cannot_be_read_are_named() {
+fn rows_without_a_text_are_misfits_that_go_and_the_others_are_curated() {
+    let without = |number: usize, value: Value| {
+        let mut row = row(number, "");
+        row.fields.insert("text".to_owned(), value);
+        row
+    };
+    let mut missing = row(5, "");
+    missing.fields.remove("text");
+    // An empty text is a text: it is the plugins' to judge.
+    let all = vec![
+        row(1, "plain a"),
+        without(2, Value::Null),
+        without(3, json!(7)),
+        without(4, json!([])),
+        missing,
+        row(6, ""),
+        row(7, "drop b"),
+    ];
     let folder = tempfile::tempdir().unwrap();
     let fake = Fake::new("fake");
-    let mut bad = row(4, "x");
-    bad.fields.remove("text");
-    let message = run(&[&fake], vec![row(3, "x"), bad], &options(folder.path()));
-    let message = message.unwrap_err().to_string();
-    assert!(
-        message.contains("row 4") && message.contains("(id)"),
-        "{message}"
+    let report = run(&[&fake], all.clone(), &options(folder.path())).unwrap();
+    assert_eq!((report.rows, report.kept, report.dropped), (7, 2, 5));
+    assert_eq!(report.exact_duplicates, 0);
+    assert_eq!(fake.asked.load(Ordering::Relaxed), 3);
+    let misfits = report.misfits.unwrap();
+    assert_eq!(
+        (misfits.rows, misfits.without_text, misfits.first),
+        (4, 4, 2)
     );
+    assert_eq!(misfits.origin, "row 2");
+    assert!(misfits.message.contains("(id, text)"), "{misfits:?}");
+    let ways = lines(&folder.path().join("provenance.jsonl"));
+    assert_eq!(
+        (&ways[4]["row"], &ways[4]["origin"]),
+        (&json!(5), &json!("row 5"))
+    );
+    assert_eq!(
+        (&ways[4]["decision"], &ways[4]["by"]),
+        (&json!("drop"), &json!("no-text"))
+    );
+    assert!(ways[4]["misfit"].as_str().unwrap().contains("(id)"));
+    // The folder is known again.
+    let rows = all.into_iter().map(Ok);
+    let found = standing(folder.path(), &pipeline(&["fake"]), &[&fake], rows, "test");
+    assert_eq!(found.unwrap(), Standing::Done);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("fake");
     let rows = [Ok(row(0, "x")), Err("a.jsonl line 2: no JSON".to_owned())];
     let outcome = curate(
         &pipeline(&["fake"]),
@@ -305,7 +348,10 @@ fn rows_that_do_not_fit_the_format_are_counted_and_go_through_all_the_same() {
     let report = run(&[&Fake::new("fake")], all, &options(folder.path())).unwrap();
     assert_eq!(report.kept, 20_000);
     let misfits = report.misfits.unwrap();
-    assert_eq!((misfits.rows, misfits.first), (20, 7));
+    assert_eq!(
+        (misfits.rows, misfits.without_text, misfits.first),
+        (20, 0, 8)
+    );
     assert_eq!(
         (misfits.origin.as_str(), misfits.message.as_str()),
         ("row 7", "does not fit")
@@ -334,6 +380,7 @@ fn a_dataset_of_which_no_row_fits_the_format_is_refused_before_any_plugin_sees_i
         "row 3 does not fit the format messages",
         "first 8192 rows",
         "auto",
+        "columns.text",
     ] {
         assert!(refusal.contains(part), "{refusal}");
     }

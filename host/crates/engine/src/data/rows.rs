@@ -49,7 +49,7 @@ pub fn rows(config: &DataConfig) -> Result<DatasetRows> {
     })
 }
 
-/// Tells which rows are not of the format that somebody set, by the columns that it needs.
+/// Tells which rows are not of the format that somebody set, by the columns that it needs and what they hold.
 pub struct Fit {
     format: DataFormat,
     needed: &'static [&'static str],
@@ -86,15 +86,45 @@ impl Fit {
         };
         let is_missing = |column: &String| fields.get(column).is_none_or(Value::is_null);
         let missing: Vec<String> = self.needed.iter().map(theirs).filter(is_missing).collect();
-        (!missing.is_empty()).then(|| {
-            let there: Vec<&str> = fields.keys().map(String::as_str).take(20).collect();
-            format!(
-                "does not fit the format {}: it lacks {} and has {}",
-                format::name(self.format),
-                missing.join(" and "),
-                there.join(", ")
-            )
-        })
+        let why = match missing.is_empty() {
+            true => {
+                let column = self.needed.iter().find_map(|ours| {
+                    let column = theirs(ours);
+                    let value = fields.get(&column)?;
+                    (!takes(ours, value)).then(|| (column, value))
+                });
+                let (column, value) = column?;
+                format!("its {column} is {}", described(value))
+            }
+            false => {
+                let there: Vec<&str> = fields.keys().map(String::as_str).take(20).collect();
+                let missing = missing.join(" and ");
+                format!("it lacks {missing} and has {}", there.join(", "))
+            }
+        };
+        let format = format::name(self.format);
+        Some(format!("does not fit the format {format}: {why}"))
+    }
+}
+
+/// Whether a column that a format needs can be read from such a value.
+fn takes(ours: &str, value: &Value) -> bool {
+    let is_filled = value.as_array().is_some_and(|list| !list.is_empty());
+    match ours {
+        "text" | "instruction" | "output" => value.is_string(),
+        "prompt" | "completion" => value.is_string() || value.is_array(),
+        // CSV holds lists as JSON text.
+        "messages" => value.is_string() || is_filled,
+        "chosen" | "rejected" => value.is_string() || value.is_object() || is_filled,
+        "conversations" => is_filled,
+        _ => value.is_array(),
+    }
+}
+
+fn described(value: &Value) -> &'static str {
+    match value.as_array() {
+        Some(list) if list.is_empty() => "an empty list",
+        _ => read::kind(value),
     }
 }
 

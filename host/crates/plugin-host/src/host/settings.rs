@@ -132,6 +132,18 @@ impl PluginHost {
             .unwrap_or_default()
     }
 
+    /// Hosts that the settings of the version with that digest name, for a user who may grant any: of each setting with an
+    /// address its title, and the host as it is granted. The user's values go before the manifest's, and those before the
+    /// schema's defaults.
+    pub fn hosts_in_settings(&self, name: &str, digest: &str) -> Vec<(String, String)> {
+        let Some(version) = self.with_digest(name, digest) else {
+            return Vec::new();
+        };
+        let mut values = version.manifest.config.clone();
+        values.extend(self.config(name));
+        consent::hosts_in_settings(&version.metadata.config_schema, &values)
+    }
+
     pub(super) fn settings(&self) -> RwLockReadGuard<'_, Settings> {
         self.inner
             .settings
