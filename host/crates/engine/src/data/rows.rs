@@ -91,7 +91,7 @@ impl Fit {
                 let column = self.needed.iter().find_map(|ours| {
                     let column = theirs(ours);
                     let value = fields.get(&column)?;
-                    (!takes(ours, value)).then(|| (column, value))
+                    (!takes(ours, value)).then_some((column, value))
                 });
                 let (column, value) = column?;
                 format!("its {column} is {}", described(value))
