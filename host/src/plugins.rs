@@ -1,6 +1,7 @@
 //! The plugin host as the user has set it, and what runs use plugins for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use domain::{CurationSummary, RunConfig, RunEvent};
@@ -21,12 +22,29 @@ use crate::secrets::Secrets;
 /// # Errors
 /// A plugin host that cannot start, or a database that cannot be read.
 pub fn open(config: &Config, store: &Store) -> anyhow::Result<PluginHost> {
-    let host = PluginHost::open(HostConfig {
+    let host = PluginHost::open(folders(config)).context("cannot start the plugin host")?;
+    as_set(host, config, store)
+}
+
+/// The same for who asks for plugins by their names: those are waited for, and no other that has to be compiled first.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_named(config: &Config, store: &Store) -> anyhow::Result<PluginHost> {
+    let host = PluginHost::open_within(folders(config), Duration::ZERO)
+        .context("cannot start the plugin host")?;
+    as_set(host, config, store)
+}
+
+fn folders(config: &Config) -> HostConfig {
+    HostConfig {
         plugins_dir: config.paths.plugins.clone(),
         cache_dir: config.paths.plugin_cache(),
         remembers: true,
-    })
-    .context("cannot start the plugin host")?;
+    }
+}
+
+fn as_set(host: PluginHost, config: &Config, store: &Store) -> anyhow::Result<PluginHost> {
     Settings::default().apply(store, &host)?;
     host.lend(Arc::new(Lending::new(
         Playground::default(),

@@ -14,7 +14,7 @@ use engine::generate::{GenerateRequest, Generator};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::plugin::{open, refused};
+use super::plugin::{open_named, refused};
 use super::{model_folder, scorers, usage_error};
 use crate::answers::{Make, Outcome, Ranking, Report, Request, generate};
 use crate::config::Config;
@@ -113,7 +113,7 @@ pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCo
     };
     let told = |error: engine::Error| usage_error(error.to_string());
     let asked = prompts(&data, &model, args.limit.unwrap_or(usize::MAX)).map_err(told)?;
-    let (host, _) = open(config)?;
+    let host = open_named(config)?;
     let named = scorers::with_settings(&args.scorers, &args.scorer_config)?;
     let scorers = Scorers::open(&host, named).map_err(refused)?;
     let generator = Generator::load(&model, args.adapter.as_deref()).map_err(told)?;

@@ -72,7 +72,7 @@ pub(super) fn run(
             args.data.display()
         )));
     }
-    let (host, _) = super::plugin::open(config)?;
+    let host = super::plugin::open_named(config)?;
     let named = scorers::with_settings(&args.scorers, &args.scorer_config)?;
     let scorers = Scorers::open(&host, named).map_err(super::plugin::refused)?;
     let scored = |adapter: Option<&Path>| -> anyhow::Result<Vec<Scored>> {

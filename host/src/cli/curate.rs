@@ -14,7 +14,7 @@ use curation::{Bin, Example, Histogram, Outcome, Pipeline, Progress, Report};
 use domain::{DataConfig, DataFormat};
 use serde_json::{Value, json};
 
-use super::plugin::{open, refused};
+use super::plugin::{open_named, refused};
 use super::usage_error;
 use crate::config::Config;
 use crate::curate::{Error, Request, curate};
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &CurateArgs, config: &Config) -> anyhow::Result<ExitCode
             step.name
         )));
     }
-    let (host, _) = open(config)?;
+    let host = open_named(config)?;
     let data = DataConfig {
         path: Some(args.path.display().to_string()),
         format: args.format,

@@ -106,6 +106,11 @@ pub(super) fn open(config: &Config) -> anyhow::Result<(PluginHost, Store)> {
     Ok((crate::plugins::open(config, &store)?, store))
 }
 
+/// The plugins for who asks for some by their names.
+pub(super) fn open_named(config: &Config) -> anyhow::Result<PluginHost> {
+    crate::plugins::open_named(config, &open_store(config)?)
+}
+
 /// The database alone.
 pub(super) fn open_store(config: &Config) -> anyhow::Result<Store> {
     let mut store_config = config.store_config();

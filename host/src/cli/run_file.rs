@@ -38,7 +38,7 @@ pub(crate) fn curated(
     if !run.is_curated() {
         return Ok(run.clone());
     }
-    let (host, _) = super::plugin::open(config)
+    let host = super::plugin::open_named(config)
         .map_err(|error| engine::Error::Input(format!("plugins: {error:#}")))?;
     let done = crate::curated::curated(config, &host, run, stop, &mut |event| match event {
         RunEvent::Curating { rows, kept, .. } => eprintln!("curating: {rows} rows, {kept} kept"),

@@ -104,7 +104,7 @@ pub(super) fn train(
                 }
                 event => events.send(event),
             };
-            let open = || plugins::open(config, store);
+            let open = || plugins::open_named(config, store);
             let prepared = fetched.and_then(|run_config| {
                 plugins::prepare(config, open, &run_config, stop, &mut hear)
             });

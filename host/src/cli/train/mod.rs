@@ -83,7 +83,7 @@ pub(crate) fn run(args: &TrainArgs, config: &Config) -> anyhow::Result<ExitCode>
             stop.stop();
         }
     };
-    let open = || Ok(super::plugin::open(config)?.0);
+    let open = || super::plugin::open_named(config);
     let prepared = plugins::prepare(config, open, &run_config, &stop, &mut hear);
     if let Some(devices) = devices {
         // What was fetched and curated here the processes find done.

@@ -78,7 +78,7 @@ impl PluginHost {
     }
 
     /// The same, but waits for the plugins no longer than `patience`: what has to be compiled first joins when it is
-    /// ready, as after any other change of the folder.
+    /// ready, as after any other change of the folder. Who asks for a plugin by its name until then waits for that one.
     ///
     /// # Errors
     /// When the engine cannot start, or a folder turns out within `patience` to be unreadable; later it is logged.

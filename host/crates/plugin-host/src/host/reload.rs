@@ -30,9 +30,9 @@ impl PluginHost {
     /// The same without another try at what a full disk did not take: for every few seconds.
     pub(crate) fn poll(&self) -> Result<u64, Error> {
         let reloaded = self.swap_what_changed();
-        self.inner.is_loading.store(false, Ordering::Release);
         // For a consent that came meanwhile, or is still missing.
         self.promote();
+        self.inner.is_loading.store(false, Ordering::Release);
         reloaded.map(|_| self.generation())
     }
 

@@ -22,8 +22,21 @@ pub(crate) struct Admitted {
 }
 
 impl PluginHost {
-    /// The version that may be called now.
+    /// The version that may be called now. Until the folder has been gone through, a plugin that is not there or may not be
+    /// called may still come to be, and is waited for.
     pub(crate) fn admitted(&self, name: &str) -> Result<Admitted, Error> {
+        const LOOK: Duration = Duration::from_millis(50);
+        loop {
+            // Both before: what comes meanwhile is seen the next time.
+            let (is_loading, seen) = (self.is_loading(), self.generation());
+            match self.admitted_now(name) {
+                Err(_) if is_loading => self.wait_past(seen, LOOK),
+                admitted => return admitted,
+            };
+        }
+    }
+
+    fn admitted_now(&self, name: &str) -> Result<Admitted, Error> {
         let registry = self.inner.registry.load();
         let Some(entry) = registry.get(name) else {
             let names: Vec<&str> = registry
@@ -233,7 +246,7 @@ impl PluginHost {
     }
 
     pub(super) fn health(&self, entry: &Entry) -> PluginHealth {
-        match self.admitted(&entry.name) {
+        match self.admitted_now(&entry.name) {
             Ok(_) => PluginHealth::Ready,
             Err(Error::Disabled { .. }) => PluginHealth::Disabled,
             Err(Error::Resting {

@@ -303,13 +303,12 @@ fn a_host_that_does_not_wait_for_the_compiler_gets_each_plugin_when_it_is_ready_
     };
     let host = PluginHost::open_within(config, std::time::Duration::ZERO).unwrap();
     assert!(host.is_loading(), "nothing is compiled that soon");
-    let patience = std::time::Duration::from_secs(120);
-    host.wait_past(0, patience)
-        .expect("the plugins are compiled in the end");
-    assert!(host.get("source-stats").is_some());
-    host.wait_past(1, patience)
-        .expect("the larger joins by itself");
-    assert!(host.get("code-analyzer").is_some());
+    let input = json!({ "code": "x = 1\n" });
+    assert!(host.run("source-stats", &input).is_ok(), "it is waited for");
+    assert_eq!(host.generation(), 1, "and the larger is not");
+    assert!(host.run("code-analyzer", &input).is_ok());
+    let unknown = host.run("nobody", &input).unwrap_err();
+    assert_eq!(unknown.code(), "plugin_unknown");
     assert_eq!(host.reload().unwrap(), 2, "and that was all");
     assert!(!host.is_loading());
 }
