@@ -107,7 +107,7 @@ pub fn check(host: &PluginHost, run: &RunConfig) -> Result<(), FieldErrors> {
 /// `train.seed`, and the settings that are written down say with which.
 fn seed(host: &PluginHost, pipeline: &mut Pipeline, seed: u64) {
     for step in &mut pipeline.steps {
-        let metadata = host.get(&step.name).and_then(|plugin| plugin.metadata);
+        let metadata = host.find(&step.name).and_then(|plugin| plugin.metadata);
         let takes_seed = metadata
             .is_some_and(|metadata| metadata.config_schema["properties"]["seed"].is_object());
         if takes_seed {

@@ -108,7 +108,7 @@ pub struct PluginLimits {
     pub lent_bytes: u64,
     /// Requests by HTTP in a minute, over all calls.
     pub requests_per_minute: u32,
-    /// Calls that run at once; never more than half of the threads that call plugins.
+    /// Calls of the tool that run at once, and batches of an analysis; never more than half of the threads that call plugins.
     pub concurrent_calls: u32,
 }
 

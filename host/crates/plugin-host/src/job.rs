@@ -91,9 +91,7 @@ impl PluginJob {
         let size = |sample: &Sample| sample.parts.iter().map(|part| part.text.len()).sum();
         self.version.recent.push_first(samples, size, Input::Sample);
         let runtime = self.host.runtime();
-        let _turn = self.version.turns.wait(self.version.most_calls(runtime));
-        let _place = self.terms.lending.as_ref().map(|_| runtime.wait_place());
-        runtime.on_guest_thread(|| {
+        runtime.on_guest_thread_for(&self.terms, || {
             each(
                 runtime,
                 &self.terms,
@@ -115,9 +113,7 @@ impl PluginJob {
             .recent
             .push_first(completions, size, Input::Completion);
         let runtime = self.host.runtime();
-        let _turn = self.version.turns.wait(self.version.most_calls(runtime));
-        let _place = self.terms.lending.as_ref().map(|_| runtime.wait_place());
-        runtime.on_guest_thread(|| {
+        runtime.on_guest_thread_for(&self.terms, || {
             each(
                 runtime,
                 &self.terms,

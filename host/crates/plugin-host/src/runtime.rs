@@ -10,7 +10,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, Engine, EngineWeak, PoolingAllocationConfig};
 
 use crate::Error;
-use crate::call::CallState;
+use crate::call::{CallState, Terms};
 use crate::{kind, lent, wasi};
 
 /// How exactly deadlines are kept.
@@ -84,8 +84,29 @@ impl Runtime {
         })
     }
 
-    /// Waits until a call that may wait for somebody else (a model, a host) has a place. Not on a guest thread.
-    pub(crate) fn wait_place(&self) -> Place<'_> {
+    /// Runs a call within these terms on such a thread; one that may wait for somebody else (a model, a host) when it has a
+    /// place.
+    pub(crate) fn on_guest_thread_for<R: Send>(
+        &self,
+        terms: &Terms,
+        work: impl FnOnce() -> R + Send,
+    ) -> R {
+        if terms.lending.is_none() {
+            return self.on_guest_thread(work);
+        }
+        // A thread of another pool takes up other work of that pool while it waits here; with a place in its hand it could
+        // then wait for a place for ever.
+        if rayon::current_thread_index().is_some() {
+            return self.on_guest_thread(|| {
+                let _place = self.wait_place();
+                work()
+            });
+        }
+        let _place = self.wait_place();
+        self.on_guest_thread(work)
+    }
+
+    fn wait_place(&self) -> Place<'_> {
         let free = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut free = self
             .places

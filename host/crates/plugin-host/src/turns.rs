@@ -10,42 +10,25 @@ pub(crate) struct Turns {
     ended: Condvar,
 }
 
-/// Calls that may run until this is dropped.
+/// A call that may run until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
-    turns: &'a Turns,
-    /// How many.
-    pub(crate) calls: usize,
-}
+pub(crate) struct Turn<'a>(&'a Turns);
 
 impl Turns {
-    /// Waits for one call's turn, where `most` may run at once; none when there was none within `patience`.
+    /// Waits for a call's turn, where `most` may run at once; none when there was none within `patience`.
+    ///
+    /// Not on a thread of a pool of rayon's: while that waits for the call it takes up others, which would wait for this one.
     pub(crate) fn wait_within(&self, most: usize, patience: Duration) -> Option<Turn<'_>> {
         let is_full = |running: &mut usize| *running >= most;
         let waited = self
             .ended
             .wait_timeout_while(self.lock(), patience, is_full);
-        let (running, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-        (!waited.timed_out()).then(|| self.take(running, 1))
-    }
-
-    /// Waits for one call's turn, however long that takes: calls end by their deadlines.
-    pub(crate) fn wait(&self, most: usize) -> Turn<'_> {
-        self.wait_for(1, most)
-    }
-
-    /// The same for as many of `wanted` calls as may run then.
-    pub(crate) fn wait_for(&self, wanted: usize, most: usize) -> Turn<'_> {
-        let running = (self.ended)
-            .wait_while(self.lock(), |running| *running >= most)
-            .unwrap_or_else(PoisonError::into_inner);
-        let calls = wanted.clamp(1, most - *running);
-        self.take(running, calls)
-    }
-
-    fn take(&self, mut running: MutexGuard<'_, usize>, calls: usize) -> Turn<'_> {
-        *running += calls;
-        Turn { turns: self, calls }
+        let (mut running, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return None;
+        }
+        *running += 1;
+        Some(Turn(self))
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {
@@ -55,8 +38,8 @@ impl Turns {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.turns.lock() -= self.calls;
-        self.turns.ended.notify_all();
+        *self.0.lock() -= 1;
+        self.0.ended.notify_one();
     }
 }
 
@@ -68,17 +51,15 @@ mod tests {
     fn so_many_calls_run_at_once_and_the_next_waits_for_one_to_end() {
         let turns = Turns::default();
         let now = |most| turns.wait_within(most, Duration::ZERO);
-        let first = now(2).unwrap();
-        let rest = turns.wait_for(5, 2);
-        assert_eq!(rest.calls, 1, "what is left of two");
+        let (first, second) = (now(2).unwrap(), now(2).unwrap());
         assert!(now(2).is_none());
         assert!(now(3).is_some(), "and is free again when it ends");
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| turns.wait(2).calls);
+            let waits = scope.spawn(|| turns.wait_within(2, Duration::from_secs(60)).is_some());
             drop(first);
-            assert_eq!(waits.join().unwrap(), 1);
+            assert!(waits.join().unwrap());
         });
-        drop(rest);
+        drop(second);
         assert_eq!(*turns.lock(), 0);
     }
 }

@@ -8,8 +8,6 @@ use rayon::prelude::*;
 /// Source that one call of an analyzer gets: enough that the call itself costs nothing, little enough for its memory.
 const BATCH_BYTES: usize = 512 << 10;
 const BATCH_FILES: usize = 256;
-/// Batches a worker has on average before somebody else's files get their turn.
-pub(super) const WAVE: usize = 16;
 
 /// Cuts `files` into batches of a bounded size, each with at least one file.
 pub(super) fn batches(files: &[SourceFile]) -> Vec<&[SourceFile]> {

@@ -23,7 +23,7 @@ use crate::source::Digests;
 use crate::watch::Watcher;
 use crate::{Error, PluginJob};
 
-use self::batches::{WAVE, batches, on_workers};
+use self::batches::{batches, on_workers};
 use self::settings::Settings;
 pub(crate) use self::standing::Admitted;
 
@@ -157,8 +157,7 @@ impl PluginHost {
                 calls: most,
             });
         };
-        let _place = terms.lending.as_ref().map(|_| runtime.wait_place());
-        Ok(runtime.on_guest_thread(|| version.run(runtime, &terms, input)))
+        Ok(runtime.on_guest_thread_for(&terms, || version.run(runtime, &terms, input)))
     }
 
     /// Analyses files with one version of a plugin, in batches over all cores; the answers are in the order of `files`.
@@ -177,17 +176,15 @@ impl PluginHost {
         let runtime = &self.inner.runtime;
         let analyze =
             |batch: &&[SourceFile]| version.analyze(runtime, &terms, batch).unwrap_or_default();
-        let most = version.most_calls(runtime);
-        let mut analyses = Vec::with_capacity(files.len());
-        for wave in batches(files).chunks(most * WAVE) {
-            // What may wait for somebody else takes one place.
-            let wanted = terms.lending.as_ref().map_or(wave.len(), |_| 1);
-            let turn = version.turns.wait_for(wanted, most);
-            let _place = terms.lending.as_ref().map(|_| runtime.wait_place());
-            let answers = runtime.on_guest_thread(|| on_workers(wave, turn.calls, analyze));
-            analyses.extend(answers.into_iter().flatten());
-        }
-        Ok(analyses)
+        // What may wait for somebody else takes one place.
+        let workers = match terms.lending {
+            Some(_) => 1,
+            None => version.most_calls(runtime),
+        };
+        let batches = batches(files);
+        let answers =
+            runtime.on_guest_thread_for(&terms, || on_workers(&batches, workers, analyze));
+        Ok(answers.into_iter().flatten().collect())
     }
 
     /// Holds one version of a curator or scorer for a dataset job, with `config` laid over the manifest's settings.
