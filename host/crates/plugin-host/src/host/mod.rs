@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::cache::{Answers, CompileCache};
 use crate::registry::Registry;
 use crate::runtime::Runtime;
-use crate::source::Digests;
+use crate::source::Known;
 use crate::watch::Watcher;
 use crate::{Error, PluginJob};
 
@@ -52,8 +52,8 @@ struct Inner {
     cache: CompileCache,
     /// What answers, as the cache has it.
     answers: Mutex<Answers>,
-    /// Of the files as they were seen last.
-    digests: Mutex<Digests>,
+    /// Of the plugins folder.
+    known: Mutex<Known>,
     registry: ArcSwap<Registry>,
     settings: RwLock<Settings>,
     /// Held by the one reload that runs.
@@ -114,7 +114,7 @@ impl PluginHost {
                 runtime,
                 cache,
                 answers: Mutex::new(answers),
-                digests: Mutex::new(digests),
+                known: Mutex::new(Known::new(digests)),
                 registry: ArcSwap::default(),
                 settings: RwLock::default(),
                 reloading: Mutex::new(()),

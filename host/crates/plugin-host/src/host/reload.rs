@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, TryLockError};
 
 use super::{Inner, PluginHost};
 use crate::registry::{Entry, Loaded, Others, Registry};
-use crate::source::{self, Found, Known, Source};
+use crate::source::{self, Found, Source};
 use crate::version::Version;
 use crate::{Error, canary};
 
@@ -67,7 +67,12 @@ impl PluginHost {
         let (ready, mut rest): (Vec<Found>, Vec<Found>) =
             found.into_iter().partition(|found| self.is_ready(found));
         self.swap_in(ready, Others::Stay);
-        rest.sort_by_key(|found| found.source.as_ref().map_or(0, Source::size_bytes));
+        rest.sort_by_key(|found| {
+            found
+                .source
+                .as_ref()
+                .map_or(0, |source| source.component.size_bytes)
+        });
         for found in rest {
             self.swap_in(vec![found], Others::Stay);
         }
@@ -77,18 +82,14 @@ impl PluginHost {
     /// Reads what is new in the folder.
     fn look(&self) -> Result<Vec<Found>, Error> {
         let Inner { config, cache, .. } = &*self.inner;
-        let mut digests = (self.inner.digests.lock()).unwrap_or_else(PoisonError::into_inner);
-        let known = Known {
-            digests: &digests,
-            is_compiled: &|digest| cache.holds(digest),
-        };
+        let mut known = (self.inner.known.lock()).unwrap_or_else(PoisonError::into_inner);
         let found = source::scan(&config.plugins_dir, &known)?;
         let seen = source::digests(&config.plugins_dir, &found);
-        if *digests != seen {
+        if known.digests != seen {
             if config.remembers {
                 cache.store_digests(&config.plugins_dir, &seen);
             }
-            *digests = seen;
+            known.digests = seen;
         }
         Ok(found)
     }

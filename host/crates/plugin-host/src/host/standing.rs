@@ -15,9 +15,6 @@ use crate::{Error, consent};
 /// Digests of the components that come with the studio, in the format of sha256sum; they are granted what they ask for.
 const SHIPPED: &str = include_str!("../../../../../plugins/SHA256SUMS");
 
-/// Between two looks for a plugin that may still come to be.
-const LOOK: Duration = Duration::from_millis(50);
-
 /// A version that may be called now, and what its calls may do.
 pub(crate) struct Admitted {
     pub(crate) version: Arc<Version>,
@@ -28,22 +25,23 @@ impl PluginHost {
     /// The version that may be called now. Until the folder has been gone through, a plugin that is not there or may not be
     /// called may still come to be, and is waited for.
     pub(crate) fn admitted(&self, name: &str) -> Result<Admitted, Error> {
-        loop {
-            // Both before: what comes meanwhile is seen the next time.
-            let (is_loading, seen) = (self.is_loading(), self.generation());
-            match self.admitted_now(name) {
-                Err(_) if is_loading => self.wait_past(seen, LOOK),
-                admitted => return admitted,
-            };
-        }
+        self.once_loaded(|| self.admitted_now(name))
     }
 
     /// What is shown of a plugin, which is waited for in the same way.
     pub fn find(&self, name: &str) -> Option<PluginInfo> {
+        self.once_loaded(|| self.get(name).ok_or(())).ok()
+    }
+
+    /// What `look` finds, or does not find once the folder has been gone through.
+    fn once_loaded<T, E>(&self, look: impl Fn() -> Result<T, E>) -> Result<T, E> {
+        /// Between two looks: the end of loading alone is told by nothing.
+        const LOOK: Duration = Duration::from_millis(50);
         loop {
+            // Both before: what comes meanwhile is seen the next time.
             let (is_loading, seen) = (self.is_loading(), self.generation());
-            match self.get(name) {
-                None if is_loading => self.wait_past(seen, LOOK),
+            match look() {
+                Err(_) if is_loading => self.wait_past(seen, LOOK),
                 found => return found,
             };
         }

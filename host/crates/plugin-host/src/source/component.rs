@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::digests::{Known, Stat};
+use super::digests::{Digests, Stat};
 use super::hex;
 use crate::inspect;
 
@@ -23,13 +23,13 @@ pub(crate) struct ComponentFile {
 #[derive(Debug)]
 enum Bytes {
     Read(Vec<u8>),
-    /// They were digested by an earlier scan, and what was compiled from them is in the cache.
+    /// They were digested by an earlier scan.
     Unread(PathBuf),
 }
 
 impl ComponentFile {
     /// The file's digest, with its bytes unless `known` has it; none when it is not there.
-    pub(super) fn open(path: &Path, known: &Known) -> Option<Result<Self, String>> {
+    pub(super) fn open(path: &Path, known: &Digests) -> Option<Result<Self, String>> {
         match Self::try_open(path, known) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -37,7 +37,7 @@ impl ComponentFile {
         }
     }
 
-    fn try_open(path: &Path, known: &Known) -> std::io::Result<Result<Self, String>> {
+    fn try_open(path: &Path, known: &Digests) -> std::io::Result<Result<Self, String>> {
         let mut file = File::open(path)?;
         // Before reading: whatever is written meanwhile has a later time.
         let about = file.metadata()?;

@@ -1,8 +1,8 @@
 //! Digests of components by what the file system says of their files, so that looking at the folder again does not read a
 //! hundred megabytes.
 //!
-//! Only what is in the cache of compiled code is ever loaded by such a digest, so what runs is always what was compiled from
-//! bytes of that digest. The worst that a wrong one could do is to leave a changed file unseen.
+//! Such a digest only leads to compiled code: bytes are digested again before they are compiled, so what runs is always what
+//! was compiled from bytes of that digest. The worst that a wrong one could do is to leave a changed file unseen.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -66,21 +66,11 @@ impl Digests {
     pub(super) fn note(&mut self, path: PathBuf, stat: Stat, digest: String) {
         self.0.insert(path, Seen { stat, digest });
     }
-}
 
-/// What a scan may take as known.
-pub(crate) struct Known<'a> {
-    /// Of earlier scans.
-    pub(crate) digests: &'a Digests,
-    /// Whether what was compiled from a component of that digest is there.
-    pub(crate) is_compiled: &'a (dyn Fn(&str) -> bool + Sync),
-}
-
-impl Known<'_> {
     /// The digest of the file that is `stat` now; none when it has to be read.
     pub(super) fn digest(&self, path: &Path, stat: Option<&Stat>) -> Option<String> {
-        let seen = self.digests.0.get(path)?;
-        (Some(&seen.stat) == stat && (self.is_compiled)(&seen.digest)).then(|| seen.digest.clone())
+        let seen = self.0.get(path)?;
+        (Some(&seen.stat) == stat).then(|| seen.digest.clone())
     }
 }
 
@@ -92,24 +82,24 @@ mod tests {
     use super::*;
     use crate::source::{ComponentFile, hex};
 
-    fn digest(path: &Path, digests: &Digests, is_compiled: bool) -> String {
-        let known = Known {
-            digests,
-            is_compiled: &|_| is_compiled,
-        };
-        ComponentFile::open(path, &known).unwrap().unwrap().digest
+    fn open(path: &Path, digests: &Digests) -> ComponentFile {
+        ComponentFile::open(path, digests).unwrap().unwrap()
     }
 
     #[test]
-    fn a_file_that_was_seen_is_read_only_when_it_was_replaced_or_its_code_is_gone() {
+    fn a_file_that_was_seen_is_read_only_when_it_was_replaced_or_is_to_be_compiled() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.wasm");
         fs::write(&path, "one").unwrap();
         let mut digests = Digests::default();
         let stat = Stat::of(&fs::metadata(&path).unwrap()).unwrap();
         digests.note(path.clone(), stat, "as noted".to_owned());
-        assert_eq!(digest(&path, &digests, true), "as noted");
-        assert_eq!(digest(&path, &digests, false), hex(b"one"));
+        assert_eq!(open(&path, &digests).digest, "as noted");
+        let compiled = open(&path, &digests).with_bytes(|_| Ok(()));
+        assert!(
+            compiled.unwrap_err().contains("a.wasm changed"),
+            "bytes of another digest are not compiled under this one"
+        );
 
         let modified = fs::metadata(&path).unwrap().modified().unwrap();
         let beside = folder.path().join("beside");
@@ -120,7 +110,7 @@ mod tests {
             .and_then(|file| file.set_modified(modified))
             .unwrap();
         fs::rename(&beside, &path).unwrap();
-        assert_eq!(digest(&path, &digests, true), hex(b"two"));
+        assert_eq!(open(&path, &digests).digest, hex(b"two"));
     }
 
     #[test]

@@ -4,8 +4,10 @@ mod component;
 mod digests;
 mod manifest;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::{PluginLimits, PluginManifest};
 use rayon::prelude::*;
@@ -15,7 +17,7 @@ use crate::Error;
 use crate::fixtures::{self, Fixture};
 
 pub(crate) use self::component::ComponentFile;
-pub(crate) use self::digests::{Digests, Known};
+pub(crate) use self::digests::Digests;
 use self::manifest::manifest;
 
 /// One plugin's files, captured.
@@ -28,10 +30,25 @@ pub(crate) struct Source {
     pub(crate) is_bare: bool,
 }
 
-impl Source {
-    /// Of the component.
-    pub(crate) fn size_bytes(&self) -> u64 {
-        self.component.size_bytes
+/// What earlier scans of the folder have left.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// Of the files as they were seen last.
+    pub(crate) digests: Digests,
+    /// Components that a manifest names and that were not there: that is said once.
+    lacking: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Known {
+    pub(crate) fn new(digests: Digests) -> Self {
+        Self {
+            digests,
+            ..Self::default()
+        }
+    }
+
+    fn lacking(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -58,7 +75,8 @@ pub(crate) fn scan(folder: &Path, known: &Known) -> Result<Vec<Found>, Error> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .collect();
     places.sort();
-    // Reading and digesting components is nearly all of a warm start, and some are a hundred times larger than others.
+    // Reading and digesting components is nearly all of a look at files that are not known, and some are a hundred times
+    // larger than others.
     let one_by_one = places.par_iter().with_max_len(1);
     Ok(one_by_one.filter_map(|place| look(place, known)).collect())
 }
@@ -103,7 +121,7 @@ fn look(place: &Path, known: &Known) -> Option<Found> {
         config: Default::default(),
         asks: Default::default(),
     };
-    let component = ComponentFile::open(place, known)?;
+    let component = ComponentFile::open(place, &known.digests)?;
     let place = file_name.to_owned();
     let found = match component {
         Ok(component) => {
@@ -154,13 +172,16 @@ fn in_folder(place: &Path, folder: &str, manifest_path: &Path, known: &Known) ->
         Err(fault) => return found(folder, &[text.as_bytes()], Err(fault)),
     };
     let component_path = place.join(&manifest.component);
-    let Some(component) = ComponentFile::open(&component_path, known) else {
-        tracing::warn!(
-            "{} is not there, so {folder} is no plugin",
-            component_path.display()
-        );
+    let Some(component) = ComponentFile::open(&component_path, &known.digests) else {
+        if known.lacking().insert(component_path.clone()) {
+            tracing::warn!(
+                "{} is not there, so {folder} is no plugin",
+                component_path.display()
+            );
+        }
         return None;
     };
+    known.lacking().remove(&component_path);
     let name = manifest.name.clone();
     let component = match component {
         Ok(component) => component,
