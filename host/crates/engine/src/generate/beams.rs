@@ -1,6 +1,7 @@
 //! Beam search, step for step as `_beam_search` of Transformers 5 does it for one prompt.
 
 use super::logits::{log_softmax, process};
+use super::model::step_of;
 use super::sample::refuse_nan;
 use super::{EarlyStopping, GenerateRequest, TextModel};
 use crate::Result;
@@ -95,12 +96,9 @@ impl<M: TextModel> Search<'_, M> {
                 break;
             }
             caches = reordered(model, caches, &parents)?;
-            let tokens: Vec<u32> = running
-                .iter()
-                .map(|beam| beam.ids[beam.ids.len() - 1])
-                .collect();
+            let texts: Vec<&[u32]> = running.iter().map(|beam| &beam.ids[..]).collect();
             let mut all: Vec<&mut M::Cache> = caches.iter_mut().collect();
-            logits = model.step(&mut all, &tokens, request.use_adapter)?;
+            logits = step_of(model, &mut all, &texts, request.use_adapter)?;
         }
         let best = whole.swap_remove(0);
         Ok(Some(best.ids[prompt.len()..].to_vec()))

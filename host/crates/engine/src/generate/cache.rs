@@ -49,6 +49,10 @@ impl TextModel for Decoder {
         Ok(copy)
     }
 
+    fn forget(&self, cache: &mut Cache) {
+        cache.len = 0;
+    }
+
     fn read(&self, cache: &mut Cache, tokens: &[u32], adapter: bool) -> Result<Vec<f32>> {
         let mut last = None;
         let total = cache.len + tokens.len();

@@ -13,11 +13,15 @@ use crate::device::fixtures;
 use crate::model::{Decoder, Loading};
 
 pub(super) fn fixture() -> Value {
-    let text = std::fs::read_to_string(fixtures().join("generation/generated.json")).unwrap();
+    read("generated.json")
+}
+
+fn read(name: &str) -> Value {
+    let text = std::fs::read_to_string(fixtures().join("generation").join(name)).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
-fn decoder(name: &str) -> Decoder {
+pub(crate) fn decoder(name: &str) -> Decoder {
     let loading = Loading {
         dtype: DType::F32,
         quantize: None,
@@ -39,8 +43,7 @@ struct Case {
     ids: Vec<u32>,
 }
 
-fn cases() -> Vec<Case> {
-    let fixture = fixture();
+fn cases(fixture: &Value) -> Vec<Case> {
     let ids = |value: &Value| -> Vec<u32> { serde_json::from_value(value.clone()).unwrap() };
     fixture["cases"]
         .as_array()
@@ -77,7 +80,7 @@ fn told(case: &Case) -> String {
 
 /// Holds every `each`th text without beams to what Transformers writes; how many these were.
 pub(crate) fn hold_texts<M: TextModel>(models: &BTreeMap<String, M>, each: usize) -> usize {
-    let all = cases();
+    let all = cases(&fixture());
     let chosen = all.iter().filter(|case| case.request.num_beams == 1);
     let mut compared = 0;
     for case in chosen.step_by(each) {
@@ -97,7 +100,7 @@ pub(crate) fn hold_texts<M: TextModel>(models: &BTreeMap<String, M>, each: usize
 
 /// As [`hold_texts`], of those with beams.
 pub(crate) fn hold_beams<M: TextModel>(models: &BTreeMap<String, M>, each: usize) -> usize {
-    let all = cases();
+    let all = cases(&fixture());
     let chosen = all.iter().filter(|case| case.request.num_beams > 1);
     let mut compared = 0;
     for case in chosen.step_by(each) {
@@ -116,6 +119,54 @@ pub(crate) fn hold_beams<M: TextModel>(models: &BTreeMap<String, M>, each: usize
     compared
 }
 
+/// Holds texts of Phi-3 that grow beyond the positions on which its angles change to what Transformers writes: alone, together
+/// with shorter and longer ones, and by beams.
+pub(crate) fn hold_crossing<M: TextModel>(model: &M) {
+    let all = cases(&read("crossing.json"));
+    let (beams, texts): (Vec<&Case>, Vec<&Case>) =
+        all.iter().partition(|case| case.request.num_beams > 1);
+    let alone = texts.iter().map(std::slice::from_ref);
+    for together in alone.chain([&texts[..]]) {
+        let mut writings: Vec<Writing<'_>> = together
+            .iter()
+            .map(|case| {
+                Writing::new(
+                    0,
+                    &case.request,
+                    case.prompt.clone(),
+                    |_| case.request.max_new_tokens,
+                    None,
+                )
+            })
+            .collect();
+        let go_on = &mut |_: usize, _: &str| ControlFlow::Continue(());
+        write_all(model, &together[0].ends, &mut writings, go_on).unwrap();
+        for (writing, case) in writings.iter().zip(together) {
+            assert_eq!(writing.new_ids(), case.ids, "{}", told(case));
+        }
+    }
+    for case in beams {
+        let search = Search {
+            model,
+            request: &case.request,
+            ends: &case.ends,
+            limit: case.request.max_new_tokens,
+        };
+        let found = search.run(&case.prompt, &|_| Ok(false), &mut || true);
+        assert_eq!(
+            found.unwrap().as_deref(),
+            Some(&case.ids[..]),
+            "{}",
+            told(case)
+        );
+    }
+}
+
+#[test]
+fn phi3_reads_a_text_anew_where_its_angles_change() {
+    hold_crossing(&decoder("phi3-longrope"));
+}
+
 #[test]
 fn one_text_at_a_time_is_what_transformers_writes() {
     assert_eq!(hold_texts(&decoders(), 1), 126);
@@ -124,7 +175,7 @@ fn one_text_at_a_time_is_what_transformers_writes() {
 #[test]
 fn texts_written_together_are_what_each_is_alone() {
     let decoders = decoders();
-    let all = cases();
+    let all = cases(&fixture());
     for (name, decoder) in &decoders {
         // Ends are the same for all texts of one call: group by them.
         let mut groups: BTreeMap<Vec<u32>, Vec<&Case>> = BTreeMap::new();

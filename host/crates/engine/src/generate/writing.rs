@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::logits::process;
+use super::model::step_of;
 use super::sample::Sampler;
 use super::text::TextStream;
 use super::{GenerateRequest, Generation, GenerationEnd, TextModel};
@@ -220,10 +221,9 @@ pub(super) fn write_all<M: TextModel>(
         let mut busy = false;
         // Texts with the adapter and without it take turns: a forward pass does one or the other.
         for adapter in [false, true] {
-            let (mut group, mut reading, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut group, mut reading) = (Vec::new(), Vec::new());
             for (writing, cache) in writings.iter_mut().zip(&mut caches) {
                 if writing.end.is_none() && writing.request.use_adapter == adapter {
-                    tokens.push(writing.ids[writing.ids.len() - 1]);
                     group.push(writing);
                     reading.push(cache);
                 }
@@ -232,7 +232,8 @@ pub(super) fn write_all<M: TextModel>(
                 continue;
             }
             busy = true;
-            let logits = model.step(&mut reading, &tokens, adapter)?;
+            let texts: Vec<&[u32]> = group.iter().map(|writing| &writing.ids[..]).collect();
+            let logits = step_of(model, &mut reading, &texts, adapter)?;
             for (writing, logits) in group.into_iter().zip(logits) {
                 writing.take(logits, ends, on_text)?;
             }

@@ -215,6 +215,11 @@ impl Rotary {
         )
     }
 
+    /// Whether the angles of all positions are other ones in a text of `len` tokens than in one with a token less.
+    pub(crate) fn changes_at(&self, len: usize) -> bool {
+        matches!(self.scaling, Scaling::LongRope { trained, .. } if len == trained + 1)
+    }
+
     /// Angle per position of every turned pair of dimensions, in a forward whose longest sequence has `len` tokens.
     pub(crate) fn frequencies(&self, len: usize) -> Vec<f32> {
         let dim = self.dim as f64;

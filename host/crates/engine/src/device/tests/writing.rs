@@ -62,6 +62,12 @@ fn every_family_writes_on_a_device_what_it_writes_on_the_processor() {
 }
 
 #[test]
+fn phi3_reads_a_text_anew_on_a_device_too() {
+    let cpu = goldens::decoder("phi3-longrope");
+    goldens::hold_crossing(&Decoder::place(device(Element::F32), &cpu).unwrap());
+}
+
+#[test]
 fn in_bf16_the_logits_come_within_its_reach() {
     for case in [
         "qwen2",

@@ -109,6 +109,12 @@ impl Description {
         Self::read(path)
     }
 
+    /// Whether a text that grows to `len` tokens must be read anew, since all its tokens turn otherwise then. Transformers does so
+    /// for Phi-3 alone; other families go on with what they kept, there and here.
+    pub(crate) fn turns_anew(&self, len: usize) -> bool {
+        self.model_type == "phi3" && self.rotaries.iter().any(|rotary| rotary.changes_at(len))
+    }
+
     /// Number of layers.
     pub(crate) fn layer_count(&self) -> usize {
         self.layers.len()
