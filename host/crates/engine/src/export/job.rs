@@ -192,27 +192,33 @@ impl Job<'_> {
         asked(0);
         let own = gguf::own_dtype(merged);
         let (model, adapter) = (&self.request.model, self.request.adapter.as_deref());
-        let decoder = load(model, adapter, own)?;
+        let format = self.request.format;
+        let dtype = report.dtype.unwrap_or(match format {
+            Format::Peft => ExportDtype::F32,
+            _ => own,
+        });
+        // Both sides compute in one type, so that what differs is what was written: products of bf16 weights round more than
+        // any other type's weights do.
+        let held = match matches!(format, Format::Peft | Format::GgufLora) || dtype == own {
+            true => own,
+            false => ExportDtype::F32,
+        };
+        let decoder = load(model, adapter, held)?;
         let ids = verify::prompt(self.tokenizer.as_ref(), &decoder)?;
         let expected = verify::ask(&decoder, &ids)?;
         drop(decoder);
         asked(1);
-        let dtype = report.dtype.unwrap_or(match self.request.format {
-            Format::Peft => ExportDtype::F32,
-            _ => own,
-        });
-        if let (Format::Gguf, Some(tokenizer)) = (self.request.format, &self.tokenizer) {
+        if let (Format::Gguf, Some(tokenizer)) = (format, &self.tokenizer) {
             report
                 .warnings
                 .extend(verify::vocabulary(written, tokenizer));
         }
-        let got = match self.request.format {
-            Format::Peft => verify::ask(&load(model, Some(written), own)?, &ids)?,
-            Format::Safetensors => verify::ask(&load(written, None, dtype)?, &ids)?,
-            Format::Gguf => verify::ask(&load(written, None, dtype)?, &ids)?,
+        let got = match format {
+            Format::Peft => verify::ask(&load(model, Some(written), held)?, &ids)?,
+            Format::Safetensors | Format::Gguf => verify::ask(&load(written, None, held)?, &ids)?,
             Format::GgufLora => in_scratch(scratch, |folder| {
                 reread::unpack_lora(written, folder, merged)?;
-                verify::ask(&load(model, Some(folder), own)?, &ids)
+                verify::ask(&load(model, Some(folder), held)?, &ids)
             })?,
         };
         asked(2);

@@ -54,6 +54,55 @@ fn families_that_llama_cpp_knows_one_form_of_go_into_a_gguf_in_that_form() {
 }
 
 #[test]
+fn what_llama_cpp_computes_otherwise_is_refused_by_its_name() {
+    for (case, changes, name) in [
+        (
+            "llama-tied",
+            json!({ "hidden_act": "gelu" }),
+            "the silu that llama.cpp computes for llama",
+        ),
+        (
+            "gpt-bigcode",
+            json!({ "scale_attn_weights": false }),
+            "scale_attn_weights",
+        ),
+        (
+            "rope-yarn",
+            json!({ "truncate": false }),
+            "truncate = false",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model");
+        std::fs::create_dir(&model).unwrap();
+        for entry in std::fs::read_dir(golden(case, "model")).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+        }
+        let text = std::fs::read_to_string(model.join("config.json")).unwrap();
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        let table = match name.contains("truncate") && config["rope_scaling"].is_object() {
+            true => &mut config["rope_scaling"],
+            false if name.contains("truncate") => &mut config["rope_parameters"],
+            false => &mut config,
+        };
+        for (key, value) in changes.as_object().unwrap() {
+            table[key] = value.clone();
+        }
+        std::fs::write(model.join("config.json"), config.to_string()).unwrap();
+        let request = Request {
+            model,
+            ..request(case, Format::Gguf, folder.path().join("out"))
+        };
+        let message = export(&request).unwrap_err().to_string();
+        assert!(
+            message.contains(name) && message.contains("in a GGUF"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn four_bits_fall_back_where_a_row_is_no_whole_block() {
     let folder = tempfile::tempdir().unwrap();
     let request = Request {

@@ -73,6 +73,43 @@ const REFUSALS: [&str; 3] = [
     "has no place in a GGUF",
 ];
 
+/// Most models of the hub are in bf16, and what other programs want of them is not.
+#[test]
+fn a_model_in_bf16_goes_into_every_other_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let of = |model: PathBuf, format, dtype, output| Request {
+        model,
+        adapter: None,
+        dtype: Some(dtype),
+        ..request("qwen2", format, output)
+    };
+    let base = place("bf16");
+    let made = of(
+        golden("qwen2", "model"),
+        Format::Safetensors,
+        ExportDtype::Bf16,
+        base.clone(),
+    );
+    export(&made).unwrap();
+    for (format, dtype, most) in [
+        (Format::Safetensors, ExportDtype::F32, 1e-6),
+        (Format::Gguf, ExportDtype::F32, 1e-6),
+        // Holds all that bf16 does of weights of this size.
+        (Format::Gguf, ExportDtype::F16, 1e-3),
+        (Format::Gguf, ExportDtype::Q8_0, 5e-2),
+        (Format::Gguf, ExportDtype::Bf16, 1e-6),
+    ] {
+        let output = place(&format!("{format:?}-{dtype:?}"));
+        let found = export(&of(base.clone(), format, dtype, output)).unwrap();
+        let found = found.verification.unwrap();
+        assert!(
+            found.relative_error < most,
+            "{format:?} {dtype:?}: {found:?}"
+        );
+    }
+}
+
 #[test]
 fn every_form_answers_as_base_and_adapter_do() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ pub(super) use self::scaling::yarn_mscale;
 use super::names::{Architecture, key};
 use super::write::Value;
 use crate::model::Description;
+use crate::ops::Activation;
 
 /// What a file says of a model beside its weights and its tokenizer.
 #[derive(Debug, Default)]
@@ -100,6 +101,20 @@ fn one_way(name: &str, keys: &Keys<'_>, d: &Description, layers: usize) -> Resul
             "{what} and has no place in a GGUF; export safetensors"
         ))
     };
+    let (activation, word) = match name {
+        "gemma2" | "gemma3" | "starcoder" | "starcoder2" => {
+            (Activation::GeluTanh, "gelu_pytorch_tanh")
+        }
+        _ => (Activation::Silu, "silu"),
+    };
+    if d.activation != activation {
+        return refused(format!(
+            "the activation is not the {word} that llama.cpp computes for {name}"
+        ));
+    }
+    if name == "starcoder" && keys.0["scale_attn_weights"] == Json::Bool(false) {
+        return refused("scale_attn_weights = false is not what llama.cpp computes".into());
+    }
     // Every so manyth layer is another: of full attention, or without rotary embedding.
     let every = |step: usize| (1..=layers).map(move |layer| layer.is_multiple_of(step));
     if let Some((step, largest)) = match name {
