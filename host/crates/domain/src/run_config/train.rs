@@ -127,6 +127,8 @@ pub enum LrSchedulerType {
     Linear,
     /// Down to 0 along half a cosine after the warmup.
     Cosine,
+    /// Down along half a cosine after the warmup, but to `min_lr` or a share of the rate alone.
+    CosineWithMinLr,
     /// Cosine, several times.
     CosineWithRestarts,
     /// Down along a power.
@@ -141,10 +143,16 @@ pub enum LrSchedulerType {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LrSchedulerKwargs {
-    /// Waves of `cosine` and of the decay of `warmup_stable_decay` (0.5 where it is not set), or restarts of
+    /// Waves of `cosine`, of `cosine_with_min_lr` and of the decay of `warmup_stable_decay` (0.5 where it is not set), or restarts of
     /// `cosine_with_restarts` (1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_cycles: Option<f64>,
+    /// `cosine_with_min_lr`: the rate that it ends at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_lr: Option<f64>,
+    /// `cosine_with_min_lr`: the same as a share of the rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_lr_rate: Option<f64>,
     /// `polynomial`: its power (1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power: Option<f64>,
@@ -195,11 +203,19 @@ impl TrainConfig {
     pub(super) fn check_schedule(&self, errors: &mut crate::FieldErrors) {
         use LrSchedulerType::*;
         let kwargs = &self.lr_scheduler_kwargs;
-        let wave: &[LrSchedulerType] = &[Cosine, CosineWithRestarts, WarmupStableDecay];
+        let wave: &[LrSchedulerType] = &[
+            Cosine,
+            CosineWithMinLr,
+            CosineWithRestarts,
+            WarmupStableDecay,
+        ];
+        let lowest: &[LrSchedulerType] = &[CosineWithMinLr];
         let (polynomial, inverse): (&[_], &[_]) = (&[Polynomial], &[InverseSqrt]);
         let stable: &[LrSchedulerType] = &[WarmupStableDecay];
         for (key, is_set, kinds) in [
             ("num_cycles", kwargs.num_cycles.is_some(), wave),
+            ("min_lr", kwargs.min_lr.is_some(), lowest),
+            ("min_lr_rate", kwargs.min_lr_rate.is_some(), lowest),
             ("power", kwargs.power.is_some(), polynomial),
             ("lr_end", kwargs.lr_end.is_some(), polynomial),
             ("timescale", kwargs.timescale.is_some(), inverse),
@@ -220,6 +236,13 @@ impl TrainConfig {
                 );
             }
         }
+        let is_lowest = self.lr_scheduler_type == CosineWithMinLr;
+        if is_lowest && kwargs.min_lr.is_some() == kwargs.min_lr_rate.is_some() {
+            errors.push(
+                "train.lr_scheduler_kwargs.min_lr",
+                "or min_lr_rate is needed for cosine_with_min_lr, one of both",
+            );
+        }
         let cycles_are_whole = kwargs.num_cycles.is_none_or(|cycles| cycles.fract() == 0.0);
         let lowest_cycles = if self.lr_scheduler_type == CosineWithRestarts {
             1.0
@@ -232,6 +255,16 @@ impl TrainConfig {
                 !within(kwargs.num_cycles, lowest_cycles, 1e6)
                     || self.lr_scheduler_type == CosineWithRestarts && !cycles_are_whole,
                 "must be a number from 0 on, and a whole number from 1 on for cosine_with_restarts",
+            ),
+            (
+                "min_lr",
+                !within(kwargs.min_lr, 0.0, self.learning_rate),
+                "must be from 0 to train.learning_rate",
+            ),
+            (
+                "min_lr_rate",
+                !within(kwargs.min_lr_rate, 0.0, 1.0),
+                "must be a number from 0 to 1",
             ),
             (
                 "power",

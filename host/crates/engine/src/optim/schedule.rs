@@ -51,6 +51,15 @@ impl Schedule {
             Constant | ConstantWithWarmup | WarmupStableDecay => 1.0,
             Linear => ((self.total - step) / left).max(0.0),
             Cosine => wave(self.kwargs.num_cycles.unwrap_or(0.5) * 2.0 * progress),
+            CosineWithMinLr => {
+                let least = match (self.kwargs.min_lr, self.kwargs.min_lr_rate) {
+                    (Some(rate), _) => rate / self.peak,
+                    (None, share) => share.unwrap_or(0.0),
+                };
+                let halves = self.kwargs.num_cycles.unwrap_or(0.5) * 2.0 * progress;
+                let wave = 0.5 * (1.0 + (PI * halves).cos());
+                (wave * (1.0 - least) + least).max(0.0)
+            }
             CosineWithRestarts if progress >= 1.0 => 0.0,
             CosineWithRestarts => wave((self.kwargs.num_cycles.unwrap_or(1.0) * progress) % 1.0),
             Polynomial => {
