@@ -9,6 +9,9 @@ use crate::train::COMPANIONS;
 /// What a model is described by, beside its weights and the files that go wherever it goes.
 const DESCRIPTIONS: [&str; 2] = ["config.json", "model.safetensors.index.json"];
 
+/// Where further chat templates lie, such as the one for tools.
+const FURTHER_TEMPLATES: &str = "additional_chat_templates/";
+
 /// Endings of files that run code when they are read.
 const PICKLES: &[&str] = &["bin", "pt", "pth", "pkl", "pickle", "ckpt"];
 
@@ -64,7 +67,11 @@ fn dataset(names: &[String]) -> Vec<String> {
 }
 
 fn is_of_model(name: &str) -> bool {
-    DESCRIPTIONS.contains(&name) || COMPANIONS.contains(&name) || is_weights(name)
+    let template = name.strip_prefix(FURTHER_TEMPLATES);
+    DESCRIPTIONS.contains(&name)
+        || COMPANIONS.contains(&name)
+        || template.is_some_and(|file| !file.contains('/') && file.ends_with(".jinja"))
+        || is_weights(name)
 }
 
 /// `model.safetensors` or a shard of it; not an adapter's, an optimizer's, or a copy in a folder.

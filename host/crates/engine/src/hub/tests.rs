@@ -397,3 +397,16 @@ fn what_cannot_be_fetched_is_refused_by_name() {
         assert!(message.contains(expected), "{expected:?} in {message:?}");
     }
 }
+
+#[test]
+fn further_chat_templates_come_with_a_model() {
+    let mut shelf = shelf();
+    let model = shelf.repos.get_mut("models/org/name").unwrap();
+    for name in ["tool_use.jinja", "notes.txt", "deep/rag.jinja"] {
+        model.insert(format!("additional_chat_templates/{name}"), b"x".to_vec());
+    }
+    let found = asker(shelf).model().unwrap();
+    let templates = fs::read_dir(found.folder.join("additional_chat_templates")).unwrap();
+    let names: Vec<_> = templates.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["tool_use.jinja"]);
+}

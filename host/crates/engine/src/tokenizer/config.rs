@@ -1,7 +1,7 @@
 use std::{fs, path::Path};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Error, Result};
 
@@ -52,7 +52,20 @@ pub(super) struct Described {
 }
 
 pub(super) fn read(dir: &Path) -> Result<Described> {
-    let tokenizer = read_json(&dir.join("tokenizer_config.json"))?;
+    let mut tokenizer = read_json(&dir.join("tokenizer_config.json"))?;
+    // Transformers looks there too where the newer file does not describe its tokens.
+    if tokenizer.get("added_tokens_decoder").is_none()
+        && let Value::Object(named) = read_json(&dir.join("special_tokens_map.json"))?
+    {
+        if !tokenizer.is_object() {
+            tokenizer = Value::Object(Map::new());
+        }
+        for (name, token) in named {
+            if tokenizer[&name].is_null() {
+                tokenizer[&name] = token;
+            }
+        }
+    }
     let models = ["generation_config.json", "config.json"].map(|file| read_json(&dir.join(file)));
     let [generation, model] = models;
     Ok(of_json(

@@ -145,6 +145,32 @@ fn ids_that_end_a_text_come_from_the_model_too() {
 }
 
 #[test]
+fn tokens_that_only_the_older_file_names_are_found_there() {
+    let dir = trained(&small());
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    let eos = || {
+        Tokenizer::load(dir.path())
+            .unwrap()
+            .special_tokens()
+            .eos
+            .clone()
+    };
+    write(
+        "special_tokens_map.json",
+        r#"{"eos_token": {"content": "<|im_end|>"}}"#,
+    );
+    write("tokenizer_config.json", "{}");
+    assert_eq!(eos().as_deref(), Some("<|im_end|>"));
+    write("tokenizer_config.json", r#"{"eos_token": "<|endoftext|>"}"#);
+    assert_eq!(eos().as_deref(), Some("<|endoftext|>"));
+    // Where the newer file describes all of its tokens, the older one is not asked.
+    write("tokenizer_config.json", r#"{"added_tokens_decoder": {}}"#);
+    assert_eq!(eos(), None);
+    fs::remove_file(dir.path().join("tokenizer_config.json")).unwrap();
+    assert_eq!(eos().as_deref(), Some("<|im_end|>"));
+}
+
+#[test]
 fn files_that_are_no_tokenizer_are_refused_by_name() {
     let refused = |dir: &Path| Tokenizer::load(dir).err().unwrap().to_string();
     let empty = tempfile::tempdir().unwrap();
