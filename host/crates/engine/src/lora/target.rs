@@ -44,8 +44,15 @@ pub(crate) fn targets(
         });
     }
     if chosen.is_empty() {
+        // A regex is for whole paths, as in PEFT, and a name alone looks like a name.
+        let name = match &settings.target_modules {
+            TargetModules::One(word) if modules.iter().any(|module| ends_in(module, word)) => {
+                format!("; {word:?} alone is a regex for whole paths: [{word:?}] names the modules")
+            }
+            _ => String::new(),
+        };
         return Err(format!(
-            "target_modules, exclude_modules, modules_to_save and layers_to_transform choose no linear layer; {}",
+            "target_modules, exclude_modules, modules_to_save and layers_to_transform choose no linear layer; {}{name}",
             hint(modules)
         ));
     }
@@ -185,7 +192,8 @@ mod tests {
                 && missing.contains("q_proj, up_proj, embed_tokens, lm_head"),
             "{missing}"
         );
-        assert!(count(TargetModules::One("q_proj".into()), vec![]).is_err());
+        let alone = count(TargetModules::One("q_proj".into()), vec![]).unwrap_err();
+        assert!(alone.contains("[\"q_proj\"] names the modules"), "{alone}");
         let ends = ["lm_head", "embed_tokens", "up_proj"].map(str::to_owned);
         assert_eq!(count(TargetModules::List(ends.into()), vec![]), Ok(4));
         assert_eq!(count(TargetModules::One("lm_.*".into()), vec![]), Ok(1));
