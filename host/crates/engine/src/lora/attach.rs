@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
+use domain::LoraConfig;
 
 use super::fresh::{drawn, parameter};
 use super::names::{HEAD, magnitude_name, names};
@@ -39,6 +40,47 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
     }
     ends::attach(decoder, settings, &chosen, seed)?;
     whole::attach(decoder, &settings.modules_to_save)
+}
+
+/// Which setting of a run, by its name in a RUN.toml, asks for another adapter than the one that was read into the model;
+/// `None` where it is the same.
+pub(crate) fn differing(
+    decoder: &Decoder,
+    read: &Settings,
+    run: &LoraConfig,
+) -> Option<&'static str> {
+    let asked = Settings::of_run(run);
+    let pairs = [
+        ("lora.r", asked.r != read.r),
+        ("lora.lora_alpha", asked.lora_alpha != read.lora_alpha),
+        ("lora.lora_dropout", asked.lora_dropout != read.lora_dropout),
+        ("lora.use_rslora", asked.use_rslora != read.use_rslora),
+        ("lora.use_dora", asked.use_dora != read.use_dora),
+        ("lora.rank_pattern", asked.rank_pattern != read.rank_pattern),
+        (
+            "lora.alpha_pattern",
+            asked.alpha_pattern != read.alpha_pattern,
+        ),
+        (
+            "lora.modules_to_save",
+            asked.modules_to_save != read.modules_to_save,
+        ),
+        ("lora.init_lora_weights", asked.init != read.init),
+    ];
+    let named = pairs
+        .iter()
+        .find_map(|(name, differs)| differs.then_some(*name));
+    // Whatever words choose them, the same modules are the same adapter.
+    let linears: Vec<&Linear> = decoder.linears().collect();
+    let modules: Vec<&str> = linears.iter().map(|linear| linear.name.as_str()).collect();
+    let embedding = decoder.description.names.embedding;
+    let adapted = linears.iter().filter(|linear| linear.lora.is_some());
+    let mut adapted: Vec<&str> = adapted.map(|linear| linear.name.as_str()).collect();
+    adapted.extend(decoder.embedding_lora.as_ref().map(|_| embedding));
+    adapted.extend(decoder.head_lora.as_ref().map(|_| HEAD));
+    let chosen = targets(&asked, &modules, &[embedding, HEAD]);
+    let same = chosen.is_ok_and(|chosen| chosen == adapted);
+    named.or((!same).then_some("lora.target_modules"))
 }
 
 /// Reads a PEFT folder into the model and returns its settings.

@@ -14,7 +14,7 @@ mod whole;
 #[cfg(test)]
 mod goldens;
 
-pub(crate) use attach::{attach, read_adapter};
+pub(crate) use attach::{attach, differing, read_adapter};
 pub(crate) use folder::{Base, write_adapter, write_json, write_origin};
 pub(crate) use keys::peft_defaults;
 pub(crate) use pissa::{Pissa, principal};

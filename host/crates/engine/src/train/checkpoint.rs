@@ -56,6 +56,9 @@ pub(super) struct Cursor {
     pub(super) gradient_accumulation_steps: u32,
     pub(super) samples: usize,
     pub(super) data_sha256: String,
+    /// Of the frozen base; empty where there is none, and in checkpoints that did not say it yet.
+    #[serde(default)]
+    pub(super) base_sha256: String,
 }
 
 /// What checkpoints used before they said it.
@@ -241,18 +244,27 @@ impl Checkpoint {
                 then.gradient_accumulation_steps != now.gradient_accumulation_steps,
             ),
             (
+                "the base model",
+                !then.base_sha256.is_empty() && then.base_sha256 != now.base_sha256,
+            ),
+            (
                 "the data",
                 then.data_sha256 != now.data_sha256 || then.samples != now.samples,
             ),
         ];
         match differs.iter().find(|(_, differs)| *differs) {
             None => Ok(()),
-            Some((what, _)) => Err(Error::Checkpoint {
-                path: self.folder.clone(),
-                message: format!(
-                    "{what} changed since it was written; set it back, or start anew without --resume"
-                ),
-            }),
+            Some((what, _)) => Err(self.changed(what)),
+        }
+    }
+
+    /// The refusal to go on where something is other than it was.
+    pub(super) fn changed(&self, what: &str) -> Error {
+        Error::Checkpoint {
+            path: self.folder.clone(),
+            message: format!(
+                "{what} changed since it was written; set it back, or start anew without --resume"
+            ),
         }
     }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::Checkpoint;
 use super::preference::{Preference, values};
 use crate::data::{self, Pair, Sample, Stream};
-use crate::lora::{Base, Settings, attach, read_adapter};
+use crate::lora::{Base, Settings, attach, differing, read_adapter};
 use crate::model::{Decoder, Loading, Matrix, Stored, check_folder};
 use crate::{Error, Result};
 
@@ -122,8 +122,15 @@ pub(super) fn set_up(
     }
     let lora = match (full, checkpoint, &config.lora.init_adapter) {
         (true, ..) => None,
-        (false, Some(checkpoint), _) => {
-            Some(read_adapter(&mut decoder, checkpoint.folder(), true)?)
+        (false, Some(checkpoint), from) => {
+            let settings = read_adapter(&mut decoder, checkpoint.folder(), true)?;
+            // An adapter to go on from brought its own, and is in the checkpoint by now.
+            if from.is_none()
+                && let Some(setting) = differing(&decoder, &settings, &config.lora)
+            {
+                return Err(checkpoint.changed(setting));
+            }
+            Some(settings)
         }
         (false, None, Some(adapter)) => Some(read_adapter(&mut decoder, Path::new(adapter), true)?),
         (false, None, None) => {

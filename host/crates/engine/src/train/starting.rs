@@ -107,6 +107,7 @@ impl<'a> Trainer<'a> {
             gradient_accumulation_steps: config.train.gradient_accumulation_steps,
             samples: setup.examples(),
             data_sha256: setup.data_digest.clone(),
+            base_sha256: setup.base.digest.clone(),
         };
         let (optimizer, state) = match &found {
             Some(checkpoint) => {

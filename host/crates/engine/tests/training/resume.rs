@@ -121,6 +121,47 @@ fn a_run_is_not_gone_on_with_other_data() {
 }
 
 #[test]
+fn a_run_is_not_gone_on_with_another_adapter_or_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = long("qwen2", folder.path(), "run");
+    run.train.max_steps = 2;
+    run.lora.target_modules = domain::TargetModules::List(vec!["q_proj".into(), "v_proj".into()]);
+    train(&run).result.unwrap();
+    run.train.max_steps = 3;
+    let refusal = |change: &dyn Fn(&mut RunConfig)| {
+        let mut changed = run.clone();
+        change(&mut changed);
+        let message = train_with(&changed, true, |_, _| {}).result.unwrap_err();
+        message.to_string()
+    };
+    let rank = refusal(&|run| run.lora.r = 4);
+    assert!(rank.contains("lora.r changed"), "{rank}");
+    let scale = refusal(&|run| run.lora.lora_alpha = 1.0);
+    assert!(scale.contains("lora.lora_alpha changed"), "{scale}");
+    let more =
+        refusal(&|run| run.lora.target_modules = domain::TargetModules::One("all-linear".into()));
+    assert!(more.contains("lora.target_modules changed"), "{more}");
+    let base = refusal(&|run| {
+        let model = Path::new(run.model.path.as_deref().unwrap());
+        let other = folder.path().join("other");
+        std::fs::create_dir_all(&other).unwrap();
+        for entry in std::fs::read_dir(model).unwrap() {
+            let file = entry.unwrap();
+            std::fs::copy(file.path(), other.join(file.file_name())).unwrap();
+        }
+        let weights = other.join("model.safetensors");
+        let mut bytes = std::fs::read(&weights).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&weights, bytes).unwrap();
+        run.model.path = Some(other.display().to_string());
+    });
+    assert!(base.contains("the base model changed"), "{base}");
+    // Other words for the same modules are no other adapter.
+    run.lora.target_modules = domain::TargetModules::One(".*\\.(q|v)_proj".into());
+    assert_eq!(train_with(&run, true, |_, _| {}).result.unwrap().steps, 3);
+}
+
+#[test]
 fn only_the_newest_checkpoints_are_kept_and_a_new_run_moves_them_aside() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = long("llama-tied", folder.path(), "run");
