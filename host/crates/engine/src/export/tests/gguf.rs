@@ -66,11 +66,6 @@ fn what_llama_cpp_computes_otherwise_is_refused_by_its_name() {
             json!({ "scale_attn_weights": false }),
             "scale_attn_weights",
         ),
-        (
-            "rope-yarn",
-            json!({ "truncate": false }),
-            "truncate = false",
-        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let model = folder.path().join("model");
@@ -81,13 +76,8 @@ fn what_llama_cpp_computes_otherwise_is_refused_by_its_name() {
         }
         let text = std::fs::read_to_string(model.join("config.json")).unwrap();
         let mut config: Value = serde_json::from_str(&text).unwrap();
-        let table = match name.contains("truncate") && config["rope_scaling"].is_object() {
-            true => &mut config["rope_scaling"],
-            false if name.contains("truncate") => &mut config["rope_parameters"],
-            false => &mut config,
-        };
         for (key, value) in changes.as_object().unwrap() {
-            table[key] = value.clone();
+            config[key] = value.clone();
         }
         std::fs::write(model.join("config.json"), config.to_string()).unwrap();
         let request = Request {

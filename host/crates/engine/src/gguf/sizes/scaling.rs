@@ -37,11 +37,6 @@ pub(super) fn scaling(
         }
         "yarn" => {
             let factor = needed("factor")?;
-            if table.get("truncate") == Some(&Json::Bool(false)) {
-                return Err(
-                    "yarn with truncate = false has no place in a GGUF: llama.cpp rounds its ramp to whole pairs; export safetensors".into(),
-                );
-            }
             put(key::ROPE_SCALING, Value::Text("yarn".into()));
             put(key::ROPE_FACTOR, Value::F32(factor as f32));
             let original = original.unwrap_or(d.max_positions as f64);
