@@ -405,7 +405,8 @@ fn further_chat_templates_come_with_a_model() {
     for name in ["tool_use.jinja", "notes.txt", "deep/rag.jinja"] {
         model.insert(format!("additional_chat_templates/{name}"), b"x".to_vec());
     }
-    let found = asker(shelf).model().unwrap();
+    let asker = asker(shelf);
+    let found = asker.model().unwrap();
     let templates = fs::read_dir(found.folder.join("additional_chat_templates")).unwrap();
     let names: Vec<_> = templates.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["tool_use.jinja"]);
