@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use engine::{
-    data::{read_documents, windows},
+    data::{read_documents, read_texts, windows},
     tokenizer::{
         Extension, NewRows, Tokenizer, TokenizerModel, TokenizerTraining, extend, train_tokenizer,
     },
@@ -153,7 +153,7 @@ pub(crate) fn run(args: &TokenizerArgs, _config: &Config) -> anyhow::Result<Exit
 }
 
 fn train(args: &TrainArgs) -> anyhow::Result<ExitCode> {
-    let documents = read_documents(&args.input).map_err(bad_input)?;
+    let documents = read_texts(&args.input).map_err(bad_input)?;
     let training = TokenizerTraining {
         model: args.model,
         vocab_size: args.vocab_size,

@@ -181,6 +181,13 @@ fn ending(file: &Path) -> String {
         .unwrap_or_default()
 }
 
+/// The ending of a file that is packed in a way that is not read.
+pub(super) fn other_packing(file: &Path) -> Option<&'static str> {
+    const OTHERS: [&str; 9] = ["zip", "xz", "bz2", "7z", "lz4", "br", "rar", "tar", "tgz"];
+    let ending = ending(file);
+    OTHERS.into_iter().find(|other| *other == ending)
+}
+
 /// The ending below `.gz` or `.zst`.
 fn unpacked_ending(file: &Path) -> String {
     let last = ending(file);

@@ -123,27 +123,70 @@ pub(super) fn empty(path: &Path) -> Error {
     Error::file(path, "holds no rows: the dataset is empty")
 }
 
-/// The text of files and folders: each file with a known ending is one document. For tokenizers and windows.
+/// The text of files and folders: each file with a known ending is one document. For windows.
 ///
 /// # Errors
 /// A path that does not exist, cannot be read or is no UTF-8, or nothing found at all.
 pub fn read_documents(paths: &[PathBuf]) -> Result<Vec<String>> {
+    texts_of(paths, |_, _| Vec::new())
+}
+
+/// As [`read_documents`], for a tokenizer to learn from: a row without a `text` gives each of the texts that it holds, such as
+/// prompt and completion, or what every turn of a conversation says.
+///
+/// # Errors
+/// As [`read_documents`].
+pub fn read_texts(paths: &[PathBuf]) -> Result<Vec<String>> {
+    texts_of(paths, said)
+}
+
+/// The `text` of every row, or what `otherwise` finds in its columns.
+fn texts_of(
+    paths: &[PathBuf],
+    otherwise: impl Fn(&str, &Value) -> Vec<String>,
+) -> Result<Vec<String>> {
     let mut documents = Vec::new();
     for path in paths {
         let source = Source::find(path, &DataConfig::default())?;
         source.first()?;
         for row in source.stream() {
             let row = row?;
-            match row.fields.get("text").and_then(Value::as_str) {
-                Some(text) => documents.push(text.to_owned()),
-                None => return Err(row.origin.error("field text: is missing or no string")),
+            if let Some(text) = row.fields.get("text").and_then(Value::as_str) {
+                documents.push(text.to_owned());
+                continue;
+            }
+            let before = documents.len();
+            let columns = row.fields.iter();
+            documents.extend(columns.flat_map(|(name, value)| otherwise(name, value)));
+            if documents.len() == before {
+                return Err(row.origin.error("field text: is missing or no string"));
             }
         }
     }
     Ok(documents)
 }
 
+/// The texts in a value, but for the words that tell what it is.
+fn said(name: &str, value: &Value) -> Vec<String> {
+    const LABELS: [&str; 5] = ["role", "from", "type", "id", "tool_call_id"];
+    match value {
+        Value::String(text) if !text.is_empty() && !LABELS.contains(&name) => vec![text.clone()],
+        Value::Array(items) => items.iter().flat_map(|item| said(name, item)).collect(),
+        Value::Object(map) => map
+            .iter()
+            .flat_map(|(name, item)| said(name, item))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
 fn read_file(file: &Path) -> Result<Rows> {
+    if let Some(packing) = files::other_packing(file) {
+        let message = format!(
+            "is packed as {packing}, which is not read; .gz and .zst are: unpack it, or pack it so"
+        );
+        return Err(Error::file(file, message));
+    }
     let shared = Arc::new(file.to_owned());
     match files::kind(file) {
         files::Kind::Json => {

@@ -190,6 +190,37 @@ fn of_a_folder_with_splits_only_train_is_read() {
     assert_eq!(read(folder.path()).unwrap().len(), 2);
 }
 
+#[test]
+fn a_tokenizer_learns_from_the_texts_of_any_row_and_windows_from_documents_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    let rows = [
+        json!({"text": "a document", "language": "python"}),
+        json!({"prompt": "ask", "completion": "answer", "score": 3}),
+        json!({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "you"}], "id": "7"}),
+    ];
+    let text: Vec<String> = rows.iter().map(Value::to_string).collect();
+    fs::write(&path, text.join("\n")).unwrap();
+    let texts = super::read_texts(std::slice::from_ref(&path)).unwrap();
+    assert_eq!(texts, ["a document", "ask", "answer", "hi", "you"]);
+    let message = super::read_documents(&[path]).unwrap_err().to_string();
+    assert!(message.contains("line 2: field text"), "{message}");
+    let numbers = folder.path().join("numbers.jsonl");
+    fs::write(&numbers, "{\"input_ids\": [1, 2]}\n").unwrap();
+    assert!(super::read_texts(&[numbers]).is_err());
+}
+
+#[test]
+fn a_file_that_is_packed_otherwise_is_refused_for_its_packing() {
+    for name in ["a.jsonl.xz", "a.zip", "a.csv.BZ2"] {
+        let message = in_file(name, b"\xfd7zXZ\0").unwrap_err().to_string();
+        assert!(
+            message.contains("is packed as") && message.contains(".zst"),
+            "{name}: {message}"
+        );
+    }
+}
+
 fn described(info: Value, dataset: Option<&str>) -> Result<DataConfig> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("dataset_info.json"), info.to_string()).unwrap();
