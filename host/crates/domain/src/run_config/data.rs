@@ -18,6 +18,10 @@ pub struct DataConfig {
     /// Which dataset of a LLaMA-Factory `dataset_info.json` in `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
+    /// Instructions and their answers are written by the chat template, where there is one. Set by such a description, never by
+    /// a person: LLaMA-Factory writes all that it describes so.
+    #[serde(skip)]
+    pub by_template: bool,
     /// A pipeline file that the data goes through first. What is held out by `eval_path` does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub curate: Option<String>,
@@ -75,6 +79,7 @@ impl Default for DataConfig {
             repo: None,
             revision: None,
             dataset: None,
+            by_template: false,
             curate: None,
             format: DataFormat::Auto,
             columns: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use domain::{DataConfig, DataFormat, Overflow};
+use domain::{DataConfig, DataFormat, Overflow, TrainOn};
 
 use super::{
     IGNORED, Sample,
@@ -51,6 +51,13 @@ impl Encoder {
             // Texts need none.
             (DataFormat::Preference | DataFormat::Completion, Some(tokenizer)) => {
                 template(config, tokenizer, model_dir).ok()
+            }
+            // One that is there and wrong is an error, not a reason for another prompt.
+            (DataFormat::Alpaca, Some(tokenizer))
+                if config.by_template
+                    && (config.chat_template.is_some() || tokenizer.chat_template().is_some()) =>
+            {
+                Some(template(config, tokenizer, model_dir)?)
             }
             _ => None,
         };
@@ -112,18 +119,20 @@ impl Encoder {
         Ok(encoded)
     }
 
-    /// The two samples of a row of the format preference; each is cut where it is longer.
-    pub(super) fn encode_pair(&self, row: &Row) -> Result<super::Pair> {
+    /// The two samples of a row of the format preference; each is cut where it is longer, which is told too.
+    pub(super) fn encode_pair(&self, row: &Row) -> Result<(super::Pair, bool)> {
         let (chosen, rejected) = format::preference(row, &self.config, self)?;
-        let cut = |content| -> Result<Sample> {
+        let mut is_cut = false;
+        let mut cut = |content| -> Result<Sample> {
             let mut sample = self.whole(row, content)?;
+            is_cut |= sample.input_ids.len() > self.max_seq_length();
             sample.input_ids.truncate(self.max_seq_length());
             sample.labels.truncate(self.max_seq_length());
             Ok(sample)
         };
         let (chosen, rejected) = (cut(chosen)?, cut(rejected)?);
         self.check_vocabulary(row, [&chosen, &rejected])?;
-        Ok(super::Pair { chosen, rejected })
+        Ok((super::Pair { chosen, rejected }, is_cut))
     }
 
     fn check_vocabulary<'a>(
@@ -237,6 +246,55 @@ impl Encoder {
 
     pub(super) fn optional_template(&self) -> Option<&ChatTemplate> {
         self.template.as_ref()
+    }
+
+    /// What becomes of the rows, where a person may expect something else; judged by the first of them.
+    pub(super) fn notes(&self, first: &Row) -> Vec<String> {
+        let written = match (self.config.by_template, self.format, &self.template) {
+            (true, DataFormat::Alpaca, Some(_)) => Some(
+                "instructions are written by the model's chat template, as LLaMA-Factory writes them",
+            ),
+            (true, DataFormat::Alpaca, None) => Some(
+                "instructions are written in the prompt of Stanford Alpaca: the model has no chat template, by which \
+                 LLaMA-Factory would write them",
+            ),
+            _ => None,
+        };
+        let several = self.answers(first) > 1 && self.config.train_on == TrainOn::Completion;
+        let learned = several.then_some(
+            "conversations have several answers: the last of each is learned, and with data.train_on = \"assistant\" every one",
+        );
+        written
+            .into_iter()
+            .chain(learned)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// How many turns of a conversation are the assistant's, by the usual names or the one that is set.
+    fn answers(&self, row: &Row) -> usize {
+        let columns = format::Columns {
+            row,
+            config: &self.config,
+        };
+        let column = match self.format {
+            DataFormat::Messages => "messages",
+            DataFormat::Sharegpt => "conversations",
+            _ => return 0,
+        };
+        let set = self.config.columns.get("assistant_tag");
+        let is_its = |word: &str| match set {
+            Some(set) => word == set,
+            None => ["assistant", "gpt"].contains(&word),
+        };
+        let turns = columns.optional(column).and_then(|turns| turns.as_array());
+        let turns = turns
+            .into_iter()
+            .flatten()
+            .filter_map(|turn| turn.as_object());
+        turns
+            .filter(|turn| turn.values().any(|word| word.as_str().is_some_and(is_its)))
+            .count()
     }
 
     pub(super) fn vocab_size(&self) -> Option<usize> {

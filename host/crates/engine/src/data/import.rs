@@ -34,7 +34,14 @@ pub struct Imported {
 pub fn import(config: &DataConfig, output: &Path) -> Result<Imported> {
     let config = read::resolved(config)?;
     let path = Path::new(config.path.as_deref().unwrap_or_default());
-    let source = read::Source::find(path, &config)?;
+    let mut source = read::Source::find(path, &config)?;
+    if config.by_template {
+        source.notes.push(
+            "LLaMA-Factory writes these instructions by the model's chat template; rows on their own are written in \
+             Stanford Alpaca's prompt"
+                .to_owned(),
+        );
+    }
     let first = source.first()?;
     let format = match config.format {
         domain::DataFormat::Auto => detect::by_columns(&config, &first),

@@ -112,9 +112,11 @@ pub(crate) fn open(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<O
     }
     let config = read::resolved(config)?;
     let path = PathBuf::from(config.path.as_deref().unwrap_or_default());
-    let source = read::Source::find(&path, &config)?;
-    let format = detect::format(&config, &source.first()?, &path)?;
+    let mut source = read::Source::find(&path, &config)?;
+    let first = source.first()?;
+    let format = detect::format(&config, &first, &path)?;
     let encoder = encode::Encoder::new(&config, format, model_dir, seed)?;
+    source.notes.extend(encoder.notes(&first));
     Ok(Opened {
         path,
         config,

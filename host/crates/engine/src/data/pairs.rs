@@ -16,7 +16,7 @@ pub(crate) struct Pair {
 }
 
 /// Reads the pairs of a run: what is trained on, and what is held out. Rows of which a completion was cut off whole
-/// are left out.
+/// are left out. `tell` hears what was passed over, cut and left out.
 ///
 /// # Errors
 /// As [`super::load`], and where the data is of another format.
@@ -24,9 +24,11 @@ pub(crate) fn load_pairs(
     config: &DataConfig,
     model_dir: &Path,
     seed: u64,
+    tell: &mut dyn FnMut(String),
 ) -> Result<(Vec<Pair>, Vec<Pair>)> {
-    let opened = open(config, model_dir, seed)?;
+    let opened = open(&as_pairs(config)?, model_dir, seed)?;
     let (encoder, path) = (&opened.encoder, &opened.path);
+    opened.source.notes.iter().cloned().for_each(&mut *tell);
     if encoder.format() != DataFormat::Preference {
         return Err(FieldErrors::one(
             "data.format",
@@ -34,11 +36,11 @@ pub(crate) fn load_pairs(
         )
         .into());
     }
-    let pairs = encode(opened.source.stream(), encoder)?;
+    let pairs = encode(opened.source.stream(), encoder, tell)?;
     let (train, eval) = match &config.eval_path {
         Some(eval_path) => {
             let source = read::Source::find(Path::new(eval_path), &opened.config)?;
-            (pairs, encode(source.stream(), encoder)?)
+            (pairs, encode(source.stream(), encoder, tell)?)
         }
         None => split::split_pairs(pairs, config.eval_split, seed),
     };
@@ -52,23 +54,56 @@ pub(crate) fn load_pairs(
     Ok((train, eval))
 }
 
+/// The settings with the format preference, where rows have a better and a worse answer beside what tells other formats: many sets
+/// hold the better one as `messages` too.
+fn as_pairs(config: &DataConfig) -> Result<DataConfig> {
+    let mut config = read::resolved(config)?;
+    if let (DataFormat::Auto, Some(path)) = (config.format, &config.path) {
+        let first = read::Source::find(Path::new(path), &config)?.first()?;
+        let has = |ours: &str| {
+            let theirs = config.columns.get(ours).map_or(ours, String::as_str);
+            first.fields.contains_key(theirs)
+        };
+        if has("chosen") && has("rejected") {
+            config.format = DataFormat::Preference;
+        }
+    }
+    Ok(config)
+}
+
 /// Rows are in memory only some at a time.
-fn encode(mut rows: read::Rows, encoder: &Encoder) -> Result<Vec<Pair>> {
-    let mut pairs = Vec::new();
+fn encode(
+    mut rows: read::Rows,
+    encoder: &Encoder,
+    tell: &mut dyn FnMut(String),
+) -> Result<Vec<Pair>> {
+    let (mut pairs, mut read, mut cut) = (Vec::new(), 0, 0);
     loop {
         let chunk = rows
             .by_ref()
             .take(ROWS_AT_ONCE)
             .collect::<Result<Vec<_>>>()?;
         if chunk.is_empty() {
-            return Ok(pairs);
+            break;
         }
         let encoded = chunk
             .par_iter()
             .map(|row| encoder.encode_pair(row))
             .collect::<Result<Vec<_>>>()?;
-        pairs.extend(encoded.into_iter().filter(|pair| {
+        read += encoded.len();
+        cut += encoded.iter().filter(|(_, is_cut)| *is_cut).count();
+        let whole = encoded.into_iter().map(|(pair, _)| pair);
+        pairs.extend(whole.filter(|pair| {
             pair.chosen.supervised_tokens() > 0 && pair.rejected.supervised_tokens() > 0
         }));
     }
+    let left_out = read - pairs.len();
+    if cut + left_out > 0 {
+        tell(format!(
+            "of {read} pairs {cut} were cut at data.max_seq_length = {}; {left_out} were left out, since nothing of one of \
+             their answers remained",
+            encoder.max_seq_length()
+        ));
+    }
+    Ok(pairs)
 }

@@ -114,9 +114,8 @@ fn takes(ours: &str, value: &Value) -> bool {
         "text" | "instruction" | "output" => value.is_string(),
         "prompt" | "completion" => value.is_string() || value.is_array(),
         // CSV holds lists as JSON text.
-        "messages" => value.is_string() || is_filled,
+        "messages" | "conversations" => value.is_string() || is_filled,
         "chosen" | "rejected" => value.is_string() || value.is_object() || is_filled,
-        "conversations" => is_filled,
         _ => value.is_array(),
     }
 }

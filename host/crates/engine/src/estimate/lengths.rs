@@ -78,7 +78,7 @@ impl Lengths {
         let folder = PathBuf::from(config.model.path.as_deref().unwrap_or_default());
         let seed = config.train.seed;
         if let Method::Dpo | Method::Orpo = config.train.method {
-            let (train, eval) = crate::data::load_pairs(&config.data, &folder, seed)?;
+            let (train, eval) = crate::data::load_pairs(&config.data, &folder, seed, &mut |_| {})?;
             let orpo = config.train.method == Method::Orpo;
             let of = |pairs: &[Pair]| -> Vec<Extent> {
                 pairs

@@ -62,7 +62,9 @@ pub(super) fn set_up(
     let (mut train, mut eval, mut pairs, mut eval_pairs) = (vec![], vec![], vec![], vec![]);
     let mut stream = None;
     if paired {
-        (pairs, eval_pairs) = crate::data::load_pairs(&config.data, &folder, config.train.seed)?;
+        let tell = &mut |line| log(emit, line);
+        (pairs, eval_pairs) =
+            crate::data::load_pairs(&config.data, &folder, config.train.seed, tell)?;
     } else if config.data.streaming {
         let opened = open_stream(config, &folder, emit)?;
         eval = learnable(opened.held_out()?, emit);

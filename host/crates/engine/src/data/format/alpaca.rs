@@ -1,12 +1,21 @@
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Columns, Content};
-use crate::{Result, data::read::kind};
+use super::{Columns, Content, messages};
+use crate::{
+    Result,
+    data::{encode::Encoder, read::kind},
+};
 
 /// `{"instruction", "input"?, "output"}` in the prompt of Stanford Alpaca
 /// (`train.py` of tatsu-lab/stanford_alpaca), with a line break before the answer; a `system` column replaces its
 /// first paragraph, and a `history` column of `[question, answer]` pairs stands before the instruction.
-pub(super) fn content(columns: &Columns<'_>) -> Result<Content> {
+///
+/// A row of a set that LLaMA-Factory's `dataset_info.json` describes is a conversation instead, which the chat template
+/// writes, where the model has one.
+pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {
+    if encoder.optional_template().is_some() {
+        return as_conversation(columns, encoder);
+    }
     let instruction = columns.text("instruction")?;
     let output = columns.text("output")?;
     let input = columns
@@ -36,6 +45,42 @@ pub(super) fn content(columns: &Columns<'_>) -> Result<Content> {
     }
     prompt += "### Response:\n";
     Ok(columns.prompt_and(prompt, output))
+}
+
+/// The row as the conversation that LLaMA-Factory makes of it.
+fn as_conversation(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let mut turns = Vec::new();
+    let system = columns.optional_text("system")?;
+    turns.extend(
+        system
+            .filter(|text| !text.is_empty())
+            .map(|text| turn("system", text)),
+    );
+    for (asked, answered) in history(columns)? {
+        turns.extend([turn("user", asked), turn("assistant", answered)]);
+    }
+    turns.push(turn("user", &asked(columns, "instruction")?));
+    turns.push(turn("assistant", columns.text("output")?));
+    messages::written(columns, &turns, &vec![None; turns.len()], None, encoder)
+}
+
+/// What LLaMA-Factory asks: the instruction or prompt and, in the line after it, the input, whichever of them there is.
+pub(super) fn asked(columns: &Columns<'_>, prompt: &str) -> Result<String> {
+    let parts = [
+        columns.optional_text(prompt)?,
+        columns.optional_text("input")?,
+    ];
+    let parts: Vec<&str> = parts
+        .into_iter()
+        .flatten()
+        .filter(|text| !text.is_empty())
+        .collect();
+    match parts.is_empty() {
+        // Says what is missing.
+        true => columns.text(prompt).map(str::to_owned),
+        false => Ok(parts.join("\n")),
+    }
 }
 
 /// LLaMA-Factory's earlier turns.

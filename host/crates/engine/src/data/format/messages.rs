@@ -17,7 +17,13 @@ use crate::{
 pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {
     let value = parsed(columns, "messages", columns.value("messages")?)?;
     let (messages, marks) = checked(columns, "messages", &value)?;
-    written(columns, &messages, &marks, encoder)
+    written(
+        columns,
+        &messages,
+        &marks,
+        tools(columns)?.as_deref(),
+        encoder,
+    )
 }
 
 /// TRL's prompt and completion that are both lists of messages: one conversation, of which the completion is learned.
@@ -34,22 +40,28 @@ pub(super) fn completion(columns: &Columns<'_>, encoder: &Encoder) -> Result<Con
     };
     marks.extend(answers.iter().zip(own).map(learned));
     messages.extend(answers);
-    written(columns, &messages, &marks, encoder)
+    written(
+        columns,
+        &messages,
+        &marks,
+        tools(columns)?.as_deref(),
+        encoder,
+    )
 }
 
-/// Messages as the chat template writes them, with the row's tools; `marks` says of each whether it is learned, where
+/// Messages as the chat template writes them, with these tools; `marks` says of each whether it is learned, where
 /// the row does.
 pub(super) fn written(
     columns: &Columns<'_>,
     messages: &[Value],
     marks: &[Option<bool>],
+    tools: Option<&Value>,
     encoder: &Encoder,
 ) -> Result<Content> {
     let messages: Vec<Value> = messages.iter().map(without_nulls).collect();
-    let tools = tools(columns)?;
     let conversation = Conversation {
         messages: &messages,
-        tools: tools.as_deref(),
+        tools,
         ..Conversation::default()
     };
     let template = encoder.template();
@@ -148,7 +160,11 @@ pub(super) fn tools<'a>(columns: &Columns<'a>) -> Result<Option<Cow<'a, Value>>>
 }
 
 /// The value, or the JSON that it holds as text.
-fn parsed<'a>(columns: &Columns<'_>, name: &str, value: &'a Value) -> Result<Cow<'a, Value>> {
+pub(super) fn parsed<'a>(
+    columns: &Columns<'_>,
+    name: &str,
+    value: &'a Value,
+) -> Result<Cow<'a, Value>> {
     match value {
         Value::String(text) if text.trim_start().starts_with(['[', '{']) => {
             serde_json::from_str(text)

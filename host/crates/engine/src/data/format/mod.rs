@@ -66,7 +66,7 @@ pub(super) fn content(
     let columns = Columns { row, config };
     match format {
         DataFormat::Completion => completion::content(&columns, encoder),
-        DataFormat::Alpaca => alpaca::content(&columns),
+        DataFormat::Alpaca => alpaca::content(&columns, encoder),
         DataFormat::Messages => messages::content(&columns, encoder),
         DataFormat::Preference => Ok(preference::contents(&columns, encoder)?.0),
         DataFormat::Sharegpt => sharegpt::content(&columns, encoder),

@@ -1,7 +1,6 @@
-use std::borrow::Cow;
+use serde_json::{Value, json};
 
-use serde_json::Value;
-
+use super::alpaca::asked;
 use super::{Columns, Content, messages as chats, sharegpt};
 use crate::{
     Result, chat::Conversation, data::encode::Encoder, data::read::kind, tokenizer::Piece,
@@ -27,29 +26,15 @@ pub(super) const COLUMNS: &[&str] = &[
 ];
 
 /// `{"prompt", "chosen", "rejected", "tools"?}`, each a text or, all of them, lists of messages that the chat template
-/// writes. Lists may leave the prompt out: it is then the messages that both have in common. The completions carry
-/// labels, the prompt never does. As TRL's `DPOTrainer` encodes them: a text ends with the end-of-document token, and
-/// a completion begins where it parts from the prompt with an open assistant turn. LLaMA-Factory's
-/// `{"conversations", "chosen", "rejected"}`, each of the last two one turn, is the same with the conversation as the
+/// writes. The prompt may be left out: it is then what both begin with, and so it is where the prompt is a text beside lists
+/// that hold it too. The completions carry labels, the prompt never does. As TRL's `DPOTrainer` encodes them: a text ends with
+/// the end-of-document token, and a completion begins where it parts from the prompt with an open assistant turn.
+/// LLaMA-Factory's `{"conversations", "chosen", "rejected"}`, each of the last two one turn, is the same with the conversation as the
 /// prompt, and so is Axolotl's with `messages`; its `input` stands in the line after a prompt that is a text.
 pub(super) fn contents(columns: &Columns<'_>, encoder: &Encoder) -> Result<(Content, Content)> {
     let (chosen, rejected) = (columns.value("chosen")?, columns.value("rejected")?);
     if chosen.is_string() || rejected.is_string() {
-        let prompt = match columns.optional_text("input")? {
-            Some(input) if !input.is_empty() => {
-                Cow::from(format!("{}\n{input}", columns.text("prompt")?))
-            }
-            _ => Cow::from(columns.text("prompt")?),
-        };
-        let content = |completion: &str| Content::Text {
-            pieces: vec![Piece::given(prompt.as_ref()), Piece::trained(completion)],
-            special: true,
-            end: !completion.is_empty(),
-        };
-        return Ok((
-            content(columns.text("chosen")?),
-            content(columns.text("rejected")?),
-        ));
+        return texts(columns, encoder);
     }
     let has = |ours: &&str| columns.optional(ours).is_some();
     let asked = ["conversations", "messages"].into_iter().find(has);
@@ -63,24 +48,22 @@ pub(super) fn contents(columns: &Columns<'_>, encoder: &Encoder) -> Result<(Cont
             &sharegpt::turns(columns, asked)?,
             &[chosen?],
             &[rejected?],
+            chats::tools(columns)?.as_deref(),
         );
     }
     let chosen = messages(columns, "chosen", chosen)?;
     let rejected = messages(columns, "rejected", rejected)?;
-    let prompt = match columns.optional("prompt") {
-        Some(prompt) => messages(columns, "prompt", prompt)?,
-        None => &[],
-    };
-    let shared = match prompt {
+    let most = chosen.len().min(rejected.len()).saturating_sub(1);
+    let same = chosen.iter().zip(rejected).take(most);
+    let same = same.take_while(|(a, b)| a == b).count();
+    let (mut before, shared) = match columns.optional("prompt") {
+        // What they begin with says it better: a text is the first question of it at most.
+        Some(Value::String(_)) if same > 0 => (Vec::new(), same),
+        Some(Value::String(text)) => (vec![json!({"role": "user", "content": text})], 0),
         // An explicit prompt: the completions hold what follows it.
-        [_, ..] => 0,
-        [] => {
-            let most = chosen.len().min(rejected.len()).saturating_sub(1);
-            let same = chosen.iter().zip(rejected).take(most);
-            same.take_while(|(a, b)| a == b).count()
-        }
+        Some(prompt) => (messages(columns, "prompt", prompt)?.to_vec(), 0),
+        None => (Vec::new(), same),
     };
-    let mut before = prompt.to_vec();
     before.extend_from_slice(&chosen[..shared]);
     if before.is_empty() {
         return Err(columns.error(
@@ -94,7 +77,61 @@ pub(super) fn contents(columns: &Columns<'_>, encoder: &Encoder) -> Result<(Cont
         &before,
         &chosen[shared..],
         &rejected[shared..],
+        chats::tools(columns)?.as_deref(),
     )
+}
+
+/// Two texts after a text, which may be what they begin with. A set that LLaMA-Factory's `dataset_info.json` describes goes
+/// through the chat template, where the model has one.
+fn texts(columns: &Columns<'_>, encoder: &Encoder) -> Result<(Content, Content)> {
+    let (chosen, rejected) = (columns.text("chosen")?, columns.text("rejected")?);
+    let is_asked = ["prompt", "input"]
+        .iter()
+        .any(|name| columns.optional(name).is_some());
+    let (prompt, shared) = match is_asked {
+        true => (asked(columns, "prompt")?, 0),
+        false => {
+            let shared = shared(chosen, rejected);
+            if shared == 0 {
+                let message = "is missing, and chosen and rejected do not begin with the same text";
+                return Err(columns.error("prompt", message));
+            }
+            (chosen[..shared].to_owned(), shared)
+        }
+    };
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    if columns.config.by_template && encoder.optional_template().is_some() {
+        let answers = [chosen, rejected].map(|answer| [turn("assistant", answer)]);
+        return written(
+            columns,
+            encoder,
+            &[turn("user", &prompt)],
+            &answers[0],
+            &answers[1],
+            None,
+        );
+    }
+    let content = |completion: &str| Content::Text {
+        pieces: vec![Piece::given(prompt.as_str()), Piece::trained(completion)],
+        special: true,
+        end: !completion.is_empty(),
+    };
+    Ok((content(&chosen[shared..]), content(&rejected[shared..])))
+}
+
+/// Bytes that two texts begin with alike, without a blank at their end: it belongs to the word after it, as in TRL.
+fn shared(one: &str, other: &str) -> usize {
+    let ends = one.char_indices().map(|(at, sign)| at + sign.len_utf8());
+    let same = ends.zip(one.chars().zip(other.chars()));
+    let same = same
+        .take_while(|(_, (one, other))| one == other)
+        .map(|(end, _)| end);
+    // Neither may be left without a word.
+    let end = same
+        .take_while(|end| *end < one.len().min(other.len()))
+        .last()
+        .unwrap_or(0);
+    one[..end].strip_suffix(' ').map_or(end, str::len)
 }
 
 /// Both answers to what was said before, as the chat template writes them.
@@ -104,6 +141,7 @@ fn written(
     before: &[Value],
     chosen: &[Value],
     rejected: &[Value],
+    tools: Option<&Value>,
 ) -> Result<(Content, Content)> {
     let template = encoder.optional_template().ok_or_else(|| {
         columns.error(
@@ -111,11 +149,10 @@ fn written(
             "is a list of messages, and the model has no chat template; set data.chat_template",
         )
     })?;
-    let tools = chats::tools(columns)?;
     let render = |messages: &[Value], open: bool| {
         let conversation = Conversation {
             messages,
-            tools: tools.as_deref(),
+            tools,
             ..Conversation::default()
         };
         template

@@ -35,9 +35,11 @@ const KEPT: [&str; 5] = [
 /// chat template: human is the user, gpt the assistant, function_call a call of a tool as JSON, observation or tool
 /// its answer. Turns with `role` and `content` are taken too.
 pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {
-    let messages = turns(columns, "conversations")?;
-    let list = columns.value("conversations")?.as_array();
-    let list = list.map(Vec::as_slice).unwrap_or_default();
+    let value = columns.value("conversations")?;
+    // CSV holds a list as JSON text.
+    let value = messages::parsed(columns, "conversations", value)?;
+    let messages = turns_of(columns, "conversations", &value)?;
+    let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
     // The system column stands before the turns.
     let mut marks = vec![None; messages.len() - list.len()];
     for (at, turn) in list.iter().enumerate() {
@@ -47,7 +49,8 @@ pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Conten
             columns.error("conversations", format!("turn {}: {message}", at + 1))
         })?);
     }
-    messages::written(columns, &messages, &marks, encoder)
+    let tools = messages::tools(columns)?;
+    messages::written(columns, &messages, &marks, tools.as_deref(), encoder)
 }
 
 /// What a turn says.
@@ -67,7 +70,12 @@ fn under<'a>(turn: &'a Value, set: Option<&str>, usual: [&str; 2]) -> Option<&'a
 
 /// The system text and the conversation, which the column `ours` holds, as messages.
 pub(super) fn turns(columns: &Columns<'_>, ours: &str) -> Result<Vec<Value>> {
-    let value = columns.value(ours)?;
+    let value = messages::parsed(columns, ours, columns.value(ours)?)?;
+    turns_of(columns, ours, &value)
+}
+
+/// As [`turns`], of what a column holds.
+fn turns_of(columns: &Columns<'_>, ours: &str, value: &Value) -> Result<Vec<Value>> {
     let wrong = |message: String| columns.error(ours, message);
     let list = value
         .as_array()

@@ -203,6 +203,7 @@ fn apply(config: &DataConfig, (name, entry): (&str, &Value), file: &Path) -> Res
     let mut out = DataConfig {
         path: Some(file.with_file_name(relative).display().to_string()),
         dataset: None,
+        by_template: formatting == "alpaca",
         format,
         ..config.clone()
     };

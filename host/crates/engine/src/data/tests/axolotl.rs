@@ -102,7 +102,7 @@ fn instructions_texts_and_segments_are_read_as_their_types_say() {
 
 #[test]
 fn pairs_of_turns_after_messages_are_preferences() {
-    let (pairs, _) = load_pairs(&config("preference/chat.jsonl"), model(), 7).unwrap();
+    let (pairs, _) = load_pairs(&config("preference/chat.jsonl"), model(), 7, &mut |_| {}).unwrap();
     let (chosen, rejected) = (&pairs[0].chosen, &pairs[0].rejected);
     assert!(all(chosen).starts_with("<|im_start|>user\nAdd two numbers.<|im_end|>"));
     assert!(learned(chosen).starts_with("add(1, 2)<|im_end|>"));

@@ -208,3 +208,30 @@ fn texts_in_parts_are_one_text() {
         "{message}"
     );
 }
+
+#[test]
+fn conversations_that_a_table_holds_as_json_are_read() {
+    let turns = r#"[{"from": "human", "value": "a, b"}, {"from": "gpt", "value": "yes"}]"#;
+    let read = |name: &str, text: &str| {
+        super::loaded(name, text, |config| {
+            config.chat_template = Some(TEMPLATE.into())
+        })
+        .unwrap()
+    };
+    let table = format!("conversations\n\"{}\"\n", turns.replace('"', "\"\""));
+    let lines = format!("{{\"conversations\": {turns}}}\n");
+    assert_eq!(read("a.csv", &table).train, read("a.jsonl", &lines).train);
+}
+
+#[test]
+fn a_run_is_told_that_only_the_last_of_several_answers_is_learned() {
+    let turns = |count: usize| {
+        let turn = r#"{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}"#;
+        format!("{{\"conversations\": [{}]}}", vec![turn; count].join(", "))
+    };
+    let notes = |count, train_on| rows(&turns(count), train_on).report.notes;
+    let told = notes(2, TrainOn::Completion).concat();
+    assert!(told.contains("the last of each is learned"), "{told}");
+    assert!(notes(1, TrainOn::Completion).is_empty());
+    assert!(notes(2, TrainOn::Assistant).is_empty());
+}

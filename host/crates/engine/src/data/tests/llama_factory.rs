@@ -87,8 +87,8 @@ fn theirs(format: DataFormat, rows: &[Value]) -> (tempfile::TempDir, DataConfig)
 }
 
 #[test]
-fn conversations_are_read_as_llama_factory_reads_them() {
-    for dataset in ["chat", "tagged", "openai"] {
+fn conversations_and_instructions_are_written_as_llama_factory_writes_them() {
+    for dataset in ["chat", "tagged", "openai", "plain", "renamed"] {
         let rows: Vec<Value> = expected(dataset)
             .iter()
             .map(|row| {
@@ -104,9 +104,19 @@ fn conversations_are_read_as_llama_factory_reads_them() {
 }
 
 #[test]
-fn instructions_hold_what_llama_factory_takes_from_them() {
+fn a_model_without_a_chat_template_is_given_instructions_in_stanfords_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(model().join(name), folder.path().join(name)).unwrap();
+    }
     for dataset in ["plain", "renamed"] {
-        let (ours, rows) = (ours(dataset), expected(dataset));
+        let config = DataConfig {
+            chat_template: None,
+            ..config(dataset)
+        };
+        let (ours, rows) = (load(&config, folder.path(), 7).unwrap(), expected(dataset));
+        let told = ours.report.notes.concat();
+        assert!(told.contains("the model has no chat template"), "{told}");
         assert_eq!(ours.train.len(), rows.len());
         for (sample, row) in ours.train.iter().zip(&rows) {
             let answer = row["response"][0]["content"].as_str().unwrap();
@@ -138,25 +148,17 @@ fn a_set_of_prompts_alone_is_text_to_learn() {
 
 #[test]
 fn rankings_are_the_pairs_that_llama_factory_makes() {
-    for (dataset, is_text) in [("ranked", true), ("ranked-chat", false)] {
+    for dataset in ["ranked", "ranked-chat"] {
         let rows: Vec<Value> = expected(dataset)
             .iter()
             .map(|row| {
-                let (prompt, answers) = (before(row), row["response"].as_array().unwrap());
-                if is_text {
-                    json!({
-                        "prompt": prompt[0]["content"],
-                        "chosen": answers[0]["content"],
-                        "rejected": answers[1]["content"],
-                    })
-                } else {
-                    json!({"prompt": prompt, "chosen": [answers[0]], "rejected": [answers[1]]})
-                }
+                let answers = row["response"].as_array().unwrap();
+                json!({"prompt": before(row), "chosen": [answers[0]], "rejected": [answers[1]]})
             })
             .collect();
         let (_folder, theirs) = theirs(DataFormat::Preference, &rows);
-        let (ours, _) = load_pairs(&config(dataset), model(), 7).unwrap();
-        let (theirs, _) = load_pairs(&theirs, model(), 7).unwrap();
+        let (ours, _) = load_pairs(&config(dataset), model(), 7, &mut |_| {}).unwrap();
+        let (theirs, _) = load_pairs(&theirs, model(), 7, &mut |_| {}).unwrap();
         assert_eq!(ours, theirs, "{dataset}");
     }
 }
@@ -182,17 +184,12 @@ fn columns_that_a_description_does_not_name_are_read_as_little_as_by_llama_facto
     };
     let text = |config: &DataConfig| all(&load(config, model(), 7).unwrap().train[0]);
     let named = text(&config("named"));
-    assert!(
-        named.ends_with(
-            "completes the request.\n\n### Instruction:\nAdd.\n\n### Response:\nthree<|endoftext|>"
-        ),
-        "{named}"
-    );
+    let turn = |role: &str, text: &str| format!("<|im_start|>{role}\n{text}<|im_end|>\n");
+    assert_eq!(named, turn("user", "Add.") + &turn("assistant", "three"));
     let usual = text(&config("usual"));
-    assert!(usual.contains("### Input:\nnor this\n"), "{usual}");
-    assert!(
-        !usual.contains("nor that") && !usual.contains("first"),
-        "{usual}"
+    assert_eq!(
+        usual,
+        turn("user", "Not this.\nnor this") + &turn("assistant", "three")
     );
     // A file of one's own is read by its columns' names, but for those that are switched off.
     let own = DataConfig {
@@ -201,11 +198,21 @@ fn columns_that_a_description_does_not_name_are_read_as_little_as_by_llama_facto
         ..DataConfig::default()
     };
     assert!(text(&own).contains("first") && !text(&own).contains("nor that"));
-    // What is imported needs no description any more.
-    crate::data::import(&config("named"), &path("imported.jsonl")).unwrap();
+    // What is imported needs no description any more, but nothing in it says that a template is to write it.
+    let imported = crate::data::import(&config("named"), &path("imported.jsonl")).unwrap();
+    assert!(
+        imported.notes.concat().contains("chat template"),
+        "{imported:?}"
+    );
     let imported = DataConfig {
         path: Some(path("imported.jsonl").display().to_string()),
         ..DataConfig::default()
     };
-    assert_eq!(text(&imported), text(&config("named")));
+    let imported = text(&imported);
+    assert!(
+        imported.ends_with(
+            "completes the request.\n\n### Instruction:\nAdd.\n\n### Response:\nthree<|endoftext|>"
+        ),
+        "{imported}"
+    );
 }

@@ -4,6 +4,7 @@ mod axolotl;
 mod chats;
 mod code;
 mod llama_factory;
+mod pairs;
 mod stream;
 
 use std::{fs, path::Path, sync::OnceLock};

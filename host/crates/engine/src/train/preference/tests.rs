@@ -19,7 +19,7 @@ fn loss_rewards_and_every_gradient_are_those_of_trl() {
         path: Some(folder.join("rows.jsonl").display().to_string()),
         ..DataConfig::default()
     };
-    let (pairs, _) = load_pairs(&data, &folder.join("tokenizer"), 0).unwrap();
+    let (pairs, _) = load_pairs(&data, &folder.join("tokenizer"), 0, &mut |_| {}).unwrap();
     assert_eq!(pairs.len(), 4);
     for (method, name, first) in [
         (Method::Dpo, "dpo", "dpo_base_reference"),
