@@ -61,6 +61,10 @@ impl Curator for Plugin {
         self.0.config()
     }
 
+    fn is_alone(&self) -> bool {
+        !self.0.is_lent()
+    }
+
     fn curate(&self, samples: &[Sample]) -> Vec<Judged<Verdict>> {
         self.0.curate(samples)
     }

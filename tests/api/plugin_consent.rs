@@ -415,6 +415,10 @@ async fn a_component_that_was_changed_while_the_studio_was_down_waits_and_its_pa
         page.contains("the one before it answers until then"),
         "{page}"
     );
+    assert!(
+        page.contains("value=\"log\" checked") && !page.contains("value=\"http\" checked"),
+        "what was refused the version before is not ticked for this one: {page}"
+    );
 
     let app = app.restarted(|config| {
         std::fs::remove_dir_all(config.paths.plugin_cache()).unwrap();

@@ -200,6 +200,26 @@ fn an_installed_plugin_is_the_studios_and_installing_again_replaces_it() {
 }
 
 #[test]
+fn a_component_that_asks_for_hosts_comes_with_its_manifest() {
+    let author = Author::new();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/ask-endpoint");
+    let component = shipped.join("ask-endpoint.wasm").display().to_string();
+    let output = author.codetune(&["plugin", "install", &component]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("--manifest"),
+        "{}",
+        stderr(&output)
+    );
+    let manifest = shipped.join("plugin.toml").display().to_string();
+    let output = author.codetune(&["plugin", "install", &component, "--manifest", &manifest]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let (plugins, _) = author.json(&["plugin", "list", "--json"]);
+    assert_eq!(plugins[0]["name"], "ask-endpoint", "{plugins}");
+    assert_eq!(plugins[0]["health"]["state"], "needs_consent", "{plugins}");
+}
+
+#[test]
 fn a_project_of_a_kind_that_there_is_not_is_refused_with_those_that_there_are() {
     let author = Author::new();
     let output = author.codetune(&["plugin", "new", "mine", "--lang", "c", "--kind", "linter"]);

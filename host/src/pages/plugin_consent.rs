@@ -61,8 +61,8 @@ struct Secret {
 }
 
 impl Consent {
-    /// For the version that waits, else the one that answers; none when it asks for nothing. A version that nobody said
-    /// anything of has every box ticked that needs nothing more.
+    /// For the version that waits, else the one that answers; none when it asks for nothing. What nobody said anything of is
+    /// ticked where it needs nothing more; what the user refused the version before stays refused.
     ///
     /// # Errors
     /// When the database or the folder of secrets fails.
@@ -74,24 +74,34 @@ impl Consent {
         if asked.is_empty() {
             return Ok(None);
         }
-        let is_new = plugin.pending.is_some() || plugin.grants.capabilities.is_empty();
         let grants = &plugin.grants;
+        // What the user said of the version that answers holds for what that one asked for already; what the other asks for
+        // beside it is new.
+        let is_new = grants.capabilities.is_empty();
+        let before = &plugin.asks;
         let reaches_out = asked.iter().any(|capability| capability.is_lent());
         let known = match asked.contains(&Capability::Generate) {
             true => models::known(state).await?,
             false => Models::default(),
         };
         let set = secrets::names(state).await?;
-        let box_of = |text: &str, is_granted: bool| Choice {
+        let box_of = |text: &str, was_asked: bool, is_granted: bool| Choice {
             value: text.to_owned(),
             label: text.to_owned(),
             setting: None,
-            is_chosen: is_new || is_granted,
+            is_chosen: is_new || is_granted || !was_asked,
         };
+        let took_any_host = before.hosts.iter().any(|host| host == "*");
         let takes_any_host = asks.hosts.iter().any(|host| host == "*");
         let listed = asks.hosts.iter().filter(|host| *host != "*");
         let mut hosts: Vec<Choice> = listed
-            .map(|host| box_of(host, grants.hosts.contains(host)))
+            .map(|host| {
+                box_of(
+                    host,
+                    before.hosts.contains(host),
+                    grants.hosts.contains(host),
+                )
+            })
             .collect();
         if takes_any_host {
             let (name, digest) = (plugin.name.clone(), digest.clone());
@@ -102,7 +112,7 @@ impl Consent {
                 if hosts.iter().all(|other| other.value != host) {
                     hosts.push(Choice {
                         setting: Some(setting),
-                        ..box_of(&host, grants.hosts.contains(&host))
+                        ..box_of(&host, took_any_host, grants.hosts.contains(&host))
                     });
                 }
             }
@@ -116,7 +126,11 @@ impl Consent {
                 .iter()
                 .map(|capability| Choice {
                     label: meaning(*capability).to_owned(),
-                    ..box_of(capability.word(), grants.capabilities.contains(capability))
+                    ..box_of(
+                        capability.word(),
+                        plugin.capabilities.contains(capability),
+                        grants.capabilities.contains(capability),
+                    )
                 })
                 .collect(),
             hosts,
@@ -141,15 +155,17 @@ impl Consent {
                 .secrets
                 .iter()
                 .map(|name| Secret {
-                    is_granted: is_new || grants.secrets.contains(name),
+                    is_granted: is_new
+                        || grants.secrets.contains(name)
+                        || !before.secrets.contains(name),
                     is_set: set.contains(name),
                     name: name.clone(),
                 })
                 .collect(),
             asked_tokens: asks.tokens,
-            tokens: match is_new {
+            tokens: match is_new || before.tokens == 0 {
                 true => asks.tokens,
-                false => grants.tokens,
+                false => grants.tokens.min(asks.tokens),
             }
             .to_string(),
             models: known

@@ -5,7 +5,7 @@
 
 use linguist::DetectedLanguage;
 use linguist::definitions::LANGUAGES;
-use source_text::{by_content, by_name, interpreter};
+use source_text::{by_content, by_extension, by_name, interpreter};
 
 /// What was found out about one file.
 #[derive(Debug, Default, PartialEq)]
@@ -18,7 +18,7 @@ pub struct Found {
     pub found_by: Option<&'static str>,
     /// From 0 to 1.
     pub confidence: f64,
-    /// Linguist's names of what is left, sorted; the first is not more likely than the others.
+    /// Linguist's names of what is left, sorted; of several the one that is named is what such files usually are.
     pub candidates: Vec<&'static str>,
     /// Whether the path is one where people keep code of others.
     pub vendored: bool,
@@ -90,7 +90,15 @@ fn evidence(declared: Option<&str>, path: Option<&str>, code: &str) -> linguist:
         }
     }
     if let Some(by) = decided_by {
-        return Ok(found(by, left));
+        let mut found = found(by, left);
+        let usual = path
+            .and_then(usual)
+            .filter(|name| found.candidates.contains(name));
+        if let Some(name) = usual {
+            found.name = Some(name);
+            found.kind = LANGUAGES.get(name).map(kind);
+        }
+        return Ok(found);
     }
     let Some((language, share)) = by_content(code) else {
         return Ok(Found::default());
@@ -99,6 +107,12 @@ fn evidence(declared: Option<&str>, path: Option<&str>, code: &str) -> linguist:
         confidence: share,
         ..found("content", by_alias(language.name))
     })
+}
+
+/// The language that most files with a path's ending are in; Linguist has a classifier for what its rules leave open.
+fn usual(path: &str) -> Option<&'static str> {
+    let language = by_extension(path)?;
+    by_alias(language.name).into_iter().next()
 }
 
 /// Those of `left` that `names` has too; where one of the two says nothing, the other.
@@ -234,6 +248,22 @@ mod tests {
         );
         assert!(found.candidates.contains(&"Verilog"), "{found:?}");
         assert_eq!(found.confidence, 1.0 / found.candidates.len() as f64);
+    }
+
+    #[test]
+    fn of_what_is_left_open_the_usual_language_is_named() {
+        for (path, code, name) in [
+            ("a.rs", "compile_error!(\"no\");\n", "Rust"),
+            ("a.h", "", "C"),
+            ("a.ts", "", "TypeScript"),
+        ] {
+            let found = detect(None, Some(path), code).unwrap();
+            assert_eq!(found.name, Some(name), "{found:?}");
+            assert!(
+                found.candidates.len() == 1 || found.confidence < 1.0,
+                "{found:?}"
+            );
+        }
     }
 
     #[test]

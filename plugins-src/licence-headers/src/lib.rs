@@ -1,6 +1,7 @@
 //! The analyzer `licence-headers`: which licence a file names at its head, and where none is named.
 
 mod licence;
+mod phrases;
 
 use codetune_plugin::serde_json::json;
 use codetune_plugin::{

@@ -2,47 +2,10 @@
 
 use source_text::Language;
 
+use crate::phrases::{CHOICES, PHRASES};
+
 /// How much of a file is its head, in bytes: licences stand at the beginning, and notices of other files further down.
 const HEAD: usize = 8 << 10;
-
-/// Phrases of headers, in lower case with single spaces, and what they mean. The first that fits has the text.
-const PHRASES: [(&str, &str); 17] = [
-    (
-        "licensed under the apache license, version 2.0",
-        "Apache-2.0",
-    ),
-    ("gnu affero general public license", "AGPL-3.0"),
-    ("gnu lesser general public license", "LGPL"),
-    ("gnu library general public license", "LGPL"),
-    ("gnu general public license", "GPL"),
-    ("mozilla public license, v. 2.0", "MPL-2.0"),
-    ("eclipse public license v2", "EPL-2.0"),
-    ("eclipse public license v1", "EPL-1.0"),
-    ("boost software license, version 1.0", "BSL-1.0"),
-    (
-        "permission to use, copy, modify, and/or distribute this software for any",
-        "ISC",
-    ),
-    (
-        "permission to use, copy, modify, and distribute this software for any",
-        "ISC",
-    ),
-    (
-        "permission is hereby granted, free of charge, to any person obtaining a copy",
-        "MIT",
-    ),
-    ("licensed under the mit license", "MIT"),
-    (
-        "this is free and unencumbered software released into the public domain",
-        "Unlicense",
-    ),
-    ("neither the name of", "BSD-3-Clause"),
-    (
-        "redistribution and use in source and binary forms",
-        "BSD-2-Clause",
-    ),
-    ("bsd-style license", "BSD-3-Clause"),
-];
 
 /// What the head of a file says.
 #[derive(Debug, Default, PartialEq)]
@@ -68,8 +31,36 @@ pub fn header(code: &str) -> Header {
         copyright: copyright(head),
         ..Header::default()
     };
+    if let Some((start, expression)) = spdx(head) {
+        found.span = (start, start + expression.len());
+        // As people wrote it before there was `OR`.
+        found.licence = Some(expression.replace('/', " OR "));
+        found.found_by = Some("spdx");
+        return found;
+    }
+    let (words, places) = words(head);
+    let chosen = choice(&words);
+    let by_phrase = PHRASES
+        .iter()
+        .find_map(|(phrase, licence)| Some((words.find(phrase)?, *licence)));
+    let either = match chosen {
+        Some((at, licences)) => Some((at, licences)),
+        None => by_phrase.map(|(at, licence)| (at, versioned(licence, &words))),
+    };
+    if let Some((at, licence)) = either {
+        found.licence = Some(licence);
+        found.found_by = Some("text");
+        let start = places[at];
+        let line = head[start..].lines().next().unwrap_or_default();
+        found.span = (start, start + line.trim_end().len());
+    }
+    found
+}
+
+/// The first SPDX line with an expression, and where that begins; what only talks about such lines has none.
+fn spdx(head: &str) -> Option<(usize, &str)> {
     const MARK: &str = "SPDX-License-Identifier:";
-    if let Some(at) = head.find(MARK) {
+    head.match_indices(MARK).find_map(|(at, _)| {
         let from = at + MARK.len();
         let line = head[from..].lines().next().unwrap_or_default();
         let expression = line
@@ -77,30 +68,60 @@ pub fn header(code: &str) -> Header {
             .trim_end_matches("*/")
             .trim_end_matches("-->")
             .trim();
-        let start = from + (line.len() - line.trim_start().len());
-        found.span = (start, start + expression.len());
-        found.licence = Some(expression.to_owned());
-        found.found_by = Some("spdx");
-        return found;
-    }
-    let (words, places) = words(head);
-    for (phrase, licence) in PHRASES {
-        let Some(at) = words.find(phrase) else {
-            continue;
-        };
-        found.licence = Some(versioned(licence, &words));
-        found.found_by = Some("text");
-        let start = places[at];
-        let line = head[start..].lines().next().unwrap_or_default();
-        found.span = (start, start + line.trim_end().len());
-        break;
-    }
-    found
+        let is_one = expression.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '(')
+            && expression
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || " .+-()/:".contains(c));
+        is_one.then(|| (from + (line.len() - line.trim_start().len()), expression))
+    })
 }
 
-/// GPL and LGPL with the version that the text names, and whether later ones will do.
+/// Two licences or more of which a header leaves the choice, in its order, and where it begins to.
+fn choice(words: &str) -> Option<(usize, String)> {
+    let is_left = [
+        "at your option",
+        "at your choice",
+        "dual licensed",
+        "dual-licensed",
+    ]
+    .iter()
+    .any(|mark| words.contains(mark));
+    // GNU's later versions are at one's option too.
+    if !is_left || words.contains("any later version") {
+        return None;
+    }
+    let start = [
+        "licensed under",
+        "licensed as",
+        "available under",
+        "under the terms of",
+    ]
+    .iter()
+    .filter_map(|mark| words.find(mark))
+    .min()?;
+    let mut named: Vec<(usize, &str)> = Vec::new();
+    for (name, licence) in CHOICES {
+        let Some(at) = words[start..].find(name) else {
+            continue;
+        };
+        match named.iter_mut().find(|(_, known)| *known == licence) {
+            Some((before, _)) => *before = at.min(*before),
+            None => named.push((at, licence)),
+        }
+    }
+    named.sort_unstable();
+    let licences: Vec<&str> = named.iter().map(|(_, licence)| *licence).collect();
+    (licences.len() > 1).then(|| (start, licences.join(" OR ")))
+}
+
+/// GPL and LGPL with the version that the text names, and whether later ones will do; and those that share a phrase with another.
 fn versioned(licence: &str, words: &str) -> String {
     let family = match licence {
+        // The same permission, but for the condition.
+        "ISC" if !words.contains("above copyright notice") => return "0BSD".to_owned(),
+        "BSD-3-Clause" if words.contains("all advertising materials mentioning") => {
+            return "BSD-4-Clause".to_owned();
+        }
         "GPL" | "LGPL" => licence,
         "AGPL-3.0" => "AGPL",
         other => return other.to_owned(),
@@ -253,14 +274,72 @@ mod tests {
                 "MPL-2.0",
             ),
             (
-                "/* Permission to use, copy, modify, and/or distribute this software for any purpose",
+                "/* Permission to use, copy, modify, and/or distribute this software for any purpose, provided that the above\n * copyright notice stays",
                 "ISC",
+            ),
+            (
+                "// Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is\n// hereby granted.\n",
+                "0BSD",
+            ),
+            (
+                "# Licensed to the Apache Software Foundation (ASF) under one\n# or more contributor license agreements. The ASF licenses this file\n# to you under the Apache License, Version 2.0 (the\n# \"License\")\n",
+                "Apache-2.0",
+            ),
+            (
+                " * Licensed under the Apache License 2.0 (the \"License\").  You may not use\n",
+                "Apache-2.0",
+            ),
+            (
+                "// Part of the LLVM Project, under the Apache License v2.0 with LLVM Exceptions.\n",
+                "Apache-2.0 WITH LLVM-exception",
+            ),
+            (
+                "#  Licensed to PSF under a Contributor Agreement.\n",
+                "PSF-2.0",
+            ),
+            ("/*!\n * @license MIT\n */\n", "MIT"),
+            (
+                "// This software is provided 'as-is', without any express or implied\n// warranty.\n",
+                "Zlib",
             ),
         ] {
             assert_eq!(licence(code).as_deref(), Some(expected), "{code}");
         }
         assert_eq!(licence("fn license() {}\n"), None);
         assert_eq!(licence(""), None);
+    }
+
+    #[test]
+    fn a_choice_of_licences_is_one() {
+        for (code, expected) in [
+            (
+                "// Licensed under the Apache License, Version 2.0 <LICENSE-APACHE or\n// https://www.apache.org/licenses/LICENSE-2.0> or the MIT license\n// <LICENSE-MIT or https://opensource.org/licenses/MIT>, at your\n// option.\n",
+                "Apache-2.0 OR MIT",
+            ),
+            (
+                "// Licensed under the 2-Clause BSD license <LICENSE-BSD>, Apache License, Version 2.0\n// <LICENSE-APACHE>, or the MIT license <LICENSE-MIT>, at your option.\n",
+                "BSD-2-Clause OR Apache-2.0 OR MIT",
+            ),
+            (
+                "// SPDX-License-Identifier: MIT/Apache-2.0\n",
+                "MIT OR Apache-2.0",
+            ),
+        ] {
+            assert_eq!(licence(code).as_deref(), Some(expected), "{code}");
+        }
+        let later =
+            "# the GNU General Public License, version 2 or (at your option) any later version\n";
+        assert_eq!(licence(later).as_deref(), Some("GPL-2.0-or-later"));
+    }
+
+    #[test]
+    fn talk_about_spdx_lines_names_no_licence() {
+        let code = "const MARK: &str = \"SPDX-License-Identifier:\";\nlet line = format!(\"{MARK} {id}\");\n";
+        assert_eq!(licence(code), None);
+        assert_eq!(
+            licence(&format!("// SPDX-License-Identifier: ISC\n{code}")).as_deref(),
+            Some("ISC")
+        );
     }
 
     #[test]

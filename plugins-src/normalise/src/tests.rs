@@ -87,9 +87,45 @@ fn what_is_no_licence_stays() {
         ("a.c", "/* Copyright */ int x;\n"),
         ("a.py", "\"\"\"Licence of a file.\"\"\"\nx = 1\n"),
         ("a.md", "# Licence  \n\nMIT  \n"),
+        (
+            "a.py",
+            "# Finds the license of a package; f(c) is asked first.\n\nx = 1\n",
+        ),
+        (
+            "a.js",
+            "// Which licences and copyrights a file names.\nlet a = 1;\n",
+        ),
     ] {
         let verdict = all().curate(&sample(Some(path), text)).unwrap();
         assert_eq!(verdict.decision, Decision::Keep, "{text:?}");
+    }
+}
+
+#[test]
+fn what_a_licence_comment_says_to_others_and_documentation_below_it_stay() {
+    for (path, text, expected) in [
+        (
+            "a.py",
+            "# -*- coding: latin-1 -*-\n# Copyright 2020 X\n# Licensed under Y.\nx = 1\n",
+            "# -*- coding: latin-1 -*-\nx = 1\n",
+        ),
+        (
+            "a.rb",
+            "# frozen_string_literal: true\n# Copyright 2020 X\nx = 1\n",
+            "# frozen_string_literal: true\nx = 1\n",
+        ),
+        (
+            "a.ts",
+            "// Copyright 2020 X\n// @ts-nocheck\nlet a = 1;\n",
+            "// @ts-nocheck\nlet a = 1;\n",
+        ),
+        (
+            "a.rs",
+            "// Copyright 2020 X\n// License Y\n//! What it does.\n\nfn f() {}\n",
+            "//! What it does.\n\nfn f() {}\n",
+        ),
+    ] {
+        assert_eq!(made(&all(), Some(path), text).0, expected);
     }
 }
 

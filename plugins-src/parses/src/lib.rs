@@ -103,6 +103,13 @@ mod tests {
     }
 
     #[test]
+    fn an_example_in_the_documentation_of_code_is_not_the_code() {
+        let text = "impl A {\n    /// ```\n    /// A.f();\n    /// ```\n    fn f(&self) {}\n}\n";
+        assert_eq!(score("", text, Some("rust")), 1.0);
+        assert_eq!(score("", &text.replace("}\n}", "}\n"), Some("rust")), 0.0);
+    }
+
+    #[test]
     fn nothing_is_no_code_and_another_language_no_score() {
         assert_eq!(score("", " \n", Some("python")), 0.0);
         let completion = Completion {

@@ -143,6 +143,17 @@ mod tests {
             "PRIVATE KEY"
         );
         assert_eq!(redacted(&key), "<KEY>\nx");
+        let words = "Version: GnuPG v2 (Linux)\n\n";
+        let block = format!(
+            "-----BEGIN PGP {0}-----\n{words}{body}\n-----END PGP {0}-----\nx",
+            "PRIVATE KEY BLOCK"
+        );
+        assert_eq!(redacted(&block), "<KEY>\nx");
+        let lines = format!(
+            "k = (\"-----BEGIN {0}-----\\n\"\n     \"{body}\\n\"\n     \"-----END {0}-----\")",
+            "PRIVATE KEY"
+        );
+        assert_eq!(redacted(&lines), "k = (\"<KEY>\")");
     }
 
     #[test]
@@ -153,7 +164,11 @@ mod tests {
             "a@example.com, git@github.com",
             "127.0.0.1 10.1.2.3 192.168.1.1 1.2.3.4 2.10.3.1 999.1.1.1 8.8.4.77.5",
             "-----BEGIN PUBLIC KEY-----",
+            "x.starts('-----BEGIN PRIVATE KEY-----') and other.ends('-----END PRIVATE KEY-----')",
             "sk-short",
+            ".sk-toggleable__content-arrow-label { color: red }",
+            "y = x@self.weight + q@k.transpose(1, 2)",
+            "systemctl start getty@tty1.service icon@2x.webp wasi-cli@0.2.0.wasm",
         ] {
             assert_eq!(redacted(text), text);
         }

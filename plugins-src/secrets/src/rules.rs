@@ -49,11 +49,13 @@ const fn secret(code: &'static str, piece: &'static str, pattern: &'static str) 
 /// Every rule; the first that covers a place has it.
 pub static RULES: &[Rule] = &[
     Rule {
-        place: Place::Text("PRIVATE KEY-----"),
+        place: Place::Text("PRIVATE KEY"),
+        accept: holds_a_key,
         ..secret(
             "private-key",
             "",
-            r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\\\s:,.-]{32,}?-----END [A-Z0-9 ]{0,30}PRIVATE KEY-----",
+            // In source it may be a string for each line; in PGP's form there are words before it.
+            r#"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\\\s:,.()"';-]{32,}?-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"#,
         )
     },
     secret(
@@ -76,7 +78,11 @@ pub static RULES: &[Rule] = &[
     ),
     secret("google-key", "AIza", r"\bAIza[A-Za-z0-9_-]{35}"),
     secret("hub-token", "hf_", r"\bhf_[A-Za-z0-9]{30,100}\b"),
-    secret("model-key", "sk-", r"\bsk-[A-Za-z0-9_-]{20,250}"),
+    Rule {
+        // Styles have names of words that begin so: `sk-toggleable__content-arrow`.
+        accept: is_random,
+        ..secret("model-key", "sk-", r"\bsk-[A-Za-z0-9_-]{20,250}")
+    },
     secret("package-token", "npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
     secret(
         "web-token",
@@ -149,6 +155,12 @@ fn is_no_placeholder(text: &str) -> bool {
     !placeholders.iter().any(|word| lower.contains(word))
 }
 
+/// A line of base64, which code between the two marks has not.
+fn holds_a_key(text: &str) -> bool {
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+    text.split(|c| !is_base64(c)).any(|run| run.len() >= 32)
+}
+
 /// More than 3 bits a character: chance rather than words.
 fn is_random(text: &str) -> bool {
     let has = |test: fn(&u8) -> bool| text.as_bytes().iter().any(test);
@@ -172,6 +184,68 @@ fn entropy(text: &str) -> f64 {
         .sum()
 }
 
+/// Ends of domains that people have addresses under, beside those of countries. What ends otherwise (`getty@tty1.service`,
+/// `q@k.transpose`) is no address.
+const ENDS: &[&str] = &[
+    "com",
+    "org",
+    "net",
+    "edu",
+    "gov",
+    "mil",
+    "int",
+    "info",
+    "biz",
+    "name",
+    "pro",
+    "museum",
+    "coop",
+    "aero",
+    "jobs",
+    "mobi",
+    "travel",
+    "tel",
+    "cat",
+    "asia",
+    "dev",
+    "app",
+    "online",
+    "tech",
+    "xyz",
+    "site",
+    "cloud",
+    "email",
+    "blog",
+    "shop",
+    "club",
+    "live",
+    "life",
+    "world",
+    "agency",
+    "digital",
+    "network",
+    "systems",
+    "solutions",
+    "software",
+    "consulting",
+    "academy",
+    "space",
+    "website",
+    "today",
+    "group",
+    "company",
+    "technology",
+    "engineering",
+    "studio",
+    "art",
+    "red",
+    "tokyo",
+    "berlin",
+    "london",
+    "nyc",
+    "swiss",
+];
+
 /// Neither a documentation's nor a machine's address.
 fn is_persons(address: &str) -> bool {
     let lower = address.to_ascii_lowercase();
@@ -183,14 +257,22 @@ fn is_persons(address: &str) -> bool {
         "localhost.localdomain",
     ];
     let machine = ["noreply", "no-reply", "git", "donotreply"];
-    let file = ["png", "jpg", "gif", "svg", "js", "css", "py"];
-    !reserved
-        .iter()
-        .any(|end| domain == *end || domain.ends_with(&format!(".{end}")))
+    // A product of matrices, and a version: `x@self.weight`, `cli@0.2.0.wasm`.
+    let first = domain.split('.').next().unwrap_or_default();
+    let is_code =
+        matches!(first, "self" | "cls" | "this") || first.bytes().all(|byte| byte.is_ascii_digit());
+    let end = domain.rsplit('.').next().unwrap_or_default();
+    // Country codes have two letters.
+    let is_known = end.len() == 2 || ENDS.contains(&end);
+    is_known
+        && !is_code
+        && !reserved
+            .iter()
+            .any(|end| domain == *end || domain.ends_with(&format!(".{end}")))
         && !domain.ends_with(".test")
         && !domain.ends_with(".invalid")
         && !machine.contains(&name)
-        && !file.contains(&domain.rsplit('.').next().unwrap_or(""))
+        && !matches!(end, "js" | "py")
 }
 
 /// An address of the open internet: none of those that RFC 6890 lists, and no version number such as 1.2.3.4.

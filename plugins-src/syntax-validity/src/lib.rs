@@ -6,7 +6,10 @@
 
 use codetune_plugin::{About, Curator, Sample, Settings, Verdict};
 use source_parsers::syntax_errors;
-use source_text::{detect, fences};
+use source_text::{by_extension, by_name, detect, fences};
+
+/// Languages in whose files code stands in fences.
+const PROSE: [&str; 3] = ["markdown", "text", "restructuredtext"];
 
 /// The plugin.
 pub struct SyntaxValidity {
@@ -62,11 +65,15 @@ type Errors = Option<(usize, Option<String>)>;
 
 impl SyntaxValidity {
     fn part(&self, sample: &Sample, text: &str, before: &str) -> Errors {
-        let fences = fences(text);
-        if !fences.is_empty() {
-            return in_fences(&fences, sample.language.as_deref());
-        }
         let (language, path) = (sample.language.as_deref(), sample.path.as_deref());
+        // What a file of code holds in fences is an example in its documentation.
+        let is_code = path
+            .and_then(by_extension)
+            .is_some_and(|language| !PROSE.contains(&language.name));
+        let fences = if is_code { Vec::new() } else { fences(text) };
+        if !fences.is_empty() {
+            return in_fences(&fences, language);
+        }
         let language = detect(language, path, text)?.name;
         let alone = syntax_errors(text, Some(language)).ok()?;
         if alone.0 <= self.max_errors || before.trim().is_empty() {
@@ -85,14 +92,33 @@ fn in_fences(fences: &[(Option<&str>, &str)], language: Option<&str>) -> Errors 
     let mut all: Errors = None;
     for (tag, code) in fences {
         // A fence that names no language is in that of the text, where somebody says one.
-        let Some(Ok((count, first))) = tag.or(language).map(|one| syntax_errors(code, Some(one)))
-        else {
+        let Some((count, first)) = tag.or(language).and_then(|one| piece(code, one)) else {
             continue;
         };
         let (sum, earlier) = all.unwrap_or_default();
         all = Some((sum + count, earlier.or(first)));
     }
     all
+}
+
+/// The errors of a piece of code, which may be statements alone where a file of its language has none by themselves.
+fn piece(code: &str, language: &str) -> Option<(usize, Option<String>)> {
+    let whole = syntax_errors(code, Some(language)).ok()?;
+    let around: &[(&str, &str)] = match by_name(language).map(|language| language.name) {
+        Some("rust") => &[("fn f() {\n", "\n}\n"), ("impl A {\n", "\n}\n")],
+        Some("go") => &[("package p\n", "\n"), ("package p\nfunc f() {\n", "\n}\n")],
+        Some("java") => &[
+            ("class A {\n", "\n}\n"),
+            ("class A { void f() {\n", "\n} }\n"),
+        ],
+        _ => &[],
+    };
+    let is_whole = whole.0 == 0
+        || around.iter().any(|(before, behind)| {
+            let text = format!("{before}{code}{behind}");
+            syntax_errors(&text, Some(language)).is_ok_and(|(count, _)| count == 0)
+        });
+    Some(if is_whole { (0, None) } else { whole })
 }
 
 fn scored(verdict: Verdict, errors: usize) -> Verdict {
@@ -180,10 +206,37 @@ mod tests {
             code(0, false, &parts(&answer("x = ("))),
             Some("syntax-error")
         );
+        let rust = |code: &str| parts(&format!("So:\n```rust\n{code}\n```\n"));
+        assert_eq!(code(0, false, &rust("let x = all.iter().sum();")), None);
+        assert_eq!(code(0, false, &rust("let x = (;")), Some("syntax-error"));
+        let go = parts("So:\n```go\nx := f()\nreturn x\n```\n");
+        assert_eq!(code(0, false, &go), None);
         assert_eq!(
             code(0, true, &parts("```klingon\n(\n```\n")),
             Some("unknown-language")
         );
+    }
+
+    #[test]
+    fn code_with_fences_in_its_documentation_is_parsed_as_a_whole() {
+        let rust = |end: &str| {
+            format!("impl A {{\n    /// ```rust\n    /// f(\n    /// ```\n    fn f() {{}}\n{end}\n")
+        };
+        let python =
+            |end: &str| format!("\"\"\"Module.\n\n```python\n>>> f()\n```\n\"\"\"\nx = {end}\n");
+        for (path, good, bad) in [
+            ("a.rs", rust("}"), rust("}}")),
+            ("a.py", python("1"), python("(")),
+        ] {
+            assert_eq!(code(0, false, &sample(Some(path), &[(&good, true)])), None);
+            assert_eq!(
+                code(0, false, &sample(Some(path), &[(&bad, true)])),
+                Some("syntax-error")
+            );
+        }
+        let mut named = sample(None, &[(&rust("}"), true)]);
+        named.language = Some("rust".to_owned());
+        assert_eq!(code(0, false, &named), None);
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::pipeline::Pipeline;
 use crate::report::Passed;
 use crate::{Error, Result, hex, sample};
 
+/// Names of signatures; each has an index of its own.
+const MOST_INDEXES: usize = 64;
+
 /// From a row's texts to the first row that had them.
 pub(crate) struct Texts(HashMap<[u8; 16], u64>);
 
@@ -122,6 +125,11 @@ impl<'a> Commit<'a> {
 
     fn index(&mut self, signature: &Signature) -> Result<&mut Index> {
         if !self.indexes.contains_key(&signature.name) {
+            if self.indexes.len() >= MOST_INDEXES {
+                return Err(Error::Invalid(format!(
+                    "a plugin calls its signatures by more than {MOST_INDEXES} names, and only those of one name are compared"
+                )));
+            }
             let index = Index::new(self.pipeline.near_duplicates, signature.values.len());
             let index = index.map_err(Error::Invalid)?;
             self.indexes.insert(signature.name.clone(), index);

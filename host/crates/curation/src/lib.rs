@@ -20,6 +20,7 @@ mod report;
 mod run;
 mod sample;
 mod standing;
+mod turns;
 mod waves;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,10 @@ pub trait Curator: Sync {
     fn version(&self) -> &str;
     /// The settings that it runs with.
     fn config(&self) -> &BTreeMap<String, Value>;
+    /// Whether it asks no model and no host: what it fails on it then fails on again.
+    fn is_alone(&self) -> bool {
+        true
+    }
     /// One answer a sample, in their order.
     fn curate(&self, samples: &[Sample]) -> Vec<Judged<Verdict>>;
 }

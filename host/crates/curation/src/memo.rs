@@ -13,7 +13,7 @@ use domain::{Judged, Score, Signature, Verdict};
 use sha2::{Digest, Sha256};
 
 /// First bytes of a file; another version is another file.
-const MAGIC: &[u8; 8] = b"ctmemo01";
+const MAGIC: &[u8; 8] = b"ctmemo02";
 /// Digest, length of the JSON, length of the signature in values, checksum of both.
 const HEAD: usize = 16 + 4 + 4 + 8;
 /// Longest verdict that is kept.

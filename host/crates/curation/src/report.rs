@@ -10,6 +10,10 @@ use crate::sample;
 
 /// Examples that are kept of each reason.
 const EXAMPLES: usize = 3;
+/// Different words that one plugin's reasons, or scores, are counted by; what comes after goes under [`OTHERS`]. The report is
+/// kept in memory, and written after each wave.
+const MOST_WORDS: usize = 200;
+const OTHERS: &str = "others";
 /// Characters of an example's text.
 const EXCERPT: usize = 200;
 
@@ -280,7 +284,7 @@ impl StepReport {
             }
         }
         for score in &verdict.scores {
-            let both = self.scores.entry(score.name.clone()).or_default();
+            let both = entry(&mut self.scores, &score.name);
             both.before.add(score.value);
             if passed.is_kept {
                 both.after.add(score.value);
@@ -289,13 +293,22 @@ impl StepReport {
     }
 
     fn reason(&mut self, code: &str, message: &str, passed: &Passed<'_>) {
-        let reason = self.reasons.entry(code.to_owned()).or_default();
+        let reason = entry(&mut self.reasons, code);
         reason.rows += 1;
         if reason.examples.len() < EXAMPLES {
             let example = example(passed.row, passed.origin, message, passed.sample);
             reason.examples.push(example);
         }
     }
+}
+
+/// What is counted under a word.
+fn entry<'a, T: Default>(counted: &'a mut BTreeMap<String, T>, word: &str) -> &'a mut T {
+    let word = match counted.contains_key(word) || counted.len() < MOST_WORDS {
+        true => word,
+        false => OTHERS,
+    };
+    counted.entry(word.to_owned()).or_default()
 }
 
 fn example(row: u64, origin: &str, message: &str, sample: &Sample) -> Example {
@@ -318,7 +331,20 @@ fn example(row: u64, origin: &str, message: &str, sample: &Sample) -> Example {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bin, Histogram};
+    use std::collections::BTreeMap;
+
+    use super::{Bin, Histogram, MOST_WORDS, OTHERS, entry};
+
+    #[test]
+    fn a_plugin_that_has_another_word_for_each_row_does_not_grow_the_report() {
+        let mut counted = BTreeMap::new();
+        for row in 0..10_000 {
+            *entry(&mut counted, &format!("reason-{row}")) += 1;
+        }
+        *entry(&mut counted, "reason-0") += 1;
+        assert_eq!(counted.len(), MOST_WORDS + 1);
+        assert_eq!((counted["reason-0"], counted[OTHERS]), (2, 9_800));
+    }
 
     #[test]
     fn bins_are_twentieths_and_then_double() {

@@ -6,6 +6,8 @@ use domain::{Sample, SampleEdit, SamplePart};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::turns::{self, Column, Said, pointer};
+
 /// Columns with a text, and whether a model learns to write it. Of every format that runs take.
 const TEXTS: [(&str, bool); 12] = [
     ("system", false),
@@ -21,8 +23,17 @@ const TEXTS: [(&str, bool); 12] = [
     ("chosen", true),
     ("rejected", true),
 ];
-/// Columns with a list of messages.
-const MESSAGES: [&str; 5] = ["messages", "conversations", "prompt", "chosen", "rejected"];
+/// Columns with turns, and whether they hold answers.
+const TURNS: [(&str, bool); 6] = [
+    ("messages", false),
+    ("conversations", false),
+    ("prompt", false),
+    ("completion", true),
+    ("chosen", true),
+    ("rejected", true),
+];
+/// Of these, columns of which a table may hold the JSON as a text.
+const AS_JSON: [&str; 2] = ["messages", "conversations"];
 const PATHS: [&str; 3] = ["path", "file_path", "max_stars_repo_path"];
 const LANGUAGES: [&str; 2] = ["language", "lang"];
 
@@ -56,13 +67,35 @@ pub(crate) fn read(
         },
         places: Vec::new(),
     };
-    for name in MESSAGES {
+    let said_in = columns.get("content_tag").map(String::as_str);
+    let history = column("history");
+    if let Some(value @ Value::Array(_)) = fields.get(&history) {
+        read.take(turns::given(value, "history", &pointer(&history)));
+    }
+    for (name, is_answer) in TURNS {
         let theirs = column(name);
-        let Some(Value::Array(messages)) = fields.get(&theirs) else {
-            continue;
+        let turns = Column {
+            name,
+            place: &pointer(&theirs),
+            is_answer,
+            said_in,
         };
-        for (index, message) in messages.iter().enumerate() {
-            read.message(name, &theirs, index, message);
+        match fields.get(&theirs) {
+            Some(value @ (Value::Array(_) | Value::Object(_))) => read.take(turns.texts(value)),
+            Some(Value::String(text)) if AS_JSON.contains(&name) => {
+                read.add(name.to_owned(), pointer(&theirs), text, true);
+            }
+            _ => {}
+        }
+    }
+    let segments = column("segments");
+    if let Some(Value::Array(list)) = fields.get(&segments) {
+        for (index, segment) in list.iter().enumerate() {
+            if let Some(Value::String(text)) = segment.get("text") {
+                let place = format!("{}/{index}/text", pointer(&segments));
+                let learned = segment["label"] == true;
+                read.add(format!("segments.{index}.text"), place, text, learned);
+            }
         }
     }
     for (name, learned) in TEXTS {
@@ -102,14 +135,15 @@ impl Read {
         self.places.push(place);
     }
 
-    fn message(&mut self, ours: &str, theirs: &str, index: usize, message: &Value) {
-        let role = message.get("role").or_else(|| message.get("from"));
-        let learned = matches!(role.and_then(Value::as_str), Some("assistant" | "gpt"));
-        for key in ["content", "value"] {
-            if let Some(Value::String(text)) = message.get(key) {
-                let place = format!("{}/{index}/{key}", pointer(theirs));
-                self.add(format!("{ours}.{index}.{key}"), place, text, learned);
-            }
+    fn take(&mut self, said: Vec<Said<'_>>) {
+        for Said {
+            name,
+            place,
+            text,
+            learned,
+        } in said
+        {
+            self.add(name, place, text, learned);
         }
     }
 }
@@ -119,10 +153,6 @@ fn first_text(fields: &Map<String, Value>, columns: &[String]) -> Option<String>
         .iter()
         .filter_map(|column| fields.get(column)?.as_str());
     found.next().map(str::to_owned)
-}
-
-fn pointer(column: &str) -> String {
-    format!("/{}", column.replace('~', "~0").replace('/', "~1"))
 }
 
 /// Puts changed texts back into their row.
@@ -173,12 +203,23 @@ pub(crate) fn digest_of(read: Option<&Read>) -> [u8; 32] {
     read.map_or([0; 32], |read| digest(&read.sample))
 }
 
-/// SHA-256 over its texts alone: by it a row is another's exact duplicate.
-pub(crate) fn texts_digest(sample: &Sample) -> [u8; 16] {
+/// SHA-256 over its texts alone, and the tools that a conversation may call: by it a row is another's exact duplicate.
+pub(crate) fn texts_digest(
+    sample: &Sample,
+    fields: &Map<String, Value>,
+    columns: &BTreeMap<String, String>,
+) -> [u8; 16] {
     let mut hasher = Sha256::new();
+    let mut add = |text: &str| {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    };
     for part in &sample.parts {
-        hasher.update((part.text.len() as u64).to_le_bytes());
-        hasher.update(&part.text);
+        add(&part.text);
+    }
+    let tools = columns.get("tools").map_or("tools", String::as_str);
+    if let Some(tools) = fields.get(tools).filter(|tools| !tools.is_null()) {
+        add(&tools.to_string());
     }
     let digest: [u8; 32] = hasher.finalize().into();
     *digest.first_chunk().unwrap_or(&[0; 16])
@@ -242,6 +283,77 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_run_learns_from_is_seen() {
+        let part = |name: &str, text: &str, learned| (name.to_owned(), text.to_owned(), learned);
+        assert_eq!(
+            parts(json!({"messages": [
+                {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+                {"role": "assistant", "content": null, "reasoning_content": "c", "tool_calls": [
+                    {"function": {"name": "f", "arguments": "{\"k\": 1}"}},
+                    {"function": {"name": "g", "arguments": {"k/l": ["d"], "n": 1}}},
+                ]},
+            ]})),
+            [
+                part("messages.0.content.0.text", "a", false),
+                part("messages.0.content.1.text", "b", false),
+                part("messages.1.reasoning_content", "c", true),
+                part(
+                    "messages.1.tool_calls.0.function.arguments",
+                    "{\"k\": 1}",
+                    true
+                ),
+                part(
+                    "messages.1.tool_calls.1.function.arguments.k/l.0",
+                    "d",
+                    true
+                ),
+            ]
+        );
+        assert_eq!(
+            parts(json!({
+                "conversations": [{"from": "human", "value": "a"}],
+                "chosen": {"from": "gpt", "value": "b"}, "rejected": {"value": "c"},
+            })),
+            [
+                part("conversations.0.value", "a", false),
+                part("chosen.value", "b", true),
+                part("rejected.value", "c", true)
+            ]
+        );
+        assert_eq!(
+            parts(json!({
+                "prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}],
+            })),
+            [
+                part("prompt.0.content", "a", false),
+                part("completion.0.content", "b", true)
+            ]
+        );
+        assert_eq!(
+            parts(json!({"instruction": "c", "output": "d", "history": [["a", "b"]]})),
+            [
+                part("history.0.0", "a", false),
+                part("history.0.1", "b", false),
+                part("instruction", "c", false),
+                part("output", "d", true)
+            ]
+        );
+        assert_eq!(
+            parts(
+                json!({"segments": [{"label": false, "text": "a"}, {"label": true, "text": "b"}]})
+            ),
+            [
+                part("segments.0.text", "a", false),
+                part("segments.1.text", "b", true)
+            ]
+        );
+        assert_eq!(
+            parts(json!({"messages": "[{\"role\": \"user\"}]"})),
+            [part("messages", "[{\"role\": \"user\"}]", true)]
+        );
+    }
+
+    #[test]
     fn edits_go_back_into_the_row_and_nothing_else_changes() {
         let row = json!({"id": 7, "a/b": "héllo wörld", "path": "x.py"});
         let columns = BTreeMap::from([("text".to_owned(), "a/b".to_owned())]);
@@ -265,21 +377,46 @@ mod tests {
     }
 
     #[test]
+    fn edits_reach_what_tools_are_called_with() {
+        let row = json!({"messages": [{"role": "assistant", "content": "", "tool_calls": [
+            {"function": {"name": "f", "arguments": {"a/b": "secret"}}},
+        ]}]});
+        let mut read = read(row.as_object().unwrap(), &BTreeMap::new()).unwrap();
+        let edit = SampleEdit {
+            part: 1,
+            start: 0,
+            end: 6,
+            replacement: "<KEY>".to_owned(),
+        };
+        apply(&mut read.sample, &[edit]);
+        let written = write(row.as_object().unwrap().clone(), &read.sample, &read.places);
+        let call = &written["messages"][0]["tool_calls"][0];
+        assert_eq!(call["function"]["arguments"]["a/b"], "<KEY>");
+    }
+
+    #[test]
     fn digests_tell_texts_apart_and_the_path_only_for_curators() {
         let sample = |row: Value| {
             read(row.as_object().unwrap(), &BTreeMap::new())
                 .unwrap()
                 .sample
         };
+        let texts = |row: Value| {
+            let fields = row.as_object().unwrap();
+            texts_digest(&sample(row.clone()), fields, &BTreeMap::new())
+        };
         let (a, b) = (
-            sample(json!({"text": "x", "path": "a.py"})),
-            sample(json!({"text": "x", "path": "b.py"})),
+            json!({"text": "x", "path": "a.py"}),
+            json!({"text": "x", "path": "b.py"}),
         );
-        assert_ne!(digest(&a), digest(&b));
-        assert_eq!(texts_digest(&a), texts_digest(&b));
-        assert_ne!(
-            texts_digest(&a),
-            texts_digest(&sample(json!({"text": "y"})))
-        );
+        assert_ne!(digest(&sample(a.clone())), digest(&sample(b.clone())));
+        assert_eq!(texts(a.clone()), texts(b));
+        assert_ne!(texts(a), texts(json!({"text": "y"})));
+        let calling = |arguments: &str, tools: &str| {
+            json!({ "messages": [{ "role": "user", "content": "Do it." }, { "role": "assistant", "content": null,
+                "tool_calls": [{ "function": { "name": "do", "arguments": arguments } }] }], "tools": [tools] })
+        };
+        assert_ne!(texts(calling("1", "a")), texts(calling("2", "a")));
+        assert_ne!(texts(calling("1", "a")), texts(calling("1", "b")));
     }
 }

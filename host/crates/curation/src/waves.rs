@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use rayon::prelude::*;
+use serde_json::Value;
 
 use crate::chunk::{Row, Running, judge};
 use crate::commit::{Texts, chain};
@@ -33,11 +34,7 @@ pub(crate) fn read(
                 return;
             }
         };
-        size += row
-            .fields
-            .values()
-            .map(|value| value.as_str().map_or(64, str::len))
-            .sum::<usize>();
+        size += row.fields.values().map(bytes).sum::<usize>();
         wave.push(row);
         if wave.len() >= WAVE_ROWS || size >= WAVE_BYTES {
             size = 0;
@@ -49,6 +46,17 @@ pub(crate) fn read(
     }
     if !wave.is_empty() {
         let _ = waves.send(Ok(wave));
+    }
+}
+
+/// What a value takes, roughly: the texts of conversations and of repositories stand in lists.
+fn bytes(value: &Value) -> usize {
+    const EACH: usize = 64;
+    EACH + match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(bytes).sum(),
+        Value::Object(fields) => fields.values().map(bytes).sum(),
+        _ => 0,
     }
 }
 
@@ -175,6 +183,8 @@ fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Vec<Row> {
         let index = first + index as u64;
         let read = sample::read(&row.fields, &pipeline.columns);
         let digest = sample::digest_of(read.as_ref());
+        let tools = |sample: &_| sample::texts_digest(sample, &row.fields, &pipeline.columns);
+        let texts_digest = read.as_ref().map_or([0; 16], |read| tools(&read.sample));
         let has_text = read.is_some();
         let misfit = row.misfit.or_else(|| {
             let columns: Vec<&str> = row.fields.keys().map(String::as_str).take(20).collect();
@@ -188,7 +198,7 @@ fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Vec<Row> {
             misfit,
             has_text,
             digest,
-            texts_digest: sample::texts_digest(&read.sample),
+            texts_digest,
             size: sample::size(&read.sample),
             sample: read.sample,
             places: read.places,

@@ -15,6 +15,7 @@ use crate::limiter::Limiter;
 use crate::log::CallLog;
 use crate::outcome::{Failure, failure};
 use crate::runtime::{Runtime, TICK};
+use crate::version::while_loading;
 use crate::wasi::Wasi;
 
 /// What the host keeps for a guest while it runs.
@@ -39,6 +40,16 @@ pub(crate) struct Terms {
     pub(crate) may_log: bool,
     /// None for plugins that ask for nothing beyond the sandbox, and for versions that are only tried out.
     pub(crate) lending: Option<Arc<Lending>>,
+}
+
+impl Terms {
+    /// The same for a version that does not answer anybody yet.
+    pub(crate) fn while_loading(&self) -> Self {
+        Self {
+            limits: while_loading(self.limits),
+            ..self.clone()
+        }
+    }
 }
 
 /// What a call came to.
@@ -154,7 +165,10 @@ pub(crate) fn rearm(store: &mut Store<CallState>, limits: &PluginLimits) {
             .unwrap_or(u64::MAX / 4)
             .saturating_add(1),
     );
-    if let Some(lent) = &mut store.data_mut().lent {
+    let state = store.data_mut();
+    // What a call before was refused, and lived with, is not what ends this one.
+    state.limiter.refused = None;
+    if let Some(lent) = &mut state.lent {
         lent.rearm(limits);
     }
 }

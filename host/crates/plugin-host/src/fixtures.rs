@@ -1,5 +1,7 @@
 //! A plugin's own examples, `fixtures.json` beside its manifest: a new version must pass them before it answers anyone.
 
+use std::time::{Duration, Instant};
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -7,6 +9,9 @@ use crate::is_same_json;
 
 /// Examples that count; the rest is not run, so that a reload stays quick.
 const MOST: usize = 100;
+
+/// All examples together; other plugins wait to be loaded behind them.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One example.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,7 +42,14 @@ pub(crate) fn check(
     fixtures: &[Fixture],
     execute: impl Fn(&Value) -> Result<Value, String>,
 ) -> Result<(), String> {
+    let started = Instant::now();
     for (index, fixture) in fixtures.iter().enumerate() {
+        if started.elapsed() > PATIENCE {
+            return Err(format!(
+                "takes longer than {} s for the first {index} examples of fixtures.json; leave some out",
+                PATIENCE.as_secs()
+            ));
+        }
         let output = execute(&fixture.input)
             .map_err(|error| format!("fails its own example {index} of fixtures.json: {error}"))?;
         if fixture

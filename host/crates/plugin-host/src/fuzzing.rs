@@ -136,6 +136,7 @@ fn load(runtime: &Runtime, cache: &CompileCache, bytes: &[u8]) -> Result<Version
         },
         component: ComponentFile::of(bytes.to_vec()),
         fixtures: Vec::new(),
+        examples: String::new(),
         is_bare: true,
     };
     runtime.on_loader_thread(|| Version::load(runtime, cache, &source, Arc::default()))

@@ -81,6 +81,11 @@ impl PluginJob {
         &self.config
     }
 
+    /// Whether its calls may ask a model or a host, or read folders.
+    pub fn is_lent(&self) -> bool {
+        self.terms.lending.is_some()
+    }
+
     /// Judges samples one by one on one instance; the answers are in the order of `samples`, each checked against the
     /// contract. One that traps, answers nonsense or uses up its limits has an error for an answer and touches no other.
     /// No answers when the job was made for another kind.

@@ -16,7 +16,8 @@ use crate::config::Config;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  codetune plugin install my-plugin\n  \
     codetune plugin install my_plugin.wasm --signature my_plugin.wasm.minisig --public-key minisign.pub\n  \
-    codetune plugin install oci://registry.example/me/my-plugin:1.0@sha256:…\n\n\
+    codetune plugin install oci://registry.example/me/my-plugin:1.0@sha256:…\n  \
+    codetune plugin install oci://registry.example/me/asks-hosts:1.0 --manifest plugin.toml\n\n\
     A private registry is asked as whoever logged in there with `docker login`.\n\
     What a plugin asks for is granted by its user, on its page or with `codetune plugin grant`.")]
 pub(crate) struct InstallArgs {
@@ -26,6 +27,9 @@ pub(crate) struct InstallArgs {
     /// The plugin's name, where there is no plugin.toml and neither file nor repository is called so
     #[arg(long)]
     name: Option<String>,
+    /// The plugin.toml of a component by itself: one that asks for a model, hosts, folders or secrets says there which
+    #[arg(long, value_name = "FILE", conflicts_with = "name")]
+    manifest: Option<PathBuf>,
     /// A minisign signature of the component
     #[arg(long, value_name = "FILE", requires = "public_key")]
     signature: Option<PathBuf>,
@@ -48,8 +52,10 @@ pub(crate) fn run(args: &InstallArgs, config: &Config) -> anyhow::Result<ExitCod
     } else {
         let path = Path::new(&args.plugin);
         if path.is_dir() {
-            if args.name.is_some() {
-                return Err(usage_error("--name: a folder's plugin.toml says its name"));
+            if args.name.is_some() || args.manifest.is_some() {
+                return Err(usage_error(
+                    "--name and --manifest: a folder's own plugin.toml says what it is",
+                ));
             }
             let component = super::component(path)?;
             signed(&read(&component)?, args)?;
@@ -111,7 +117,7 @@ pub(super) fn from_folder(folder: &Path, config: &Config) -> anyhow::Result<Path
     Ok(place)
 }
 
-/// Installs a component by itself, with a manifest that asks for what it imports.
+/// Installs a component by itself, with the manifest that the arguments name, or one that asks for what it imports.
 fn from_component(
     component: &[u8],
     name: &str,
@@ -119,6 +125,13 @@ fn from_component(
     config: &Config,
 ) -> anyhow::Result<PathBuf> {
     signed(component, args)?;
+    let folder = tempfile::tempdir().context("no temporary folder")?;
+    if let Some(path) = &args.manifest {
+        std::fs::write(folder.path().join("plugin.toml"), read(path)?)?;
+        // Says too what is wrong with the manifest.
+        std::fs::write(super::component(folder.path())?, component)?;
+        return from_folder(folder.path(), config);
+    }
     let name = args.name.as_deref().unwrap_or(name);
     plugin_host::check_name(name)
         .map_err(|why| usage_error(format!("the plugin's name {name:?} {why}; give --name")))?;
@@ -136,7 +149,18 @@ fn from_component(
         config: Default::default(),
         asks: Default::default(),
     };
-    let folder = tempfile::tempdir().context("no temporary folder")?;
+    let is_lent = anatomy.imports.iter().any(|import| {
+        import.starts_with("wasi:http/")
+            || capability(import).is_some_and(|capability| capability.is_lent())
+    });
+    if is_lent {
+        return Err(usage_error(format!(
+            "{}: it asks for more than its log and settings ({}); its plugin.toml says for which hosts, folders, secrets or \
+             tokens: give it by --manifest",
+            args.plugin,
+            anatomy.imports.join(", ")
+        )));
+    }
     std::fs::write(folder.path().join(&manifest.component), component)?;
     std::fs::write(
         folder.path().join("plugin.toml"),

@@ -22,7 +22,7 @@ pub(super) struct Trial {
 
 impl Trial {
     /// Takes a component by itself, or a folder with `plugin.toml` and the component that it names. Examples are left out:
-    /// the studio runs them only when it compiles a component, and an author changes them without changing that.
+    /// who tries a plugin runs them one by one and sees each.
     ///
     /// # Errors
     /// When the files cannot be read; a plugin that does not load is no error here.

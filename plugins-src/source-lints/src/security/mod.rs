@@ -44,20 +44,18 @@ fn calls(text: &str, code: &str, language: &Language, found: &mut Vec<Diagnostic
             .rposition(|byte| !is_name(*byte))
             .map_or(0, |at| at + 1);
         let name = &code[start..end];
-        // A definition is no call, and neither is a method of something that has a name.
+        // A definition is no call, and neither is a method of something that has a name; the standard library's is its own.
         let before = code[..start].trim_end();
-        let is_definition = ["def", "function", "fn", "func", "void", "int"]
-            .iter()
-            .any(|word| before.ends_with(word));
-        if name.is_empty() || is_definition || before.ends_with(['>', ':']) && start == before.len()
-        {
+        let is_method = start == before.len()
+            && (before.ends_with('>') || before.ends_with(':') && !before.ends_with("std::"));
+        if name.is_empty() || is_method || is_definition(before, language) {
             continue;
         }
         let rule = CALLS.iter().find(|rule| {
             rule.languages.contains(&language.name)
                 && (rule.name == name
                     // `tar.extractall(...)`, whatever the archive is called.
-                    || rule.name == "tarfile.extractall" && name.ends_with(".extractall"))
+                    || rule.name == "tarfile.extractall" && is_of_tar(name))
         });
         let Some(rule) = rule else { continue };
         let close = closing(bytes, open);
@@ -73,6 +71,31 @@ fn calls(text: &str, code: &str, language: &Language, found: &mut Vec<Diagnostic
             });
         }
     }
+}
+
+/// Whether a name takes all members out of a tar: `zipfile` keeps them in the folder by itself.
+fn is_of_tar(name: &str) -> bool {
+    let archive = name.strip_suffix(".extractall");
+    archive.is_some_and(|archive| !archive.starts_with('z') && !archive.contains("zip"))
+}
+
+/// Whether the name behind `before` is being defined or declared.
+fn is_definition(before: &str, language: &Language) -> bool {
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let word = line
+        .rsplit(|c: char| !c.is_alphanumeric() && c != '_')
+        .next();
+    if matches!(word, Some("def" | "function" | "fn" | "func")) {
+        return true;
+    }
+    // A type and nothing else: `int system`, `extern char *strcpy`.
+    let mut words = line.split(|c: char| c.is_whitespace() || c == '*');
+    let first = words.find(|word| !word.is_empty());
+    matches!(language.name, "c" | "c++")
+        && line
+            .chars()
+            .all(|c| c.is_alphanumeric() || "_ \t*".contains(c))
+        && first.is_some_and(|first| !matches!(first, "return" | "else" | "do" | "case"))
 }
 
 /// Where the parenthesis at `open` closes; the text's end when it does not.
@@ -265,6 +288,10 @@ mod tests {
             ("js", "new Function(code)", "eval"),
             ("ts", "child_process.exec(`ls ${x}`)", "shell"),
             ("c", "gets(line);", "overflow"),
+            ("c", "else strcpy(a, b);", "overflow"),
+            ("c++", "std::system(command.c_str());", "shell"),
+            ("python", "if hint: eval(x)", "eval"),
+            ("python", "print eval(x)", "eval"),
             ("php", "unserialize($x)", "deserialisation"),
         ] {
             assert_eq!(codes(language, text), [expected], "{text}");
@@ -281,8 +308,14 @@ mod tests {
                 "yaml.load(text, Loader=yaml.SafeLoader)\nyaml.safe_load(text)",
             ),
             ("python", "hashlib.md5(data, usedforsecurity=False)"),
+            ("python", "zf.extractall(to)\nself.zip_file.extractall(to)"),
             ("js", "setTimeout(() => run(), 10)"),
             ("rust", "eval(x)"),
+            (
+                "c",
+                "int system(const char *command);\nextern char *strcpy(char *to, const char *from);\n",
+            ),
+            ("c++", "Shell::system(x);\nshell->system(x);"),
         ] {
             assert_eq!(codes(language, text), [""; 0], "{text}");
         }

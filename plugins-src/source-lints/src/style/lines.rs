@@ -16,10 +16,11 @@ struct Habits {
 
 impl Habits {
     fn of(text: &str) -> Self {
-        let indents = |first: char| text.lines().filter(|line| line.starts_with(first)).count();
+        let indents = |first: char| text.lines().filter(move |line| line.starts_with(first));
         Self {
-            tabs: indents('\t'),
-            spaces: indents(' '),
+            tabs: indents('\t').count(),
+            // ` * text` goes on with a comment, whatever code is indented by.
+            spaces: indents(' ').filter(|line| !line.starts_with(" *")).count(),
             windows: text.matches("\r\n").count(),
             breaks: text.matches('\n').count(),
         }

@@ -94,6 +94,10 @@ mod tests {
                 "export default class A {}\nexport async function Part() {}\nfunction two() {}\n",
             ),
             ("go", "func a() {\n\treturn\n}\n"),
+            (
+                "c",
+                "/*\n * One.\n * Two.\n * Three.\n */\nint f(void)\n{\n\treturn 1;\n}\n",
+            ),
             ("python", ""),
         ] {
             assert_eq!(found(language, text), [], "{text}");

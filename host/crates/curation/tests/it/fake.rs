@@ -11,6 +11,8 @@ pub(crate) struct Fake {
     name: String,
     digest: String,
     config: BTreeMap<String, Value>,
+    /// Whether it asks nobody else.
+    pub(crate) is_alone: bool,
     /// Samples so far.
     pub(crate) asked: AtomicUsize,
 }
@@ -21,6 +23,7 @@ impl Fake {
             name: name.to_owned(),
             digest: format!("{name:0>64}"),
             config: BTreeMap::new(),
+            is_alone: true,
             asked: AtomicUsize::new(0),
         }
     }
@@ -34,6 +37,8 @@ fn verdict(text: &str) -> Result<Verdict, String> {
     };
     let decision = match word {
         "trap" => return Err("trap: told to".to_owned()),
+        "slow" => return Err("deadline: told to".to_owned()),
+        "busy" => return Err("plugin_error: nobody answers".to_owned()),
         "drop" => Decision::Drop { reason },
         "rewrite" => Decision::Rewrite {
             edits: vec![SampleEdit {
@@ -79,6 +84,10 @@ impl Curator for Fake {
 
     fn config(&self) -> &BTreeMap<String, Value> {
         &self.config
+    }
+
+    fn is_alone(&self) -> bool {
+        self.is_alone
     }
 
     fn curate(&self, samples: &[Sample]) -> Vec<Judged<Verdict>> {

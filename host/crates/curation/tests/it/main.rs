@@ -212,6 +212,25 @@ fn a_second_run_asks_no_plugin_and_gives_the_same() {
 }
 
 #[test]
+fn what_a_limit_ended_or_nobody_answered_is_asked_again() {
+    let memory = tempfile::tempdir().unwrap();
+    let asked = |name: &str, is_alone| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut fake = Fake::new(name);
+        fake.is_alone = is_alone;
+        let options = Options {
+            memory: Some(memory.path()),
+            ..options(folder.path())
+        };
+        let texts = ["plain 1", "slow 2", "trap 3", "busy 4"];
+        crate::run(&[&fake], rows(texts.map(str::to_owned)), &options).unwrap();
+        fake.asked.load(Ordering::Relaxed)
+    };
+    assert_eq!((asked("fake", true), asked("fake", true)), (4, 1));
+    assert_eq!((asked("lent", false), asked("lent", false)), (4, 3));
+}
+
+#[test]
 fn a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped() {
     let whole = tempfile::tempdir().unwrap();
     let fake = Fake::new("fake");
@@ -404,6 +423,30 @@ fn rows_on_which_a_plugin_fails_stay_where_the_pipeline_says_so() {
         panic!("nobody stopped it")
     };
     assert_eq!((report.kept, report.steps[0].failed), (1, 1));
+}
+
+#[test]
+fn rows_whose_texts_stand_in_lists_are_no_more_at_a_time_than_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = (0..40).map(|number: usize| {
+        let text = format!("plain {number} {}", "x".repeat(1 << 20));
+        let fields = json!({ "files": [{ "path": "a.py", "text": text }] });
+        Ok(InputRow {
+            fields: fields.as_object().unwrap().clone(),
+            ..row(number, "")
+        })
+    });
+    let mut waves = Vec::new();
+    let outcome = curate(
+        &pipeline(&["fake"]),
+        &[&Fake::new("fake")],
+        rows,
+        &options(folder.path()),
+        &AtomicBool::new(false),
+        |progress| waves.push(progress.rows),
+    );
+    assert!(matches!(outcome.unwrap(), Outcome::Finished(_)));
+    assert_eq!(waves, [32, 40]);
 }
 
 #[test]

@@ -42,6 +42,9 @@ pub(crate) struct Record {
     pub(crate) kinds: Vec<PluginKind>,
     pub(crate) imports: Vec<String>,
     pub(crate) metadata: PluginMetadata,
+    /// Which manifest and examples it passed last (`Source::examples`).
+    #[serde(default)]
+    pub(crate) held_to: Option<String>,
 }
 
 /// A component that answered for a plugin, and what stood beside it then.
@@ -85,6 +88,7 @@ impl Record {
             kinds,
             imports,
             metadata,
+            held_to: None,
         }
     }
 }
@@ -222,6 +226,17 @@ impl CompileCache {
                 why,
             })
         })
+    }
+
+    /// Keeps that a component passed other examples since; where that cannot be kept, it is held to them again.
+    pub(crate) fn note(&self, digest: &str, record: &Record) {
+        let path = self.record(digest);
+        let noted = serde_json::to_vec(record)
+            .map_err(std::io::Error::from)
+            .and_then(|text| self.write(&path, &text));
+        if let Err(error) = noted {
+            tracing::debug!("{}: {error}", path.display());
+        }
     }
 
     /// Beside, to the disk, into place.

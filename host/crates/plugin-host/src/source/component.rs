@@ -1,6 +1,6 @@
 //! A plugin's component, read as far as it has to be.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -38,7 +38,11 @@ impl ComponentFile {
     }
 
     fn try_open(path: &Path, known: &Digests) -> std::io::Result<Result<Self, String>> {
-        let mut file = File::open(path)?;
+        // A pipe would be waited for without an end, and a device has none.
+        if !fs::metadata(path)?.is_file() {
+            return Ok(Err(format!("{} is no file", file_name(path))));
+        }
+        let file = File::open(path)?;
         // Before reading: whatever is written meanwhile has a later time.
         let about = file.metadata()?;
         let size_bytes = about.len();
@@ -57,7 +61,9 @@ impl ComponentFile {
         }
         let stat = stat.filter(|stat| stat.is_settled(now));
         let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or_default());
-        file.read_to_end(&mut bytes)?;
+        // It may have grown since.
+        file.take(inspect::MAX_COMPONENT + 1)
+            .read_to_end(&mut bytes)?;
         Ok(Ok(Self {
             stat,
             ..Self::of(bytes)
@@ -85,8 +91,8 @@ impl ComponentFile {
         match &self.bytes {
             Bytes::Read(bytes) => compile(bytes),
             Bytes::Unread(path) => {
-                let bytes =
-                    std::fs::read(path).map_err(|error| format!("{}: {error}", file_name(path)))?;
+                let bytes = super::read(path, inspect::MAX_COMPONENT)
+                    .map_err(|error| format!("{}: {error}", file_name(path)))?;
                 if hex(&bytes) != self.digest {
                     return Err(format!(
                         "{} changed while it was loaded; save it again",

@@ -2,9 +2,27 @@
 
 use std::path::Path;
 
-use domain::PluginManifest;
+use domain::{PluginLimits, PluginManifest};
 
 use crate::{consent, metadata};
+
+/// Limits that end a call at the latest, and the most that a manifest may set them to: nobody is asked about limits, so no
+/// plugin may give itself all of the machine. Fuel has none, since time ends a call too.
+fn bounds(limits: &PluginLimits) -> [(&'static str, u64, u64); 7] {
+    [
+        ("time_ms", limits.time_ms, 10 * 60 * 1000),
+        ("memory_bytes", limits.memory_bytes, 4 << 30),
+        ("table_elements", limits.table_elements, 10_000_000),
+        ("output_bytes", limits.output_bytes, 256 << 20),
+        ("log_bytes", limits.log_bytes, 16 << 20),
+        ("lent_bytes", limits.lent_bytes, 1 << 30),
+        (
+            "requests_per_minute",
+            limits.requests_per_minute.into(),
+            60_000,
+        ),
+    ]
+}
 
 /// Reads and checks a manifest.
 ///
@@ -37,6 +55,13 @@ pub(super) fn manifest(text: &str) -> Result<PluginManifest, String> {
             ));
         }
     }
+    for (field, value, most) in bounds(limits) {
+        if value > most {
+            return Err(format!(
+                "plugin.toml: limits.{field} = {value} is more than a plugin may take; {most} is the most"
+            ));
+        }
+    }
     consent::check_asks(&manifest).map_err(|why| format!("plugin.toml: {why}"))?;
     Ok(manifest)
 }
@@ -60,5 +85,27 @@ mod tests {
                 .contains("limits.fuel")
         );
         assert!(manifest("name = \"a\"\ncomponent = \"a.wasm\"").is_ok());
+    }
+
+    #[test]
+    fn no_plugin_gives_itself_all_of_the_machine() {
+        for (field, most) in [
+            ("time_ms", 600_000_u64),
+            ("memory_bytes", 4 << 30),
+            ("table_elements", 10_000_000),
+            ("output_bytes", 256 << 20),
+            ("log_bytes", 16 << 20),
+            ("lent_bytes", 1 << 30),
+            ("requests_per_minute", 60_000),
+        ] {
+            let with = |value: u64| {
+                manifest(&format!(
+                    "name = \"a\"\ncomponent = \"a.wasm\"\nlimits.{field} = {value}"
+                ))
+            };
+            assert!(with(most).is_ok(), "{field}");
+            let message = with(most + 1).unwrap_err();
+            assert!(message.contains(&format!("limits.{field}")), "{message}");
+        }
     }
 }

@@ -6,6 +6,7 @@ mod manifest;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,12 +21,18 @@ pub(crate) use self::component::ComponentFile;
 pub(crate) use self::digests::Digests;
 use self::manifest::manifest;
 
+/// Bytes of a manifest, and of its examples.
+const MOST_MANIFEST: u64 = 1 << 20;
+const MOST_FIXTURES: u64 = 16 << 20;
+
 /// One plugin's files, captured.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) manifest: PluginManifest,
     pub(crate) component: ComponentFile,
     pub(crate) fixtures: Vec<Fixture>,
+    /// Of manifest and examples: by it is known that a component passed these with those settings.
+    pub(crate) examples: String,
     /// A component by itself, whose metadata alone says its name.
     pub(crate) is_bare: bool,
 }
@@ -130,6 +137,7 @@ fn look(place: &Path, known: &Known) -> Option<Found> {
                 manifest,
                 component,
                 fixtures: Vec::new(),
+                examples: String::new(),
                 is_bare: true,
             };
             Found {
@@ -158,7 +166,7 @@ fn in_folder(place: &Path, folder: &str, manifest_path: &Path, known: &Known) ->
             source,
         })
     };
-    let text = match fs::read_to_string(manifest_path) {
+    let text = match read_text(manifest_path) {
         Ok(text) => text,
         // Removed between the look and the read.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
@@ -193,9 +201,24 @@ fn in_folder(place: &Path, folder: &str, manifest_path: &Path, known: &Known) ->
             );
         }
     };
-    let fixtures_text = fs::read(place.join("fixtures.json")).unwrap_or_default();
+    let fixtures_text = match read(&place.join("fixtures.json"), MOST_FIXTURES) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            let fault = format!("fixtures.json: {error}");
+            return found(
+                &name,
+                &[
+                    text.as_bytes(),
+                    component.digest.as_bytes(),
+                    fault.as_bytes(),
+                ],
+                Err(fault.clone()),
+            );
+        }
+    };
     let digest = component.digest.as_bytes();
-    let stamp = stamp(&[text.as_bytes(), digest, &fixtures_text]);
+    let stamp_of_all = stamp(&[text.as_bytes(), digest, &fixtures_text]);
     let fixtures = match fixtures_text.is_empty() {
         true => Ok(Vec::new()),
         false => fixtures::parse(&fixtures_text),
@@ -204,14 +227,35 @@ fn in_folder(place: &Path, folder: &str, manifest_path: &Path, known: &Known) ->
         manifest,
         component,
         fixtures,
+        examples: stamp(&[text.as_bytes(), &fixtures_text]),
         is_bare: false,
     });
     Some(Found {
         place: folder.to_owned(),
         name,
-        stamp,
+        stamp: stamp_of_all,
         source,
     })
+}
+
+/// Reads a file of at most so many bytes. A pipe would be waited for without an end, and a device has none.
+fn read(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+    let wrong = |why: &str| std::io::Error::other(why.to_owned());
+    if !fs::metadata(path)?.is_file() {
+        return Err(wrong("is no file"));
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(wrong("is larger than what the studio reads of it")),
+        false => Ok(bytes),
+    }
+}
+
+fn read_text(manifest: &Path) -> std::io::Result<String> {
+    let bytes = read(manifest, MOST_MANIFEST)?;
+    String::from_utf8(bytes).map_err(std::io::Error::other)
 }
 
 /// Lower-case hex SHA-256.

@@ -1,4 +1,4 @@
-use domain::{PluginKind, PluginManifest};
+use domain::{PluginKind, PluginLimits, PluginManifest};
 use wasmtime::component::{Component, InstancePre};
 
 use crate::cache::Record;
@@ -10,6 +10,17 @@ use crate::kind::scorer::Scorer;
 use crate::kind::tool::Tool;
 use crate::metadata;
 use crate::runtime::Runtime;
+
+/// Milliseconds that a call may take while a version is loaded: others wait to be loaded behind it.
+pub(crate) const LOADING_MS: u64 = 10_000;
+
+/// What a version's calls may take before it answers anybody.
+pub(crate) fn while_loading(limits: PluginLimits) -> PluginLimits {
+    PluginLimits {
+        time_ms: limits.time_ms.min(LOADING_MS),
+        ..limits
+    }
+}
 
 /// Everything that is learned of a component once.
 pub(super) fn examine(
@@ -41,7 +52,7 @@ pub(super) fn examine(
     ability(runtime, &component, kinds, PluginKind::Scorer, Scorer::new)?;
     // Metadata is the same for everyone: it sees neither settings nor log.
     let terms = Terms {
-        limits: manifest.limits,
+        limits: while_loading(manifest.limits),
         config: None,
         may_log: false,
         lending: None,
@@ -94,4 +105,24 @@ pub(super) fn ability<A>(
 fn first_lines(error: &wasmtime::Error) -> String {
     let text = format!("{error:#}").replace('\n', " ");
     crate::sanitize::text(&text).chars().take(500).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::PluginLimits;
+
+    use super::while_loading;
+
+    #[test]
+    fn who_is_loaded_holds_up_the_others_for_seconds_whatever_its_own_limit() {
+        let of = |time_ms| {
+            while_loading(PluginLimits {
+                time_ms,
+                ..PluginLimits::default()
+            })
+        };
+        assert_eq!(of(600_000).time_ms, 10_000);
+        assert_eq!(of(50).time_ms, 50);
+        assert_eq!(of(50).fuel, PluginLimits::default().fuel);
+    }
 }

@@ -26,6 +26,7 @@ use crate::runtime::Runtime;
 use crate::schema::Schema;
 use crate::source::Source;
 use crate::turns::Turns;
+pub(crate) use examine::{LOADING_MS, while_loading};
 use examine::{ability, examine, tool};
 
 /// See the module.
@@ -61,7 +62,8 @@ type Merged = (Config, Result<Config, String>);
 type Config = Arc<BTreeMap<String, Value>>;
 
 impl Version {
-    /// Checks, compiles (or takes from the cache), and the first time asks for the metadata and runs the fixtures.
+    /// Checks, compiles (or takes from the cache), and the first time asks for the metadata; holds it to its examples, the
+    /// first time and after a change of them or of the manifest.
     ///
     /// # Errors
     /// One sentence that says what is wrong with the component.
@@ -74,7 +76,7 @@ impl Version {
         let mut manifest = source.manifest.clone();
         let cached = cache.load(&runtime.engine, &source.component.digest);
         let is_new = cached.is_none();
-        let (component, record) = match cached {
+        let (component, mut record) = match cached {
             Some(cached) => cached,
             None => source
                 .component
@@ -89,15 +91,23 @@ impl Version {
             manifest,
         };
         let version = Self::prepare(runtime, answer, &component, &record, recent)?;
-        if is_new {
+        let is_untried = record.held_to.as_ref() != Some(&source.examples);
+        if is_new || is_untried && !source.fixtures.is_empty() {
+            let terms = version.terms.while_loading();
             fixtures::check(&source.fixtures, |input| {
-                match version.execute(runtime, &version.terms, input).outcome {
+                match version.execute(runtime, &terms, input).outcome {
                     ExecutionOutcome::Ok { output } => Ok(output),
                     ExecutionOutcome::Failed { code, message } => Err(format!("{code}: {message}")),
                 }
             })?;
-            let stored = cache.store(&source.component.digest, &component, record);
-            *version.lock_unkept() = stored.err();
+            record.held_to = Some(source.examples.clone());
+            match is_new {
+                true => {
+                    let stored = cache.store(&source.component.digest, &component, record);
+                    *version.lock_unkept() = stored.err();
+                }
+                false => cache.note(&source.component.digest, &record),
+            }
         }
         Ok(version)
     }

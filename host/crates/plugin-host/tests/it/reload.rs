@@ -189,6 +189,32 @@ fn a_new_version_must_pass_its_own_examples() {
 }
 
 #[test]
+fn examples_hold_a_component_that_was_compiled_before_them() {
+    let folder = Folder::new();
+    folder.install(&answering("a", "one"), "");
+    let host = folder.open();
+    let wanted =
+        |text: &str| format!(r#"[{{"input":{{}},"output":{{"ok":true,"text":"{text}"}}}}]"#);
+    folder.write("a/fixtures.json", wanted("two"));
+    host.reload().unwrap();
+    let fault = host.get("a").unwrap().last_error.unwrap();
+    assert!(fault.contains("fails its own example 0"), "{fault}");
+    assert_eq!(answer(&host, "a")["text"], "one");
+    folder.write("a/fixtures.json", wanted("one"));
+    host.reload().unwrap();
+    assert_eq!(host.get("a").unwrap().last_error, None);
+    folder.write("a/fixtures.json", wanted("two"));
+    drop(host);
+    let host = folder.open();
+    assert!(host.get("a").unwrap().last_error.is_some());
+    assert_eq!(
+        answer(&host, "a")["text"],
+        "one",
+        "what answered before goes on"
+    );
+}
+
+#[test]
 fn two_plugins_of_one_name_are_a_visible_conflict_and_the_first_keeps_the_name() {
     let folder = Folder::new();
     folder.install(&answering("a", "first"), "");

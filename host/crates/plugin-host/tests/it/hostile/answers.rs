@@ -89,6 +89,36 @@ fn metadata_that_cannot_be_shown_is_refused() {
 }
 
 #[test]
+fn a_schema_that_is_walked_without_an_end_is_refused_before_it_checks_anything() {
+    let definitions = |times: usize, length: usize| {
+        let next = |at: usize| vec![json!({ "$ref": format!("#/$defs/d{}", at + 1) }); times];
+        let mut all: serde_json::Map<String, serde_json::Value> = (0..length)
+            .map(|at| (format!("d{at}"), json!({ "allOf": next(at) })))
+            .collect();
+        all.insert(format!("d{length}"), json!({}));
+        json!({ "$ref": "#/$defs/d0", "$defs": all }).to_string()
+    };
+    for (schema, part) in [
+        (definitions(2, 40), "100000 values"),
+        (definitions(1, 200), "128 deep"),
+        (
+            json!({ "$ref": "http://127.0.0.1/schema" }).to_string(),
+            "no place in it",
+        ),
+    ] {
+        let mut component = Component::new("hostile");
+        component.output_schema = schema;
+        let (_folder, host) = with(&component, "");
+        let message = broken(&host, "hostile");
+        assert!(
+            message.contains("metadata.output-schema") && message.contains(part),
+            "{message}"
+        );
+        goes_on(&host);
+    }
+}
+
+#[test]
 fn a_name_that_differs_from_the_manifest_is_refused() {
     let folder = Folder::new();
     folder.write("a/a.wasm", Component::new("b").bytes());

@@ -86,3 +86,38 @@ fn deep_nesting_for_the_compiler_is_refused_and_what_a_large_switch_needs_is_not
     let (_folder, host) = with(&nested(2000), "");
     assert_eq!(answer(&host, "hostile"), json!({"ok": true}));
 }
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_in_the_place_of_files_hold_nobody_up() {
+    use std::os::unix::fs::symlink;
+
+    let folder = Folder::new();
+    folder.install(&Component::new("good"), "");
+    let pipe = folder.cache().with_extension("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for (name, target) in [("pipe", pipe.as_path()), ("device", "/dev/zero".as_ref())] {
+        for file in ["component", "fixtures"] {
+            let plugin = format!("{name}-{file}");
+            folder.install(&Component::new(&plugin), "");
+            let path = match file {
+                "component" => format!("{plugin}/{plugin}.wasm"),
+                _ => format!("{plugin}/fixtures.json"),
+            };
+            let path = folder.plugins().join(path);
+            let _ = std::fs::remove_file(&path);
+            symlink(target, path).unwrap();
+        }
+    }
+    let host = folder.open();
+    for plugin in [
+        "pipe-component",
+        "pipe-fixtures",
+        "device-component",
+        "device-fixtures",
+    ] {
+        assert!(broken(&host, plugin).contains("is no file"), "{plugin}");
+    }
+    assert_eq!(answer(&host, "good"), json!({"ok": true}));
+}
