@@ -177,7 +177,7 @@ fn describe(plugin: &PluginInfo) {
             "    version {} ({}) waits for your consent, {}: {}",
             pending.version,
             &pending.digest[..12.min(pending.digest.len())],
-            if pending.digest == plugin.digest {
+            if matches!(plugin.health, PluginHealth::NeedsConsent { .. }) {
                 "and the one before it is not kept here, so nothing answers"
             } else {
                 "this one answers"
