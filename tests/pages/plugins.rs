@@ -45,6 +45,18 @@ async fn a_manifest_that_asks_for_more_waits_and_the_same_component_is_said_to_a
 }
 
 #[actix_web::test]
+async fn a_setting_that_is_json_shows_what_that_looks_like() {
+    let (app, _) = with_plugin("fim-splits");
+    for path in ["/plugins/fim-splits", "/datasets/curate"] {
+        let page = app.get(path).await.body;
+        assert!(
+            page.contains("As JSON, such as <code>[&quot;body&quot;]</code>."),
+            "{path}: {page}"
+        );
+    }
+}
+
+#[actix_web::test]
 async fn a_plugin_that_does_not_load_says_so_in_a_sentence_and_shows_nothing_empty() {
     let app = TestApp::new();
     let place = app.state.config.paths.plugins.join("broken");
