@@ -1,6 +1,7 @@
 //! What the pages say of plugins that wait, load or were changed.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::harness::{TestApp, root};
 
@@ -41,6 +42,31 @@ async fn a_manifest_that_asks_for_more_waits_and_the_same_component_is_said_to_a
         );
         assert!(!page.contains("put the earlier file back"), "{page}");
         assert!(page.contains("#consent\">Say what it may use."), "{page}");
+    }
+}
+
+#[actix_web::test]
+async fn the_page_of_a_plugin_that_is_still_compiled_says_so_and_not_that_there_is_none() {
+    let app = TestApp::new().restarted_within(Duration::ZERO, |config| {
+        // A cache of its own, where nothing is compiled yet.
+        let cache = config.paths.plugin_cache();
+        std::fs::remove_file(&cache)
+            .or_else(|_| std::fs::remove_dir_all(&cache))
+            .unwrap();
+        copy("js-tests", &config.paths.plugins);
+    });
+    let early = app.get("/plugins/js-tests").await;
+    assert_eq!(early.status, 409, "{}", early.body);
+    assert!(early.body.contains("<h1>Not now</h1>"), "{}", early.body);
+    assert!(
+        early.body.contains("still being compiled"),
+        "{}",
+        early.body
+    );
+    let begun = Instant::now();
+    while app.get("/plugins/js-tests").await.status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(120));
+        actix_web::rt::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
