@@ -98,6 +98,17 @@ impl Browser {
         self.call("Emulation.setDeviceMetricsOverride", size);
         self.events.clear();
         self.call("Page.navigate", json!({"url": url}));
+        self.shown(url, shown)
+    }
+
+    /// Runs a script that leads to another page, and waits for that one as [`Self::load`] does.
+    pub(crate) fn go(&mut self, script: &str, shown: &str) -> Loaded {
+        self.events.clear();
+        self.evaluate(script);
+        self.shown(script, shown)
+    }
+
+    fn shown(&mut self, what: &str, shown: &str) -> Loaded {
         while !self
             .events
             .iter()
@@ -120,7 +131,7 @@ impl Browser {
         let dom = dom.as_str().unwrap().to_owned();
         assert_eq!(
             is_shown, true,
-            "{url} never had {shown}; {complaints:?}: {dom}"
+            "{what} never had {shown}; {complaints:?}: {dom}"
         );
         Loaded { dom, complaints }
     }

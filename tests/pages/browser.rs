@@ -93,3 +93,39 @@ fn every_page_loads_without_a_complaint() {
         assert_eq!(page.complaints, Vec::<String>::new(), "{path}");
     }
 }
+
+#[test]
+#[ignore = "needs Chromium"]
+fn what_was_typed_is_still_there_when_one_goes_back_from_an_error() {
+    let server = Server::start(&["--no-worker"]);
+    let mut browser = Browser::start();
+    let form = "document.querySelector('#run-form')";
+    browser.load(
+        &format!("{}/runs/new", server.url),
+        (1440, 1000),
+        &format!("{form} && document.documentElement.classList.contains('js')"),
+    );
+    // Without its token a form is refused by a page of its own.
+    let refused = browser.go(
+        &format!(
+            "{form}.elements.name.value = 'mine'; {form}.elements['data.packing'].checked = true; \
+             {form}.elements['model.repo'].value = 'me/model'; {form}.elements.csrf.value = ''; {form}.requestSubmit()"
+        ),
+        "document.querySelector('[data-back]')",
+    );
+    assert!(refused.dom.contains("<h1>Refused</h1>"), "{}", refused.dom);
+    browser.go(
+        "document.querySelector('[data-back]').click()",
+        &format!(
+            "{form}?.elements.name.value === 'mine' && {form}.elements['data.packing'].checked \
+             && {form}.elements['model.repo'].value === 'me/model' && {form}.elements['model.repo'].checkVisibility() \
+             && {form}.elements.csrf.value !== ''"
+        ),
+    );
+    // A page that was left in peace has nothing to bring back.
+    browser.load(
+        &format!("{}/runs/new", server.url),
+        (1440, 1000),
+        &format!("{form}?.elements.name.value === ''"),
+    );
+}
