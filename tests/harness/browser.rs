@@ -108,6 +108,16 @@ impl Browser {
         self.shown(script, shown)
     }
 
+    /// Gives the window another size, and waits until the page is as it should then be.
+    pub(crate) fn resize(&mut self, (width, height): (u32, u32), shown: &str) {
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.call("Emulation.setDeviceMetricsOverride", size);
+        // Two frames later observers have told of the new size.
+        self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50))))");
+        assert_eq!(self.evaluate(shown), true, "{width} x {height}: {shown}");
+    }
+
     fn shown(&mut self, what: &str, shown: &str) -> Loaded {
         while !self
             .events

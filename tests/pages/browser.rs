@@ -129,3 +129,21 @@ fn what_was_typed_is_still_there_when_one_goes_back_from_an_error() {
         &format!("{form}?.elements.name.value === ''"),
     );
 }
+
+#[test]
+#[ignore = "needs Chromium"]
+fn a_chart_fills_its_place_after_its_window_was_narrow() {
+    let server = Server::start(&["--no-worker"]);
+    let id = put_run(&server, "one", 2.0);
+    let mut browser = Browser::start();
+    let fills = "(() => {
+        const box = document.querySelector('.chart.tall');
+        const legend = box.querySelector('.u-legend')?.offsetHeight ?? 0;
+        const drawn = box.querySelector('.u-wrap')?.offsetHeight;
+        return Boolean(drawn) && Math.abs(drawn + legend - box.clientHeight) <= 1;
+    })()";
+    browser.load(&format!("{}/runs/{id}", server.url), (390, 844), fills);
+    for width in [700, 1440, 1000, 390, 1440] {
+        browser.resize((width, 900), fills);
+    }
+}
