@@ -90,7 +90,7 @@ async fn a_dataset_is_curated_reported_downloaded_trained_on_and_deleted() {
     assert!(list.contains(&format!("/datasets/curations/{id}")));
     let form = app.get(&format!("/runs/new?curation={id}")).await;
     assert!(
-        form.body.contains("data.jsonl"),
+        form.body.contains("data.jsonl") && !form.body.contains("held-out.jsonl"),
         "the form begins with its data"
     );
 
@@ -324,6 +324,8 @@ async fn one_that_failed_is_changed_on_the_form_that_it_came_from() {
         "<option value=\"keep\" selected>",
         "value=\"123\"",
         "<option selected>false</option>",
+        // Why it is worth changing.
+        "does not fit the format messages",
     ] {
         assert!(form.body.contains(part), "{part}: {}", form.body);
     }
@@ -348,6 +350,12 @@ async fn one_that_failed_is_changed_on_the_form_that_it_came_from() {
     assert_eq!(ended(&app, done).await["status"], "done");
     let page = app.get(&format!("/datasets/curations/{done}")).await.body;
     assert!(page.contains("seed = 9") && page.contains("Curate again"));
+    // What is held out is what the run is evaluated on.
+    let form = app.get(&format!("/runs/new?curation={done}")).await.body;
+    assert!(
+        form.contains("/data.jsonl\"") && form.contains("/held-out.jsonl\""),
+        "{form}"
+    );
     let nowhere = "/datasets/curate?from=01890000-0000-7000-8000-000000000000";
     assert_eq!(app.get(nowhere).await.status, 404);
 }

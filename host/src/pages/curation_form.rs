@@ -39,6 +39,8 @@ struct CurationFormPage {
     /// More may come yet.
     is_loading: bool,
     errors: Vec<String>,
+    /// Why the curation that it begins with failed.
+    failed: Option<String>,
 }
 
 impl Page for CurationFormPage {
@@ -92,6 +94,10 @@ pub struct Start {
 
 /// `GET /datasets/curate`.
 pub async fn show(view: View, start: Query<Start>) -> HtmlResult {
+    let failed = match start.from {
+        Some(id) => view.state.curations.find(id)?.error,
+        None => None,
+    };
     let (fields, errors) = match start.from {
         Some(id) => begun_from(&view, id).await?,
         None => {
@@ -102,7 +108,8 @@ pub async fn show(view: View, start: Query<Start>) -> HtmlResult {
             (fields, Vec::new())
         }
     };
-    let page = page(&view, &CheckedForm(fields), errors).await?;
+    let mut page = page(&view, &CheckedForm(fields), errors).await?;
+    page.failed = failed;
     view.page(&page)
 }
 
@@ -424,6 +431,7 @@ async fn page(
         plugins: choices,
         is_loading: view.state.plugins(|host| host.is_loading()).await?,
         errors,
+        failed: None,
     })
 }
 
