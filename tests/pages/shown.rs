@@ -298,3 +298,12 @@ async fn an_ended_run_with_steps_is_not_said_to_have_none() {
             .contains(says)
     );
 }
+
+#[actix_web::test]
+async fn a_page_of_the_documentation_lists_its_sections() {
+    let app = TestApp::new();
+    let page = app.get("/docs/plugins").await.body;
+    let link = "<li><a href=\"#suggestions\">Suggestions</a></li>";
+    assert!(page.contains(link), "{page}");
+    assert!(page.contains("<h2 id=\"suggestions\">"), "{page}");
+}
