@@ -55,7 +55,9 @@ async fn the_page_of_a_plugin_that_is_still_compiled_says_so_and_not_that_there_
             .unwrap();
         copy("js-tests", &config.paths.plugins);
     });
+    let all = app.get("/plugins").await.body;
     let early = app.get("/plugins/js-tests").await;
+    assert!(all.contains("being loaded"), "{all}");
     assert_eq!(early.status, 409, "{}", early.body);
     assert!(early.body.contains("<h1>Not now</h1>"), "{}", early.body);
     assert!(
