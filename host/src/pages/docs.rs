@@ -8,6 +8,7 @@ use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 use rust_embed::RustEmbed;
 use serde::Serialize;
 
+use super::number;
 use crate::error::{AppError, HtmlResult, see_other};
 use crate::templates::{Page, View};
 
@@ -172,7 +173,9 @@ fn fields_table() -> String {
         }
         let may_be = match field.kind {
             FieldKind::Integer { min, max } => format!("whole number, {min} to {max}"),
-            FieldKind::Number { min, max } => format!("number, {min} to {max}"),
+            FieldKind::Number { min, max } => {
+                format!("number, {} to {}", number(min), number(max))
+            }
             FieldKind::Choice(words) => words
                 .iter()
                 .map(|word| format!("`{word}`"))

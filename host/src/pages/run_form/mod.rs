@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use self::fields::{from_toml, read, texts};
 use self::plugins::{Choice, choices};
+use super::number;
 use crate::api::curations::HELD_OUT;
 use crate::api::submit;
 use crate::config::PathsConfig;
@@ -315,7 +316,8 @@ fn page(
                 ("number", true, Some(format!("{min} to {max}")), &[][..])
             }
             FieldKind::Number { min, max } => {
-                ("number", false, Some(format!("{min} to {max}")), &[][..])
+                let range = format!("{} to {}", number(min), number(max));
+                ("number", false, Some(range), &[][..])
             }
             FieldKind::Choice(words) => ("choice", false, None, words),
             FieldKind::Flag => ("flag", false, None, &[][..]),
