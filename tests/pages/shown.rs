@@ -290,6 +290,10 @@ async fn an_ended_run_with_steps_is_not_said_to_have_none() {
     let with = app.ended_run("r", &[started(1), step(1, 2.5)], RunStatus::Completed);
     let without = app.ended_run("r", &[], RunStatus::Failed);
     let says = "It ended before its first step";
+    // The same settings would fail again.
+    let change = format!("<a class=\"button primary\" href=\"/runs/new?from={without}\">");
+    let page = app.get(&format!("/runs/{without}")).await.body;
+    assert!(page.contains(&change), "{page}");
     assert!(!app.get(&format!("/runs/{with}")).await.body.contains(says));
     assert!(
         app.get(&format!("/runs/{without}"))
