@@ -261,7 +261,25 @@ async fn the_form_shows_each_plugins_settings_and_keeps_what_was_filled_in() {
     let wrong = [("path", path.as_str()), ("columns", "text = body")];
     let answer = app.post_form(&visitor, "/datasets/curate", &wrong).await;
     assert_eq!(answer.status, 422);
-    assert!(answer.body.contains("columns: write one name") && answer.body.contains("text = body"));
+    assert!(
+        answer
+            .body
+            .contains("<a href=\"#columns\">Columns</a> write one name")
+            && answer.body.contains("text = body")
+    );
+    let wrong = [
+        ("path", path.as_str()),
+        ("use.curator-rules", "true"),
+        ("config.curator-rules.in.max_line_length", "many"),
+    ];
+    let answer = app.post_form(&visitor, "/datasets/curate", &wrong).await;
+    let said = "<a href=\"#config.curator-rules.in.max_line_length\">curator-rules: max_line_length</a> must be a number";
+    assert!(answer.body.contains(said), "{}", answer.body);
+    assert!(
+        answer
+            .body
+            .contains("id=\"config.curator-rules.in.max_line_length\"")
+    );
 
     let fields = [
         ("path", path.as_str()),
