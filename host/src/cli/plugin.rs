@@ -181,7 +181,7 @@ fn describe(plugin: &PluginInfo) {
     }
     if !plugin.capabilities.is_empty() {
         println!(
-            "    asks for {}, granted {}",
+            "    asks for {}; granted {}",
             words(&plugin.capabilities),
             words(&plugin.granted)
         );
