@@ -90,7 +90,7 @@ async fn a_dataset_is_curated_reported_downloaded_trained_on_and_deleted() {
     assert!(list.contains(&format!("/datasets/curations/{id}")));
     let form = app.get(&format!("/runs/new?curation={id}")).await;
     assert!(
-        form.body.contains("data.jsonl"),
+        form.body.contains("data.jsonl") && !form.body.contains("held-out.jsonl"),
         "the form begins with its data"
     );
 
@@ -261,7 +261,25 @@ async fn the_form_shows_each_plugins_settings_and_keeps_what_was_filled_in() {
     let wrong = [("path", path.as_str()), ("columns", "text = body")];
     let answer = app.post_form(&visitor, "/datasets/curate", &wrong).await;
     assert_eq!(answer.status, 422);
-    assert!(answer.body.contains("columns: write one name") && answer.body.contains("text = body"));
+    assert!(
+        answer
+            .body
+            .contains("<a href=\"#columns\">Columns</a> write one name")
+            && answer.body.contains("text = body")
+    );
+    let wrong = [
+        ("path", path.as_str()),
+        ("use.curator-rules", "true"),
+        ("config.curator-rules.in.max_line_length", "many"),
+    ];
+    let answer = app.post_form(&visitor, "/datasets/curate", &wrong).await;
+    let said = "<a href=\"#config.curator-rules.in.max_line_length\">curator-rules: max_line_length</a> must be a number";
+    assert!(answer.body.contains(said), "{}", answer.body);
+    assert!(
+        answer
+            .body
+            .contains("id=\"config.curator-rules.in.max_line_length\"")
+    );
 
     let fields = [
         ("path", path.as_str()),
@@ -304,8 +322,11 @@ async fn one_that_failed_is_changed_on_the_form_that_it_came_from() {
     assert_eq!(ended(&app, &id).await["status"], "failed");
     let page = app.get(&format!("/datasets/curations/{id}")).await.body;
     let link = format!("/datasets/curate?from={id}");
+    // The same settings would fail again.
+    let main = format!("<a class=\"button primary\" href=\"{link}\">Change and try again</a>");
+    assert!(page.contains(&main), "{page}");
     assert!(
-        page.contains(&link) && page.contains("Change and try again"),
+        page.contains("<button class=\"button\">Resume</button>"),
         "{page}"
     );
     let form = app.get(&link).await;
@@ -324,6 +345,8 @@ async fn one_that_failed_is_changed_on_the_form_that_it_came_from() {
         "<option value=\"keep\" selected>",
         "value=\"123\"",
         "<option selected>false</option>",
+        // Why it is worth changing.
+        "does not fit the format messages",
     ] {
         assert!(form.body.contains(part), "{part}: {}", form.body);
     }
@@ -348,6 +371,12 @@ async fn one_that_failed_is_changed_on_the_form_that_it_came_from() {
     assert_eq!(ended(&app, done).await["status"], "done");
     let page = app.get(&format!("/datasets/curations/{done}")).await.body;
     assert!(page.contains("seed = 9") && page.contains("Curate again"));
+    // What is held out is what the run is evaluated on.
+    let form = app.get(&format!("/runs/new?curation={done}")).await.body;
+    assert!(
+        form.contains("/data.jsonl\"") && form.contains("/held-out.jsonl\""),
+        "{form}"
+    );
     let nowhere = "/datasets/curate?from=01890000-0000-7000-8000-000000000000";
     assert_eq!(app.get(nowhere).await.status, 404);
 }

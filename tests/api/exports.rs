@@ -54,6 +54,8 @@ async fn a_refused_form_is_shown_again_with_what_was_chosen() {
     ];
     let answer = app.post_form(&visitor, "/exports", &fields).await;
     assert_eq!(answer.status, 422, "{}", answer.body);
+    let place = "href=\"/adapters\" aria-current=\"page\"";
+    assert!(answer.body.contains(place), "{}", answer.body);
     assert!(answer.body.contains("q4_k is for the format gguf"));
     for chosen in [source.as_str(), "gguf-lora", "q4_k"] {
         let option = format!("value=\"{chosen}\" selected");

@@ -394,6 +394,24 @@ async fn what_another_process_decides_reaches_the_server() {
 }
 
 #[actix_web::test]
+async fn what_was_not_granted_is_asked_for_once_and_then_told() {
+    let app = studio();
+    let page = app.get("/plugins/connected").await.body;
+    assert!(page.contains("This version asks for"), "{page}");
+    // Without its log it is not called: that is still to be said.
+    grant(&app, json!({ "capabilities": ["generate"] })).await;
+    let page = app.get("/plugins/connected").await.body;
+    assert!(page.contains("This version asks for"), "{page}");
+    grant(&app, json!({ "capabilities": ["log", "generate"] })).await;
+    let page = app.get("/plugins/connected").await.body;
+    assert!(
+        page.contains("It asks for http, folders, secrets too, which you did not grant."),
+        "{page}"
+    );
+    assert!(!page.contains("This version asks for"), "{page}");
+}
+
+#[actix_web::test]
 async fn a_component_that_was_changed_while_the_studio_was_down_waits_and_its_page_says_what_answers()
  {
     let app = studio();

@@ -98,6 +98,27 @@ impl Browser {
         self.call("Emulation.setDeviceMetricsOverride", size);
         self.events.clear();
         self.call("Page.navigate", json!({"url": url}));
+        self.shown(url, shown)
+    }
+
+    /// Runs a script that leads to another page, and waits for that one as [`Self::load`] does.
+    pub(crate) fn go(&mut self, script: &str, shown: &str) -> Loaded {
+        self.events.clear();
+        self.evaluate(script);
+        self.shown(script, shown)
+    }
+
+    /// Gives the window another size, and waits until the page is as it should then be.
+    pub(crate) fn resize(&mut self, (width, height): (u32, u32), shown: &str) {
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.call("Emulation.setDeviceMetricsOverride", size);
+        // Two frames later observers have told of the new size.
+        self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50))))");
+        assert_eq!(self.evaluate(shown), true, "{width} x {height}: {shown}");
+    }
+
+    fn shown(&mut self, what: &str, shown: &str) -> Loaded {
         while !self
             .events
             .iter()
@@ -120,7 +141,7 @@ impl Browser {
         let dom = dom.as_str().unwrap().to_owned();
         assert_eq!(
             is_shown, true,
-            "{url} never had {shown}; {complaints:?}: {dom}"
+            "{what} never had {shown}; {complaints:?}: {dom}"
         );
         Loaded { dom, complaints }
     }

@@ -5,6 +5,7 @@ pub(crate) mod served;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use actix_web::cookie::Cookie;
 use actix_web::http::{Method, StatusCode, header::HeaderMap};
@@ -110,17 +111,22 @@ impl TestApp {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("plugins")).unwrap();
         let config = config(folder.path(), variables);
-        let state = server::open(config, HOST.parse().unwrap(), std::time::Duration::MAX).unwrap();
+        let state = server::open(config, HOST.parse().unwrap(), Duration::MAX).unwrap();
         Self { state, folder }
     }
 
     /// The same folders and settings in a studio that starts anew, after `change` in between.
     pub(crate) fn restarted(self, change: impl FnOnce(&Config)) -> Self {
+        self.restarted_within(Duration::MAX, change)
+    }
+
+    /// The same, with so much time for plugins that have to be compiled.
+    pub(crate) fn restarted_within(self, patience: Duration, change: impl FnOnce(&Config)) -> Self {
         let Self { state, folder } = self;
         let config = state.config.clone();
         drop(state);
         change(&config);
-        let state = server::open(config, HOST.parse().unwrap(), std::time::Duration::MAX).unwrap();
+        let state = server::open(config, HOST.parse().unwrap(), patience).unwrap();
         Self { state, folder }
     }
 

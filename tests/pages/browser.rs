@@ -93,3 +93,57 @@ fn every_page_loads_without_a_complaint() {
         assert_eq!(page.complaints, Vec::<String>::new(), "{path}");
     }
 }
+
+#[test]
+#[ignore = "needs Chromium"]
+fn what_was_typed_is_still_there_when_one_goes_back_from_an_error() {
+    let server = Server::start(&["--no-worker"]);
+    let mut browser = Browser::start();
+    let form = "document.querySelector('#run-form')";
+    browser.load(
+        &format!("{}/runs/new", server.url),
+        (1440, 1000),
+        &format!("{form} && document.documentElement.classList.contains('js')"),
+    );
+    // Without its token a form is refused by a page of its own.
+    let refused = browser.go(
+        &format!(
+            "{form}.elements.name.value = 'mine'; {form}.elements['data.packing'].checked = true; \
+             {form}.elements['model.repo'].value = 'me/model'; {form}.elements.csrf.value = ''; {form}.requestSubmit()"
+        ),
+        "document.querySelector('[data-back]')",
+    );
+    assert!(refused.dom.contains("<h1>Refused</h1>"), "{}", refused.dom);
+    browser.go(
+        "document.querySelector('[data-back]').click()",
+        &format!(
+            "{form}?.elements.name.value === 'mine' && {form}.elements['data.packing'].checked \
+             && {form}.elements['model.repo'].value === 'me/model' && {form}.elements['model.repo'].checkVisibility() \
+             && {form}.elements.csrf.value !== ''"
+        ),
+    );
+    // A page that was left in peace has nothing to bring back.
+    browser.load(
+        &format!("{}/runs/new", server.url),
+        (1440, 1000),
+        &format!("{form}?.elements.name.value === ''"),
+    );
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn a_chart_fills_its_place_after_its_window_was_narrow() {
+    let server = Server::start(&["--no-worker"]);
+    let id = put_run(&server, "one", 2.0);
+    let mut browser = Browser::start();
+    let fills = "(() => {
+        const box = document.querySelector('.chart.tall');
+        const legend = box.querySelector('.u-legend')?.offsetHeight ?? 0;
+        const drawn = box.querySelector('.u-wrap')?.offsetHeight;
+        return Boolean(drawn) && Math.abs(drawn + legend - box.clientHeight) <= 1;
+    })()";
+    browser.load(&format!("{}/runs/{id}", server.url), (390, 844), fills);
+    for width in [700, 1440, 1000, 390, 1440] {
+        browser.resize((width, 900), fills);
+    }
+}

@@ -1,5 +1,6 @@
 mod browser;
 mod escaping;
 mod forms;
+mod plugins;
 mod safety;
 mod shown;

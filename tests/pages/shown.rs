@@ -283,3 +283,31 @@ async fn a_run_on_a_gpu_shows_its_figures_and_one_on_the_cpu_has_no_place_for_th
     let page = app.get(&format!("/runs/{plain}")).await.body;
     assert!(!page.contains("device_power"));
 }
+
+#[actix_web::test]
+async fn an_ended_run_with_steps_is_not_said_to_have_none() {
+    let app = TestApp::new();
+    let with = app.ended_run("r", &[started(1), step(1, 2.5)], RunStatus::Completed);
+    let without = app.ended_run("r", &[], RunStatus::Failed);
+    let says = "It ended before its first step";
+    // The same settings would fail again.
+    let change = format!("<a class=\"button primary\" href=\"/runs/new?from={without}\">");
+    let page = app.get(&format!("/runs/{without}")).await.body;
+    assert!(page.contains(&change), "{page}");
+    assert!(!app.get(&format!("/runs/{with}")).await.body.contains(says));
+    assert!(
+        app.get(&format!("/runs/{without}"))
+            .await
+            .body
+            .contains(says)
+    );
+}
+
+#[actix_web::test]
+async fn a_page_of_the_documentation_lists_its_sections() {
+    let app = TestApp::new();
+    let page = app.get("/docs/plugins").await.body;
+    let link = "<li><a href=\"#suggestions\">Suggestions</a></li>";
+    assert!(page.contains(link), "{page}");
+    assert!(page.contains("<h2 id=\"suggestions\">"), "{page}");
+}

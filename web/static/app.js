@@ -45,15 +45,52 @@
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   });
 
-  // What was typed into a form is still there, one page back.
   for (const button of document.querySelectorAll("[data-back]")) {
     button.hidden = history.length < 2;
     button.addEventListener("click", () => history.back());
   }
 
+  // What was typed into a form is still there, one page back from an error. Pages are not kept by the browser, and with them
+  // it forgets their fields: the tab remembers them from a form's sending to the next page. No password is among them.
+  const typed = (form) => [...form.elements].filter(
+    ({ name, type }) => name && !["hidden", "password", "submit", "button", "file"].includes(type));
+  const draft = (() => {
+    try {
+      const text = sessionStorage.getItem("draft");
+      const kept = JSON.parse(text);
+      if (kept && document.querySelector("[data-back]")) sessionStorage.setItem("draft", JSON.stringify({ ...kept, failed: true }));
+      else sessionStorage.removeItem("draft");
+      return kept;
+    } catch {
+      return null;
+    }
+  })();
+  const page = () => location.pathname + location.search;
+  const again = draft?.failed && draft.page === page() && [...document.forms].find((form) => form.getAttribute("action") === draft.action);
+  if (again) {
+    const rest = [...draft.fields];
+    for (const field of typed(again)) {
+      // Several may have one name: they come in their order.
+      const at = rest.findIndex(([name]) => name === field.name);
+      if (at < 0) continue;
+      const [[, value]] = rest.splice(at, 1);
+      const where = field.type === "checkbox" ? "checked" : "value";
+      // What was filled in must not hide.
+      if (field[where] !== value) field.closest("details")?.setAttribute("open", "");
+      field[where] = value;
+    }
+  }
+
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !confirm(question)) event.preventDefault();
+    if (event.defaultPrevented) return;
+    const fields = typed(event.target).map((field) => [field.name, field.type === "checkbox" ? field.checked : field.value]);
+    try {
+      sessionStorage.setItem("draft", JSON.stringify({ page: page(), action: event.target.getAttribute("action"), fields }));
+    } catch {
+      // Too much for the tab's memory, or forbidden.
+    }
   });
 
   const ago = (seconds) => {

@@ -122,6 +122,15 @@ window.Charts = (() => {
       return this.options.legend !== false && this.box.clientWidth >= 560;
     }
 
+    // With the values between the bounds that they cannot leave, where there are such; else as far as they go.
+    range(min, max) {
+      if (this.options.bounds) return this.options.bounds.map((bound, side) => bound + (side ? .04 : -.04));
+      if (min === null || max === null) return [0, 1];
+      // One value alone still gets an axis around it.
+      const gap = max - min || Math.abs(max) || 1;
+      return [min - gap * .06, max + gap * .06];
+    }
+
     rebuild() {
       this.plot?.destroy();
       this.plot = null;
@@ -145,16 +154,11 @@ window.Charts = (() => {
           x: { time: false },
           y: {
             distr: this.log ? 3 : 1,
-            // One value alone still gets an axis around it.
-            range: this.log ? undefined : (_, min, max) => {
-              if (min === null || max === null) return [0, 1];
-              const gap = max - min || Math.abs(max) || 1;
-              return [min - gap * .06, max + gap * .06];
-            },
+            range: this.log ? undefined : (_, min, max) => this.range(min, max),
           },
         },
         axes: [
-          { ...axis, size: 32, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick : "")) },
+          { ...axis, size: 32, label: "Step", labelSize: 16, labelGap: 0, labelFont: axis.font, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick : "")) },
           { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : figure(tick))) },
         ],
         series: this.series(),
@@ -165,7 +169,14 @@ window.Charts = (() => {
 
     resize() {
       if (!this.plot) { if (this.curves.length) this.rebuild(); return; }
-      this.plot.setSize({ width: this.box.clientWidth, height: this.height() });
+      const width = this.box.clientWidth;
+      if (width === 0) return;
+      if (this.hasLegend() !== Boolean(this.box.querySelector(".u-legend"))) return this.rebuild();
+      this.plot.setSize({ width, height: this.height() });
+      // How high the legend is hangs on the width, which it has a frame later.
+      requestAnimationFrame(() => {
+        if (this.plot && this.plot.height !== this.height()) this.plot.setSize({ width: this.plot.width, height: this.height() });
+      });
     }
   }
 

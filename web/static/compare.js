@@ -8,7 +8,7 @@
   const metric = document.getElementById("metric");
   const scores = document.getElementById("compare-scores");
   const score = document.getElementById("score");
-  const scoreChart = new Charts.Chart(scores.querySelector("[data-compare-scores]"), { sync: "compare" });
+  const scoreChart = new Charts.Chart(scores.querySelector("[data-compare-scores]"), { sync: "compare", bounds: [0, 1] });
   let series = [];
 
   const curvesOf = (metric) => series.map((all, index) => ({

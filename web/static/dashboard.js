@@ -16,7 +16,7 @@
     source.addEventListener("started", (message) => { total = JSON.parse(message.data).run_event.total_steps; });
     source.addEventListener("step", (message) => {
       const { at, run_event: event } = JSON.parse(message.data);
-      item.querySelector("[data-step]").textContent = event.step;
+      item.querySelector("[data-step]").textContent = event.step.toLocaleString("en").replaceAll(",", "\u202f");
       item.querySelector("[data-loss]").textContent = Number(event.loss.toPrecision(4));
       if (!total) return;
       progress.value = event.step / total;

@@ -25,14 +25,14 @@
 
   const charts = [...document.querySelectorAll("[data-chart]")].map((box) => {
     const names = box.dataset.chart.split(",");
-    return { names, primary: "primary" in box.dataset, chart: new Charts.Chart(box, { legend: "primary" in box.dataset }) };
+    return { names, primary: "primary" in box.dataset, chart: new Charts.Chart(box, { legend: "primary" in box.dataset, bounds: box.dataset.chart === "rewards/accuracies" ? [0, 1] : undefined }) };
   });
 
   // Scores of plugins bear names that are known once they come: "plugin/score".
   const scoreBox = document.querySelector("[data-scores]");
   const scorers = scoreBox ? scoreBox.dataset.scores.split(",") : [];
   const isScore = (name) => scorers.some((plugin) => name.startsWith(`${plugin}/`));
-  const scoreChart = scoreBox && new Charts.Chart(scoreBox, { legend: false });
+  const scoreChart = scoreBox && new Charts.Chart(scoreBox, { legend: false, bounds: [0, 1] });
 
   const drawScores = () => {
     if (!scoreBox) return;

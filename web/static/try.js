@@ -5,6 +5,8 @@
   if (!form) return;
   const answer = document.getElementById("answer");
   const button = form.querySelector("button");
+  // As components.html has them.
+  const ENDS = { eos: "ended by itself", length: "cut off at the most tokens", stop: "ended at a stop text" };
   const TITLES = { base: "Base", adapter: "With the adapter" };
 
   const make = (name, className, text = "") => {
@@ -46,7 +48,7 @@
     done({ side, text, new_tokens: tokens, tokens_per_second: speed, finish_reason: reason }) {
       cards[side].written.data = text;
       const rate = speed >= 10 ? Math.round(speed) : speed.toFixed(1);
-      cards[side].figures.textContent = `${tokens} tokens, ${rate} a second, ${reason}`;
+      cards[side].figures.textContent = `${tokens} tokens, ${rate} a second, ${ENDS[reason] ?? reason}`;
     },
     error({ message }) { fail(message); },
   });

@@ -1,3 +1,4 @@
+use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json, Path, Query};
 use domain::{Execution, PluginInfo};
 use serde::{Deserialize, Serialize};
@@ -60,12 +61,22 @@ pub struct ExecutionBody {
 /// The plugin of that name.
 ///
 /// # Errors
-/// 404 that names the ones that exist.
+/// 404 that names the ones that exist; 409 while some are still to come.
 pub async fn find(state: &AppState, name: &str) -> Result<PluginInfo, AppError> {
     let wanted = name.to_owned();
-    let (found, all) = state
-        .plugins(move |host| (host.get(&wanted), host.list()))
+    let (is_loading, found, all) = state
+        // In this order: one that comes in between is found.
+        .plugins(move |host| (host.is_loading(), host.get(&wanted), host.list()))
         .await?;
+    if found.is_none() && is_loading {
+        return Err(AppError::refused(
+            StatusCode::CONFLICT,
+            "plugins_loading",
+            format!(
+                "Plugins are still being compiled, once for this machine; {name:?} is not there yet. Try again in a moment."
+            ),
+        ));
+    }
     found.ok_or_else(|| {
         let names: Vec<_> = all.iter().map(|plugin| plugin.name.as_str()).collect();
         AppError::not_found(format!(

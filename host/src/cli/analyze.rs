@@ -11,7 +11,7 @@ use plugin_host::PluginHost;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::plugin::{open, refused};
+use super::plugin::{open_named, refused, tell_of_compiling};
 use super::usage_error;
 use crate::config::Config;
 
@@ -51,7 +51,6 @@ pub(crate) struct AnalyzeArgs {
 /// # Errors
 /// A path that is not there, a plugin that cannot be called.
 pub(crate) fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let started = Instant::now();
     let mut files = Vec::new();
     for path in &args.paths {
         let metadata = std::fs::metadata(path)
@@ -62,9 +61,11 @@ pub(crate) fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCod
             files.push(path.clone());
         }
     }
-    let (host, _) = open(config)?;
+    let host = open_named(config)?;
+    tell_of_compiling(&host, &args.plugin);
     // Asked before the work, so that a wrong name is one clear line even where there is no file.
     host.analyze(&args.plugin, &[]).map_err(refused)?;
+    let started = Instant::now();
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut totals = Totals::default();
     for files in files.chunks(AT_ONCE) {

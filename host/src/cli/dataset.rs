@@ -149,10 +149,10 @@ fn import_rows(args: &ImportArgs, config: &Config) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string(&found)?);
     } else {
         println!(
-            "{}: {} rows of {} files",
+            "{}: {} rows of {}",
             args.output.display(),
             found.rows,
-            found.files
+            files(found.files)
         );
         for note in &found.notes {
             println!("  {note}");
@@ -191,7 +191,7 @@ fn print(path: &Path, found: &Inspection) {
     if let Some(problem) = &found.problem {
         println!("  problem     {problem}");
     }
-    println!("  rows        {} in {} files", found.rows, found.files);
+    println!("  rows        {} in {}", found.rows, files(found.files));
     for note in &found.notes {
         println!("  note        {note}");
     }
@@ -227,5 +227,12 @@ fn print(path: &Path, found: &Inspection) {
         let bar = "█".repeat((rows * 40).div_ceil(most));
         println!("  {from:>7} to {up_to:<7} {rows:>8} {bar}");
         from = up_to + 1;
+    }
+}
+
+fn files(count: usize) -> String {
+    match count {
+        1 => "one file".to_owned(),
+        more => format!("{more} files"),
     }
 }

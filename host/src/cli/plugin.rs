@@ -1,10 +1,11 @@
 //! `codetune plugin`: what plugins there are, and one call of one; what authors use is in `author`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use domain::{ExecutionOutcome, PluginHealth, PluginInfo};
+use domain::{Capability, ExecutionOutcome, PluginHealth, PluginInfo};
 use plugin_host::PluginHost;
 use serde_json::Value;
 use store::Store;
@@ -111,6 +112,18 @@ pub(super) fn open_named(config: &Config) -> anyhow::Result<PluginHost> {
     crate::plugins::open_named(config, &open_store(config)?)
 }
 
+/// Says why nothing happens, where the plugin that is asked for has to be compiled first.
+pub(super) fn tell_of_compiling(host: &PluginHost, name: &str) {
+    let (host, name) = (host.clone(), name.to_owned());
+    // Nobody joins it: what is compiled is there within a blink, and a command that has ended has nothing to tell.
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        if host.is_loading() && host.get(&name).is_none() {
+            eprintln!("{name} is compiled first, once for this machine; that may take a minute");
+        }
+    });
+}
+
 /// The database alone.
 pub(super) fn open_store(config: &Config) -> anyhow::Result<Store> {
     let mut store_config = config.store_config();
@@ -168,8 +181,9 @@ fn describe(plugin: &PluginInfo) {
     }
     if !plugin.capabilities.is_empty() {
         println!(
-            "    asks for {:?}, granted {:?}",
-            plugin.capabilities, plugin.granted
+            "    asks for {}; granted {}",
+            words(&plugin.capabilities),
+            words(&plugin.granted)
         );
     }
     if let Some(pending) = &plugin.pending {
@@ -177,7 +191,7 @@ fn describe(plugin: &PluginInfo) {
             "    version {} ({}) waits for your consent, {}: {}",
             pending.version,
             &pending.digest[..12.min(pending.digest.len())],
-            if pending.digest == plugin.digest {
+            if matches!(plugin.health, PluginHealth::NeedsConsent { .. }) {
                 "and the one before it is not kept here, so nothing answers"
             } else {
                 "this one answers"
@@ -203,9 +217,19 @@ fn describe(plugin: &PluginInfo) {
     }
 }
 
+fn words(capabilities: &[Capability]) -> String {
+    let words: Vec<&str> = capabilities.iter().map(|word| word.word()).collect();
+    match words.is_empty() {
+        true => "nothing".to_owned(),
+        false => words.join(", "),
+    }
+}
+
 fn call(name: &str, input: &str, json: bool, config: &Config) -> anyhow::Result<ExitCode> {
     let input = read_input(input)?;
-    let (host, store) = open(config)?;
+    let store = open_store(config)?;
+    let host = crate::plugins::open_named(config, &store)?;
+    tell_of_compiling(&host, name);
     let execution = host.run(name, &input).map_err(refused)?;
     if let Err(error) = store.record_execution(&execution, None) {
         tracing::warn!("the call is not in the history: {error}");

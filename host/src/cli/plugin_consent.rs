@@ -17,8 +17,8 @@ use crate::config::Config;
 /// Arguments of `codetune plugin grant`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  codetune plugin grant code-analyzer\n  codetune plugin grant ask-endpoint http secrets \
-    --host https://api.example.com --secret API_KEY\n  codetune plugin grant review generate --tokens 500 --model models/base\n  \
+    after_help = "Examples:\n  codetune plugin grant code-analyzer\n  codetune plugin grant ask-endpoint config http secrets \
+    --host https://api.example.com --secret API_KEY\n  codetune plugin grant review config generate --tokens 500 --model models/base\n  \
     codetune plugin grant corpus-check folders --folder corpus=/data/corpus\n  codetune plugin grant ask-endpoint --revoke"
 )]
 pub(crate) struct GrantArgs {

@@ -4,10 +4,12 @@
 //! out as one file. They lie on a [`Shelf`], under the data folder.
 
 pub mod archive;
+mod pace;
 mod process;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ use tokio::sync::oneshot;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use self::pace::Pace;
 use crate::error::AppError;
 use crate::shelf::{End, Piece, Shelf};
 
@@ -50,6 +53,9 @@ pub struct Export {
     pub stage: Option<String>,
     /// Share of that which is done, 0 to 1.
     pub progress: Option<f64>,
+    /// How long the rest of that takes, as far as it can be told.
+    #[serde(default)]
+    pub seconds_left: Option<f64>,
     /// Why it failed.
     pub error: Option<String>,
     /// What a user should know of the result.
@@ -220,6 +226,7 @@ impl Exports {
             status: ExportStatus::Waiting,
             stage: None,
             progress: None,
+            seconds_left: None,
             error: None,
             warnings: Vec::new(),
             checked: None,
@@ -241,10 +248,13 @@ impl Exports {
         let Ok(export) = self.find(id) else { return };
         shelf.change(id, |export| export.status = ExportStatus::Running);
         let output = self.files(&export);
+        let mut pace = None;
         let mut tell = |stage: &str, share: f64| {
+            let left = Pace::left(&mut pace, stage, share, Instant::now());
             shelf.change(id, |export| {
                 export.stage = Some(stage.to_owned());
                 export.progress = Some(share);
+                export.seconds_left = left;
             });
         };
         let made = tokio::select! {
@@ -253,7 +263,7 @@ impl Exports {
             _ = &mut ended => return shelf.remove(id),
         };
         shelf.change(id, |export| {
-            (export.stage, export.progress) = (None, None);
+            (export.stage, export.progress, export.seconds_left) = (None, None, None);
             match made {
                 Ok(made) => {
                     export.status = ExportStatus::Done;
@@ -298,6 +308,7 @@ mod tests {
             status: ExportStatus::Running,
             stage: None,
             progress: None,
+            seconds_left: None,
             error: None,
             warnings: Vec::new(),
             checked: None,

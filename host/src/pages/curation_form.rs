@@ -6,7 +6,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use curation::{HoldOut, NearDuplicates, OnError, Pipeline};
-use domain::{FieldErrors, PluginInfo, PluginKind};
+use domain::{FieldError, FieldErrors, PluginInfo, PluginKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -38,11 +38,57 @@ struct CurationFormPage {
     plugins: Vec<Chosen>,
     /// More may come yet.
     is_loading: bool,
-    errors: Vec<String>,
+    errors: Vec<Fault>,
+    /// Why the curation that it begins with failed.
+    failed: Option<String>,
 }
 
 impl Page for CurationFormPage {
     const TEMPLATE: &'static str = "curation_new.html";
+}
+
+/// What cannot be, and the field that says it, where it has one of its own.
+#[derive(Serialize)]
+struct Fault {
+    id: Option<String>,
+    label: String,
+    message: String,
+}
+
+impl Fault {
+    fn of(error: &FieldError, plugins: &[Chosen]) -> Self {
+        let message = error.message.clone();
+        let field = |id: &str, label: &str| Self {
+            id: Some(id.to_owned()),
+            label: label.to_owned(),
+            message: message.clone(),
+        };
+        match error.field.as_str() {
+            "path" => field("path", "Path"),
+            "format" => field("format", "Format"),
+            "name" => field("name", "Name of the result"),
+            "columns" => field("columns", "Columns"),
+            "threshold" | "near_duplicates_threshold" => field("threshold", "Similarity"),
+            "hold_out_share" => field("hold_out_share", "Share of the rows"),
+            "hold_out_seed" => field("hold_out_seed", "Seed"),
+            other => {
+                let setting = other.split_once('.');
+                let setting = setting.filter(|(name, _)| plugins.iter().any(|p| p.name == *name));
+                match setting {
+                    Some((plugin, key)) => {
+                        let id = format!("config.{plugin}.{}", schema_form::field(key));
+                        field(&id, &format!("{plugin}: {key}"))
+                    }
+                    // A plugin's place among the chosen ones: the message names it.
+                    None => Self {
+                        id: None,
+                        label: String::new(),
+                        message,
+                    },
+                }
+            }
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -92,6 +138,10 @@ pub struct Start {
 
 /// `GET /datasets/curate`.
 pub async fn show(view: View, start: Query<Start>) -> HtmlResult {
+    let failed = match start.from {
+        Some(id) => view.state.curations.find(id)?.error,
+        None => None,
+    };
     let (fields, errors) = match start.from {
         Some(id) => begun_from(&view, id).await?,
         None => {
@@ -99,10 +149,11 @@ pub async fn show(view: View, start: Query<Start>) -> HtmlResult {
                 ("dataset".to_owned(), start.id.clone()),
                 ("exact_duplicates".to_owned(), "true".to_owned()),
             ];
-            (fields, Vec::new())
+            (fields, FieldErrors::default())
         }
     };
-    let page = page(&view, &CheckedForm(fields), errors).await?;
+    let mut page = page(&view, &CheckedForm(fields), &errors).await?;
+    page.failed = failed;
     view.page(&page)
 }
 
@@ -110,7 +161,7 @@ pub async fn show(view: View, start: Query<Start>) -> HtmlResult {
 async fn begun_from(
     view: &View,
     id: Uuid,
-) -> Result<(Vec<(String, String)>, Vec<String>), AppError> {
+) -> Result<(Vec<(String, String)>, FieldErrors), AppError> {
     let curation = view.state.curations.find(id)?;
     let curations = view.state.curations.clone();
     let text = blocking(move || curations.pipeline(id)).await??;
@@ -121,14 +172,14 @@ async fn begun_from(
         let is_it = |plugin: &PluginInfo| plugin.name == step.name;
         !able.iter().any(is_it)
     });
-    let errors = missing
-        .map(|step| {
-            format!(
-                "{} is not among the plugins here, and is left out",
-                step.name
-            )
-        })
-        .collect();
+    let mut errors = FieldErrors::default();
+    for step in missing {
+        let message = format!(
+            "{} is not among the plugins here, and is left out",
+            step.name
+        );
+        errors.push("", message);
+    }
     let path = curation.path.display().to_string();
     let known = datasets::choices(&view.state).await?;
     let known = known.into_iter().find(|(_, _, other)| *other == path);
@@ -208,10 +259,8 @@ pub async fn submit(
             ))
             .finish()),
         Err(AppError::Invalid(errors)) => {
-            let errors = errors.0.iter().map(ToString::to_string).collect();
-            let mut answer = view
-                .page(&page(&view, &form, errors).await?)?
-                .respond_to(&request);
+            let page = page(&view, &form, &errors).await?;
+            let mut answer = view.page(&page)?.respond_to(&request);
             *answer.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
             Ok(answer.map_into_boxed_body())
         }
@@ -259,7 +308,7 @@ async fn read(
                 },
             )),
             Err(found) => errors.0.extend(found.0.into_iter().map(|error| {
-                domain::FieldError::new(format!("{}.{}", plugin.name, error.field), error.message)
+                FieldError::new(format!("{}.{}", plugin.name, error.field), error.message)
             })),
         }
     }
@@ -363,7 +412,7 @@ fn set(values: &Value, schema: &Value) -> BTreeMap<String, Value> {
 async fn page(
     view: &View,
     form: &CheckedForm,
-    errors: Vec<String>,
+    errors: &FieldErrors,
 ) -> Result<CurationFormPage, AppError> {
     let text = |name: &str| form.get(name).unwrap_or_default().to_owned();
     let able = curators(view).await?;
@@ -398,7 +447,7 @@ async fn page(
             name: plugin.name,
         }
     });
-    let choices = choices.collect();
+    let choices: Vec<Chosen> = choices.collect();
     let datasets = datasets::choices(&view.state).await?;
     // One that only the API takes stays what it is.
     let format = text("format");
@@ -421,9 +470,14 @@ async fn page(
         threshold: text("threshold"),
         hold_out_share: text("hold_out_share"),
         hold_out_seed: text("hold_out_seed"),
+        errors: errors
+            .0
+            .iter()
+            .map(|error| Fault::of(error, &choices))
+            .collect(),
         plugins: choices,
         is_loading: view.state.plugins(|host| host.is_loading()).await?,
-        errors,
+        failed: None,
     })
 }
 

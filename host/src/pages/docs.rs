@@ -8,6 +8,7 @@ use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 use rust_embed::RustEmbed;
 use serde::Serialize;
 
+use super::number;
 use crate::error::{AppError, HtmlResult, see_other};
 use crate::templates::{Page, View};
 
@@ -31,6 +32,8 @@ struct Doc {
     name: String,
     title: String,
     html: String,
+    /// Id and title of each section.
+    sections: Vec<(String, String)>,
 }
 
 static DOCS: LazyLock<Vec<Doc>> = LazyLock::new(|| {
@@ -49,6 +52,7 @@ static DOCS: LazyLock<Vec<Doc>> = LazyLock::new(|| {
                 name: file.trim_end_matches(".md").to_owned(),
                 title,
                 html: render(&text),
+                sections: sections(&text),
             })
         })
         .collect();
@@ -67,6 +71,7 @@ struct DocPage {
     title: String,
     /// Passed through the sanitizer; the only text that a template marks as safe.
     html: String,
+    sections: Vec<(String, String)>,
     all: Vec<(String, String)>,
 }
 
@@ -88,6 +93,7 @@ pub async fn show(view: View, name: Path<String>) -> HtmlResult {
         name: doc.name.clone(),
         title: doc.title.clone(),
         html: doc.html.clone(),
+        sections: doc.sections.clone(),
         all: DOCS
             .iter()
             .map(|doc| (doc.name.clone(), doc.title.clone()))
@@ -115,8 +121,16 @@ pub fn render(markdown: &str) -> String {
         .to_string()
 }
 
-/// Gives sections a name to link to, made of their title: `plugin.toml` is `plugin-toml`.
-fn name_headings(events: &mut [Event<'_>]) {
+/// What a page can be read by.
+fn sections(markdown: &str) -> Vec<(String, String)> {
+    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
+    let mut events: Vec<Event<'_>> = Parser::new_ext(markdown, options).collect();
+    name_headings(&mut events)
+}
+
+/// Gives sections a name to link to, made of their title: `plugin.toml` is `plugin-toml`. The names, with the titles.
+fn name_headings(events: &mut [Event<'_>]) -> Vec<(String, String)> {
+    let mut named = Vec::new();
     for at in 0..events.len() {
         let (before, after) = events.split_at_mut(at + 1);
         let Some(Event::Start(Tag::Heading {
@@ -131,14 +145,18 @@ fn name_headings(events: &mut [Event<'_>]) {
             .iter()
             .take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_))))
             .filter_map(|event| match event {
-                Event::Text(text) | Event::Code(text) => Some(text.to_lowercase()),
+                Event::Text(text) | Event::Code(text) => Some(text.as_ref()),
                 _ => None,
             })
             .collect::<String>();
-        let words = title.split(|c: char| !c.is_alphanumeric());
+        let lower = title.to_lowercase();
+        let words = lower.split(|c: char| !c.is_alphanumeric());
         let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
-        *id = Some(words.join("-").into());
+        let name = words.join("-");
+        *id = Some(name.clone().into());
+        named.push((name, title));
     }
+    named
 }
 
 fn fields_table() -> String {
@@ -155,7 +173,9 @@ fn fields_table() -> String {
         }
         let may_be = match field.kind {
             FieldKind::Integer { min, max } => format!("whole number, {min} to {max}"),
-            FieldKind::Number { min, max } => format!("number, {min} to {max}"),
+            FieldKind::Number { min, max } => {
+                format!("number, {} to {}", number(min), number(max))
+            }
             FieldKind::Choice(words) => words
                 .iter()
                 .map(|word| format!("`{word}`"))
@@ -215,6 +235,17 @@ mod tests {
         let html = render("## Changing a `plugin.toml`\n\nText.\n\n## Limits\n");
         for id in ["changing-a-plugin-toml", "limits"] {
             assert!(html.contains(&format!("<h2 id=\"{id}\">")), "{html}");
+        }
+    }
+
+    #[test]
+    fn each_section_of_a_page_has_a_name_of_its_own() {
+        for doc in DOCS.iter() {
+            let mut names: Vec<&String> = doc.sections.iter().map(|(id, _)| id).collect();
+            assert!(names.len() > 2, "{} has hardly a section", doc.name);
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), doc.sections.len(), "{}", doc.name);
         }
     }
 

@@ -41,3 +41,24 @@ pub mod schema_form;
 pub mod settings;
 /// `/tokenizers`
 pub mod tokenizers;
+
+/// A bound of a setting: 1e-20 instead of a row of zeros.
+fn number(value: f64) -> String {
+    let text = format!("{value:?}");
+    text.trim_end_matches(".0").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn bounds_are_short() {
+        for (value, text) in [
+            (1e-20, "1e-20"),
+            (0.001, "0.001"),
+            (10.0, "10"),
+            (0.5, "0.5"),
+        ] {
+            assert_eq!(super::number(value), text);
+        }
+    }
+}

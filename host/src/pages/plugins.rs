@@ -9,6 +9,8 @@ struct PluginsPage {
     plugins: Vec<PluginInfo>,
     /// Some may come yet.
     is_loading: bool,
+    /// How many are still to be compiled.
+    awaited: usize,
     folder: String,
 }
 
@@ -18,14 +20,15 @@ impl Page for PluginsPage {
 
 /// `GET /plugins`.
 pub async fn list(view: View) -> HtmlResult {
-    let (is_loading, mut plugins) = view
+    let (is_loading, awaited, mut plugins) = view
         .state
-        .plugins(|host| (host.is_loading(), host.list()))
+        .plugins(|host| (host.is_loading(), host.awaited(), host.list()))
         .await?;
     plugins.sort_by(|a, b| a.name.cmp(&b.name));
     view.page(&PluginsPage {
         plugins,
         is_loading,
+        awaited,
         folder: view.state.config.paths.plugins.display().to_string(),
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::FieldErrors;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::safety::csrf::CheckedForm;
 
@@ -23,6 +23,8 @@ pub struct Control {
     kind: &'static str,
     choices: Vec<String>,
     default: String,
+    /// What JSON of its type looks like, where it is JSON.
+    example: String,
     is_required: bool,
 }
 
@@ -36,6 +38,7 @@ pub fn controls(schema: &Value) -> Vec<Control> {
             kind: "json",
             choices: Vec::new(),
             default: "{}".to_owned(),
+            example: String::new(),
             is_required: true,
         }];
     };
@@ -56,6 +59,7 @@ pub fn controls(schema: &Value) -> Vec<Control> {
             kind: kind(name, property),
             choices: words(property),
             default: text(&property["default"]),
+            example: example(property),
             is_required: required(name),
         })
         .collect()
@@ -105,6 +109,23 @@ fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema["properties"]
         .as_object()
         .filter(|properties| !properties.is_empty())
+}
+
+/// What a list or a table looks like as JSON: whoever types one is not to guess.
+fn example(property: &Value) -> String {
+    match type_of(property) {
+        "array" => {
+            let items = &property["items"];
+            match (words(items).first(), type_of(items)) {
+                (Some(word), _) => json!([word]).to_string(),
+                (None, "integer" | "number") => "[1, 2]".to_owned(),
+                (None, "string" | "") => r#"["a", "b"]"#.to_owned(),
+                _ => "[]".to_owned(),
+            }
+        }
+        "object" => r#"{"name": "value"}"#.to_owned(),
+        _ => String::new(),
+    }
 }
 
 fn words(property: &Value) -> Vec<String> {
@@ -194,8 +215,6 @@ pub fn read(schema: &Value, form: &CheckedForm) -> Result<Value, FieldErrors> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

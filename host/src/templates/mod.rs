@@ -92,6 +92,7 @@ impl Layout {
         Self {
             section: match first {
                 "compare" => "runs",
+                "exports" => "adapters",
                 other => other,
             }
             .to_owned(),

@@ -230,7 +230,10 @@ pub(crate) fn more(manifest: &PluginManifest, imports: &[String], grants: &Grant
                 ANY => granted.is_empty(),
                 host => !Origin::parse(host).is_ok_and(|origin| granted.contains(&origin)),
             })
-            .map(|host| format!("host {host}")),
+            .map(|host| match host.as_str() {
+                ANY => "any host that you name".to_owned(),
+                host => format!("host {host}"),
+            }),
     );
     more.extend(
         asks.folders

@@ -14,6 +14,8 @@ use uuid::Uuid;
 
 use self::fields::{from_toml, read, texts};
 use self::plugins::{Choice, choices};
+use super::number;
+use crate::api::curations::HELD_OUT;
 use crate::api::submit;
 use crate::config::PathsConfig;
 use crate::error::{AppError, HtmlResult};
@@ -175,9 +177,15 @@ pub async fn show(view: View, start: Query<Start>) -> HtmlResult {
             let chosen = preset(&start.preset, &view.state.config.paths).unwrap_or(Value::Null);
             let mut values = texts(&chosen);
             if let Some(id) = start.curation {
-                let path = view.state.curations.file(id, "data.jsonl")?;
-                let path = std::path::absolute(&path).unwrap_or(path);
-                values.push(("data.path".to_owned(), path.display().to_string()));
+                for (field, name) in [("data.path", "data.jsonl"), ("data.eval_path", HELD_OUT)] {
+                    let path = view.state.curations.file(id, name)?;
+                    // Of most curations nothing is held out.
+                    if name == HELD_OUT && !path.metadata().is_ok_and(|data| data.len() > 0) {
+                        continue;
+                    }
+                    let path = std::path::absolute(&path).unwrap_or(path);
+                    values.push((field.to_owned(), path.display().to_string()));
+                }
             }
             (values, String::new())
         }
@@ -308,7 +316,8 @@ fn page(
                 ("number", true, Some(format!("{min} to {max}")), &[][..])
             }
             FieldKind::Number { min, max } => {
-                ("number", false, Some(format!("{min} to {max}")), &[][..])
+                let range = format!("{} to {}", number(min), number(max));
+                ("number", false, Some(range), &[][..])
             }
             FieldKind::Choice(words) => ("choice", false, None, words),
             FieldKind::Flag => ("flag", false, None, &[][..]),

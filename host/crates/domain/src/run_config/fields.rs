@@ -115,7 +115,7 @@ pub const FIELDS: &[Field] = &[
     field("lora.loraplus_lr_ratio", "LoRA+ ratio", Number { min: 1.0, max: 1000.0 }, "Learning rate of B over that of A; 16 is usual."),
     field("lora.init_adapter", "Start from adapter", Text, "A PEFT folder to go on from; it brings the rest of this section."),
     field("train.output", "Output folder", Text, "Folder for adapter and checkpoints; the studio chooses one for runs of the web page."),
-    field("train.method", "Method", Choice(&["lora", "full", "dpo", "orpo"]), "lora trains an adapter over a frozen base, full trains all weights."),
+    field("train.method", "Method", Choice(&["lora", "full", "dpo", "orpo"]), "lora trains an adapter over a frozen base, dpo and orpo one on pairs of answers; full trains all weights."),
     field("train.batch_size", "Batch size", Integer { min: 1, max: 4096 }, "Sequences in one forward."),
     field("train.gradient_accumulation_steps", "Gradient accumulation", Integer { min: 1, max: 65_536 }, "Forwards in one optimizer step."),
     field("train.epochs", "Epochs", Integer { min: 1, max: 10_000 }, "Times the data is gone through."),

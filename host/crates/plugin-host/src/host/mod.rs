@@ -8,7 +8,7 @@ mod standing;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,8 @@ struct Inner {
     reloading: Mutex<()>,
     /// Until the first reload has ended.
     is_loading: AtomicBool,
+    /// How many plugins the first reload has still to compile.
+    awaited: AtomicUsize,
     generation: Mutex<u64>,
     swapped: Condvar,
 }
@@ -119,6 +121,7 @@ impl PluginHost {
                 settings: RwLock::default(),
                 reloading: Mutex::new(()),
                 is_loading: AtomicBool::new(true),
+                awaited: AtomicUsize::new(0),
                 generation: Mutex::new(0),
                 swapped: Condvar::new(),
             }),
@@ -203,6 +206,11 @@ impl PluginHost {
     /// The folder has not been gone through yet: that a plugin is not listed says nothing.
     pub fn is_loading(&self) -> bool {
         self.inner.is_loading.load(Ordering::Acquire)
+    }
+
+    /// How many plugins are still to be compiled until then.
+    pub fn awaited(&self) -> usize {
+        self.inner.awaited.load(Ordering::Acquire)
     }
 
     /// Reloads by itself whenever something in the folder changes, until the watcher is dropped; where the system does not

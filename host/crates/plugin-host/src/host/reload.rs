@@ -73,8 +73,10 @@ impl PluginHost {
                 .as_ref()
                 .map_or(0, |source| source.component.size_bytes)
         });
+        inner.awaited.store(rest.len(), Ordering::Release);
         for found in rest {
             self.swap_in(vec![found], Others::Stay);
+            inner.awaited.fetch_sub(1, Ordering::AcqRel);
         }
         Ok(())
     }
