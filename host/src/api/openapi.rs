@@ -134,7 +134,9 @@ fn run_config() -> Value {
             }
             FieldKind::Table => json!({
                 "type": "object",
-                "additionalProperties": { "oneOf": [{ "type": "number" }, { "type": "string" }] }
+                "additionalProperties": {
+                    "oneOf": [{ "type": "number" }, { "type": "string" }, { "type": "object" }]
+                }
             }),
         };
         schema["title"] = json!(field.label);

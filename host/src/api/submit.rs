@@ -40,6 +40,9 @@ pub fn check(mut value: Value, id: RunId, paths: &PathsConfig) -> Result<RunConf
     };
     must_exist("model.path", &config.model.path);
     must_exist("data.path", &config.data.path);
+    for (name, mixed) in &config.data.mix {
+        must_exist(&format!("data.mix.{name}.path"), &mixed.path);
+    }
     must_exist("data.eval_path", &config.data.eval_path);
     must_exist("data.curate", &config.data.curate);
     must_exist("lora.init_adapter", &config.lora.init_adapter);

@@ -20,7 +20,7 @@ use crate::config::Config;
 pub(crate) struct MaskArgs {
     /// The run's RUN.toml
     run: PathBuf,
-    /// Rows to show
+    /// Rows to show of each dataset
     #[arg(long, default_value_t = 3)]
     rows: usize,
     /// Override one setting: section.key=value
@@ -31,7 +31,7 @@ pub(crate) struct MaskArgs {
     json: bool,
 }
 
-/// Prints each token of the first rows and whether it is trained on.
+/// Prints each token of the first rows of every dataset and whether it is trained on.
 pub(crate) fn run(args: &MaskArgs, settings: &Config) -> anyhow::Result<ExitCode> {
     let config =
         run_file::read(&args.run, &args.set).map_err(|error| usage_error(error.to_string()))?;
@@ -40,8 +40,11 @@ pub(crate) fn run(args: &MaskArgs, settings: &Config) -> anyhow::Result<ExitCode
         .map_err(|error| usage_error(error.to_string()))?;
     let model = config.model.path.as_deref().unwrap_or_default();
     let seed = config.train.seed;
-    let rows = preview(&config.data, Path::new(model), args.rows, seed)
-        .map_err(|error| usage_error(error.to_string()))?;
+    let mut rows = Vec::new();
+    for (_, data) in config.data.each() {
+        let shown = preview(&data, Path::new(model), args.rows, seed);
+        rows.extend(shown.map_err(|error| usage_error(error.to_string()))?);
+    }
     let mut out = io::stdout().lock();
     for row in &rows {
         if args.json {

@@ -80,7 +80,8 @@ fn make_absolute(config: &mut RunConfig) -> anyhow::Result<()> {
         &mut config.data.curate,
         &mut config.lora.init_adapter,
     ];
-    for path in paths.into_iter().flatten() {
+    let mixed = config.data.mix.values_mut().map(|mixed| &mut mixed.path);
+    for path in paths.into_iter().chain(mixed).flatten() {
         let absolute =
             std::path::absolute(&*path).with_context(|| format!("{path} is no usable path"))?;
         *path = absolute.to_string_lossy().into_owned();

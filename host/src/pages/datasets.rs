@@ -189,6 +189,11 @@ async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
                 for path in [&data.path, &data.eval_path].into_iter().flatten() {
                     add(&mut found, path, data, false, 1);
                 }
+                for (name, mixed) in data.each() {
+                    if let (Some(_), Some(path)) = (name, &mixed.path) {
+                        add(&mut found, path, &mixed, false, 1);
+                    }
+                }
             }
             for dataset in store.list_datasets()? {
                 add(

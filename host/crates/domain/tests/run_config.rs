@@ -74,6 +74,69 @@ fn an_override_wins_over_the_file() {
 }
 
 #[test]
+fn further_datasets_are_read_by_their_names_and_wrong_ones_refused_under_them() {
+    let config = RunConfig::from_toml(
+        MINIMAL,
+        &[
+            "data.eval_split=0.1".into(),
+            "data.max_seq_length=64".into(),
+            "data.columns={text = \"code\"}".into(),
+            "data.mix.docs={path = \"docs\", format = \"text\", num_samples = 20}".into(),
+            "data.mix.chats={repo = \"org/chats\"}".into(),
+        ],
+    )
+    .unwrap();
+    let each = config.data.each();
+    let names: Vec<_> = each.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, [None, Some("chats"), Some("docs")]);
+    let docs = &each[2].1;
+    assert_eq!(docs.path.as_deref(), Some("docs"));
+    assert_eq!(
+        (docs.num_samples, docs.max_seq_length, docs.eval_split),
+        (Some(20), 64, 0.1)
+    );
+    assert!(docs.columns.is_empty() && docs.mix.is_empty());
+    assert_eq!(
+        RunConfig::from_toml(&config.to_toml(), &[]).unwrap(),
+        config
+    );
+    for (set, told) in [
+        ("data.mix.a={}", "data.mix.a.path: is required"),
+        (
+            "data.mix.a={path = \"a\", repo = \"a\"}",
+            "data.mix.a.repo: give path or repo",
+        ),
+        (
+            "data.mix.a={path = \"a\", revision = \"main\"}",
+            "data.mix.a.revision: is for repo only",
+        ),
+        (
+            "data.mix.a={path = \"a\", num_samples = 0}",
+            "data.mix.a.num_samples: must be 1 at least",
+        ),
+        ("data.mix.a={paths = \"a\"}", "unknown field `paths`"),
+        ("data.num_samples=0", "data.num_samples: must be between 1"),
+    ] {
+        let message = refusal(MINIMAL, &[set]);
+        assert!(message.contains(told), "{message}");
+    }
+    let mixed = "data.mix.a={path = \"a\"}";
+    let message = refusal(MINIMAL, &[mixed, "data.curate=curate.toml"]);
+    assert!(
+        message.contains("data.mix: cannot be curated with the run"),
+        "{message}"
+    );
+    let message = refusal(
+        MINIMAL,
+        &[mixed, "data.streaming=true", "train.max_steps=1"],
+    );
+    assert!(
+        message.contains("data.mix: needs all data before"),
+        "{message}"
+    );
+}
+
+#[test]
 fn an_init_adapter_refuses_settings_beside_it() {
     let message = refusal(MINIMAL, &["lora.init_adapter=a", "lora.r=8"]);
     assert!(

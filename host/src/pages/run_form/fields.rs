@@ -192,7 +192,12 @@ mod tests {
     fn what_is_set_reads_back_as_it_was() {
         let config = json!({
             "model": { "path": "m", "dtype": "bf16" },
-            "data": { "path": "d", "shuffle": false },
+            "data": {
+                "path": "d",
+                "shuffle": false,
+                "num_samples": 500,
+                "mix": { "docs": { "path": "e", "format": "text", "columns": { "text": "body" }, "num_samples": 20 } },
+            },
             "lora": {
                 "target_modules": ["q_proj", "v_proj"],
                 "init_lora_weights": false,

@@ -30,6 +30,13 @@ pub struct DataConfig {
     /// Our column name to the file's: `{ prompt = "question" }`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub columns: BTreeMap<String, String>,
+    /// Sequences that are trained on, drawn by `train.seed` from those that are not held out; some more than once where there are
+    /// fewer. All of them where it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_samples: Option<u32>,
+    /// Further datasets by a name of their own, learned from together with this one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub mix: BTreeMap<String, MixedData>,
     /// A Jinja template in place of the tokenizer's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
@@ -83,6 +90,8 @@ impl Default for DataConfig {
             curate: None,
             format: DataFormat::Auto,
             columns: BTreeMap::new(),
+            num_samples: None,
+            mix: BTreeMap::new(),
             chat_template: None,
             max_seq_length: 1024,
             overflow: Overflow::Cut,
@@ -101,6 +110,66 @@ impl Default for DataConfig {
             languages: Vec::new(),
             max_file_bytes: 1 << 20,
         }
+    }
+}
+
+/// `[data.mix.NAME]`: where a further dataset lies and what its rows are. All else is as `[data]` says.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MixedData {
+    /// A file or a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A dataset repository on the hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// Branch, tag or commit of `repo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Which dataset of a LLaMA-Factory `dataset_info.json` in `path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// Shape of a row.
+    pub format: DataFormat,
+    /// Our column name to the file's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// As [`DataConfig::num_samples`], of this dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_samples: Option<u32>,
+}
+
+impl DataConfig {
+    /// Each dataset by itself: this one, without a name, and those of `mix` in the order of their names. What is held out of the
+    /// others is the share `eval_split`, where there is no `eval_path`.
+    pub fn each(&self) -> Vec<(Option<&str>, Self)> {
+        let alone = Self {
+            mix: BTreeMap::new(),
+            ..self.clone()
+        };
+        let mixed = self.mix.iter().map(|(name, mixed)| {
+            let mixed = mixed.clone();
+            let config = Self {
+                path: mixed.path,
+                repo: mixed.repo,
+                revision: mixed.revision,
+                dataset: mixed.dataset,
+                format: mixed.format,
+                columns: mixed.columns,
+                num_samples: mixed.num_samples,
+                eval_path: None,
+                eval_split: match self.eval_path {
+                    Some(_) => 0.0,
+                    None => self.eval_split,
+                },
+                ..alone.clone()
+            };
+            (Some(name.as_str()), config)
+        });
+        let mixed: Vec<_> = mixed.collect();
+        std::iter::once((None, alone.clone()))
+            .chain(mixed)
+            .collect()
     }
 }
 
@@ -123,10 +192,11 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(
 }
 
 /// Shape of a row of data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataFormat {
     /// Decided by the columns of the first rows.
+    #[default]
     Auto,
     /// `{"text"}`, or a plain text file.
     Text,

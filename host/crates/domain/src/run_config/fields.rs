@@ -83,6 +83,8 @@ pub const FIELDS: &[Field] = &[
     field("data.curate", "Curation", Text, "A pipeline file (curate.toml) whose plugins the data goes through before it is trained on."),
     field("data.format", "Format", Choice(&["auto", "text", "completion", "alpaca", "sharegpt", "messages", "segments", "preference", "fim", "tokenized", "source-tree"]), "Shape of a row; auto looks at the columns."),
     field("data.columns", "Columns", Table, "Where the data's columns have other names: text = \"content\", prompt = \"question\"."),
+    field("data.num_samples", "Number of samples", Integer { min: 1, max: 1_000_000_000 }, "Sequences that are drawn of it, some more than once where it has fewer; all where this is empty."),
+    field("data.mix", "Further datasets", Table, "Learned from beside this one, by names of their own: docs = { path = \"docs.jsonl\", num_samples = 2000 }."),
     field("data.chat_template", "Chat template", Lines, "A Jinja template in place of the tokenizer's."),
     field("data.max_seq_length", "Maximum sequence length", Integer { min: 8, max: 131_072 }, "Tokens after which a sequence is cut."),
     field("data.overflow", "Longer rows", Choice(&["cut", "split"]), "cut leaves out what is behind the maximum; split makes further sequences of it."),

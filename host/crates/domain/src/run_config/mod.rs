@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Only;
 
-pub use data::{DataConfig, DataFormat, Documents, FimLoss, FimMode, FimSpan, Overflow, TrainOn};
+pub use data::{
+    DataConfig, DataFormat, Documents, FimLoss, FimMode, FimSpan, MixedData, Overflow, TrainOn,
+};
 pub use fields::{FIELDS, Field, FieldKind};
 pub use lora::{InitLoraWeights, LoraConfig, TargetModules};
 pub use model::{ModelConfig, ModelDtype, Quantize};

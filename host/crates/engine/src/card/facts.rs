@@ -48,6 +48,9 @@ pub(crate) fn without_paths(config: &RunConfig) -> RunConfig {
     let mut config = config.clone();
     config.model.path = None;
     config.data.path = None;
+    for mixed in config.data.mix.values_mut() {
+        mixed.path = None;
+    }
     config.data.eval_path = None;
     config.data.curate = None;
     config.lora.init_adapter = None;

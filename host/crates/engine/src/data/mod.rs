@@ -4,7 +4,7 @@
 //! pieces of text that are given or learned; one file a format), `encode` (pieces to tokens and labels; `code` and
 //! `fim` for code) and `split` (what is held out); `stream` does the same while training goes on, `pack` fills
 //! rows with short sequences, and `order` decides which make which step. [`preview`] shows the outcome token by token, [`inspect`] tells what is in a file
-//! before anything is trained on it, [`windows`] cuts documents into sequences for pretraining.
+//! before anything is trained on it, `mix` makes one dataset of several, [`windows`] cuts documents into sequences for pretraining.
 
 mod code;
 mod detect;
@@ -14,6 +14,7 @@ mod fim;
 mod format;
 mod import;
 mod inspect;
+mod mix;
 mod order;
 mod origin;
 mod pack;
@@ -125,7 +126,7 @@ pub(crate) fn open(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<O
     })
 }
 
-/// Reads, encodes, cuts and splits the data of a run.
+/// Reads, encodes, cuts and splits the data of a run, all its datasets.
 ///
 /// `model_dir` gives the tokenizer, the chat template and the size of the vocabulary; `seed` decides which rows
 /// `data.eval_split` holds out and where fill-in-the-middle samples are cut. The same input gives the same data, in
@@ -135,26 +136,33 @@ pub(crate) fn open(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<O
 /// [`Error::Fields`] for a setting that does not fit the data or the model, [`Error::File`] with line and field for a bad row or an
 /// empty dataset, and [`Error::NoSupervisedToken`] where nothing could be learned.
 pub fn load(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Data> {
+    let mut data = mix::load(config, model_dir, seed)?;
+    data.train.shrink_to_fit();
+    data.eval.shrink_to_fit();
+    data.report.count(&data.train, &data.eval);
+    if config.packing {
+        data.report
+            .count_rows(&data.train, config.max_seq_length as usize);
+    }
+    Ok(data)
+}
+
+/// As [`load`], of one dataset, nothing counted yet.
+fn load_one(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Data> {
     let opened = open(config, model_dir, seed)?;
     let (encoded, mut report) = opened.encode_all()?;
-    let (mut train, mut eval) = match opened.held_out()? {
+    let (train, eval) = match opened.held_out()? {
         Some((eval, eval_report)) => {
             report.add_held_out_file(&eval_report);
             (encoded, eval)
         }
         None => split::split(encoded, config.eval_split, seed),
     };
-    train.shrink_to_fit();
-    eval.shrink_to_fit();
     if train.is_empty() || train.iter().all(|sample| sample.supervised_tokens() == 0) {
         return Err(no_supervised_token(&opened.path, &report, &opened.encoder));
     }
-    report.count(&train, &eval);
-    if config.packing {
-        report.count_rows(&train, config.max_seq_length as usize);
-    }
     Ok(Data {
-        train,
+        train: mix::drawn(train, opened.config.num_samples, seed),
         eval,
         report,
     })

@@ -5,7 +5,7 @@ use std::path::Path;
 use domain::{DataConfig, DataFormat, FieldErrors};
 use rayon::prelude::*;
 
-use super::{ROWS_AT_ONCE, Sample, encode::Encoder, open, read, split};
+use super::{ROWS_AT_ONCE, Sample, encode::Encoder, mix, open, read, split};
 use crate::{Error, Result};
 
 /// Two completions of one prompt; their labels are the completions' tokens.
@@ -21,6 +21,16 @@ pub(crate) struct Pair {
 /// # Errors
 /// As [`super::load`], and where the data is of another format.
 pub(crate) fn load_pairs(
+    config: &DataConfig,
+    model_dir: &Path,
+    seed: u64,
+    tell: &mut dyn FnMut(String),
+) -> Result<(Vec<Pair>, Vec<Pair>)> {
+    mix::load_pairs(config, model_dir, seed, tell)
+}
+
+/// As [`load_pairs`], of one dataset.
+pub(super) fn load_one(
     config: &DataConfig,
     model_dir: &Path,
     seed: u64,
@@ -51,7 +61,8 @@ pub(crate) fn load_pairs(
             config.max_seq_length
         )));
     }
-    Ok((train, eval))
+    let wanted = opened.config.num_samples;
+    Ok((mix::drawn(train, wanted, seed), eval))
 }
 
 /// The settings with the format preference, where rows have a better and a worse answer beside what tells other formats: many sets

@@ -122,6 +122,23 @@ impl DataReport {
         }
     }
 
+    /// Adds what was found in a further dataset.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.add_held_out_file(other);
+        self.duplicates += other.duplicates;
+        self.longest = self.longest.max(other.longest);
+        for bin in &other.lengths {
+            match self
+                .lengths
+                .binary_search_by_key(&bin.up_to, |known| known.up_to)
+            {
+                Ok(at) => self.lengths[at].rows += bin.rows,
+                Err(at) => self.lengths.insert(at, *bin),
+            }
+        }
+        self.notes.extend(other.notes.iter().cloned());
+    }
+
     pub(super) fn add_held_out_file(&mut self, other: &Self) {
         self.rows += other.rows;
         self.truncated += other.truncated;

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, path::Path};
 
-use domain::DataConfig;
+use domain::{DataConfig, FieldErrors};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
@@ -41,6 +41,14 @@ impl Stream {
     /// As [`super::load`]; a bad row further on is met when it is read.
     pub(crate) fn open(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Self> {
         let opened = open(config, model_dir, seed)?;
+        // A dataset_info.json may say it too.
+        if opened.config.num_samples.is_some() {
+            return Err(FieldErrors::one(
+                "data.num_samples",
+                "needs all data before the run: leave data.streaming out",
+            )
+            .into());
+        }
         let report = DataReport::new(opened.encoder.format());
         let mut stream = Self {
             buffer: config.shuffle_buffer.max(1) as usize,

@@ -91,7 +91,7 @@ pub enum HubEvent {
     },
 }
 
-/// The config with `model.path` and `data.path` in place of repositories, whose files are fetched where the cache does
+/// The config with paths (`model.path`, `data.path`, those of `data.mix`) in place of repositories, whose files are fetched where the cache does
 /// not hold them, and with the commits as revisions' paths, so that the run is pinned.
 ///
 /// # Errors
@@ -104,7 +104,7 @@ pub fn local(
 ) -> Result<RunConfig> {
     let mut config = config.clone();
     let (model, data) = (&mut config.model, &mut config.data);
-    for (kind, repo, revision, path) in [
+    let named = [
         (
             RepoKind::Model,
             &mut model.repo,
@@ -117,7 +117,16 @@ pub fn local(
             &mut data.revision,
             &mut data.path,
         ),
-    ] {
+    ];
+    let mixed = data.mix.values_mut().map(|mixed| {
+        (
+            RepoKind::Dataset,
+            &mut mixed.repo,
+            &mut mixed.revision,
+            &mut mixed.path,
+        )
+    });
+    for (kind, repo, revision, path) in named.into_iter().chain(mixed) {
         if let Some(repo) = repo.take() {
             let found = fetch(
                 settings,

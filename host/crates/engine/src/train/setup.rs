@@ -47,10 +47,13 @@ pub(super) fn set_up(
     checkpoint: Option<&Checkpoint>,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Setup> {
-    for (repo, field) in [
+    let mixed = config.data.mix.values();
+    let mixed = mixed.map(|mixed| (&mixed.repo, "data.mix"));
+    let named = [
         (&config.model.repo, "model.repo"),
         (&config.data.repo, "data.repo"),
-    ] {
+    ];
+    for (repo, field) in named.into_iter().chain(mixed) {
         if repo.is_some() {
             let message = "must be fetched before a run (hub::local)";
             return Err(domain::FieldErrors::one(field, message).into());

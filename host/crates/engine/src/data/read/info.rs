@@ -152,7 +152,21 @@ fn apply(config: &DataConfig, (name, entry): (&str, &Value), file: &Path) -> Res
             "{key}: cannot be done here; give the data as a local file_name (a hub repository goes into data.repo)"
         )));
     }
-    for key in ["num_samples", "subset", "split"] {
+    let num_samples = match entry.get("num_samples") {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(
+            value
+                .as_u64()
+                .and_then(|number| u32::try_from(number).ok())
+                .filter(|number| *number > 0)
+                .ok_or_else(|| {
+                    bad(format!(
+                        "num_samples: must be a whole number above 0, not {value}"
+                    ))
+                })?,
+        ),
+    };
+    for key in ["subset", "split"] {
         let idle = key == "split" && entry.get(key) == Some(&Value::from("train"));
         if entry.get(key).is_some_and(|value| !value.is_null()) && !idle {
             return Err(bad(format!(
@@ -204,6 +218,7 @@ fn apply(config: &DataConfig, (name, entry): (&str, &Value), file: &Path) -> Res
         path: Some(file.with_file_name(relative).display().to_string()),
         dataset: None,
         by_template: formatting == "alpaca",
+        num_samples: config.num_samples.or(num_samples),
         format,
         ..config.clone()
     };

@@ -292,8 +292,8 @@ fn a_dataset_info_of_llama_factory_says_file_format_and_columns() {
             "ranking: must be",
         ),
         (
-            json!({"file_name": "a.json", "num_samples": 3}),
-            "num_samples: is not supported",
+            json!({"file_name": "a.json", "num_samples": 0}),
+            "num_samples: must be a whole number above 0",
         ),
     ] {
         let message = described(json!({"one": entry}), None)

@@ -4,6 +4,7 @@ mod axolotl;
 mod chats;
 mod code;
 mod llama_factory;
+mod mix;
 mod pairs;
 mod stream;
 
