@@ -60,6 +60,10 @@ impl From<Run> for RunView {
                 })
                 .unwrap_or_default()
         };
+        let mut data = source(&run.config.data.path, &run.config.data.repo);
+        for name in run.config.data.mix.keys() {
+            data.push_str(&format!(" + {name}"));
+        }
         Self {
             id: run.id.to_string(),
             status: status.as_str(),
@@ -85,7 +89,7 @@ impl From<Run> for RunView {
             finished_at: run.finished_at,
             worker: run.worker,
             model: source(&run.config.model.path, &run.config.model.repo),
-            data: source(&run.config.data.path, &run.config.data.repo),
+            data,
             method: serde_json::to_value(run.config.train.method)
                 .ok()
                 .and_then(|word| word.as_str().map(str::to_owned))
