@@ -20,6 +20,7 @@ struct Files;
 const ORDER: &[&str] = &[
     "getting-started",
     "run-toml",
+    "coming-from",
     "plugins",
     "writing-plugins",
     "command-line",
@@ -259,6 +260,27 @@ mod tests {
                 "{}",
                 field.path
             );
+        }
+    }
+
+    #[test]
+    fn what_others_call_a_setting_is_told_by_settings_that_there_are() {
+        let page = Files::get("coming-from.md").unwrap();
+        let page = String::from_utf8(page.data.into_owned()).unwrap();
+        let named: Vec<&str> = page
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(|code| code.split(' ').next().unwrap_or_default())
+            .filter(|code| {
+                ["model.", "data.", "lora.", "train."]
+                    .iter()
+                    .any(|section| code.starts_with(section))
+            })
+            .collect();
+        assert!(named.len() > 60, "{named:?}");
+        for name in named {
+            assert!(FIELDS.iter().any(|field| field.path == name), "{name}");
         }
     }
 
