@@ -137,6 +137,33 @@ fn further_datasets_are_read_by_their_names_and_wrong_ones_refused_under_them() 
 }
 
 #[test]
+fn a_cosine_with_a_lowest_rate_is_told_it_in_one_way() {
+    let kind = "train.lr_scheduler_type=cosine_with_min_lr";
+    let (rate, share) = (
+        "train.lr_scheduler_kwargs.min_lr=1e-5",
+        "train.lr_scheduler_kwargs.min_lr_rate=0.1",
+    );
+    for both_or_none in [&[kind][..], &[kind, rate, share]] {
+        let message = refusal(MINIMAL, both_or_none);
+        assert!(
+            message.contains("min_lr: or min_lr_rate is needed"),
+            "{message}"
+        );
+    }
+    let high = refusal(MINIMAL, &[kind, "train.lr_scheduler_kwargs.min_lr=1.0"]);
+    assert!(
+        high.contains("must be from 0 to train.learning_rate"),
+        "{high}"
+    );
+    let other = refusal(MINIMAL, &["train.lr_scheduler_type=cosine", share]);
+    assert!(other.contains("has no meaning"), "{other}");
+    for way in [rate, share] {
+        let overrides = [kind, way].map(str::to_owned);
+        assert!(RunConfig::from_toml(MINIMAL, &overrides).is_ok(), "{way}");
+    }
+}
+
+#[test]
 fn an_init_adapter_refuses_settings_beside_it() {
     let message = refusal(MINIMAL, &["lora.init_adapter=a", "lora.r=8"]);
     assert!(
