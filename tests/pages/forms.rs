@@ -25,7 +25,7 @@ async fn what_is_out_of_range_is_refused_at_its_field() {
         ("train.learning_rate", "inf", "must be a finite number"),
         ("train.learning_rate", "11", "must be between"),
         ("train.batch_size", "0", "must be between 1 and 4096, not 0"),
-        ("train.epochs", "2.5", "must be a whole number"),
+        ("train.save_steps", "2.5", "must be a whole number"),
         ("lora.r", "100000", "must be between 1 and 1024"),
         ("model.dtype", "f64", "f64"),
         ("model.path", "none/such", "there is no none/such"),
@@ -170,7 +170,7 @@ async fn the_preview_shows_a_run_toml_or_what_is_wrong() {
         ("train.epochs", "7"),
     ];
     let answer = app.post_form(&visitor, "/runs/preview", &fields).await;
-    assert!(answer.body.contains("epochs = 7"), "{}", answer.body);
+    assert!(answer.body.contains("epochs = 7.0"), "{}", answer.body);
     let answer = app
         .post_form(&visitor, "/runs/preview", &[("train.epochs", "x")])
         .await;

@@ -254,7 +254,7 @@ mod tests {
         let wrong = CheckedForm::filled(&[
             ("train.learning_rate", "NaN"),
             ("train.weight_decay", "inf"),
-            ("train.epochs", "2.5"),
+            ("train.save_steps", "2.5"),
             ("train.batch_size", "-1"),
             ("train.lr_scheduler_kwargs", "power = nan"),
             ("lora.rank_pattern", "q_proj: 8"),
@@ -265,7 +265,7 @@ mod tests {
         for field in [
             "train.learning_rate",
             "train.weight_decay",
-            "train.epochs",
+            "train.save_steps",
             "train.batch_size",
             "train.lr_scheduler_kwargs",
             "lora.rank_pattern",

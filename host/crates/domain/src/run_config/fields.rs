@@ -120,7 +120,7 @@ pub const FIELDS: &[Field] = &[
     field("train.method", "Method", Choice(&["lora", "full", "dpo", "orpo"]), "lora trains an adapter over a frozen base, dpo and orpo one on pairs of answers; full trains all weights."),
     field("train.batch_size", "Batch size", Integer { min: 1, max: 4096 }, "Sequences in one forward."),
     field("train.gradient_accumulation_steps", "Gradient accumulation", Integer { min: 1, max: 65_536 }, "Forwards in one optimizer step."),
-    field("train.epochs", "Epochs", Integer { min: 1, max: 10_000 }, "Times the data is gone through."),
+    field("train.epochs", "Epochs", Number { min: 0.001, max: 10_000.0 }, "Times the data is gone through; 0.5 is half of it."),
     field("train.max_steps", "Maximum steps", Integer { min: 0, max: 1_000_000_000 }, "Above 0 it wins over epochs, and the data goes round."),
     field("train.learning_rate", "Learning rate", Number { min: 1e-10, max: 10.0 }, "1e-4 to 5e-4 suits LoRA; a tenth of that suits full."),
     field("train.lr_scheduler_type", "Schedule", Choice(&["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "cosine_with_restarts", "polynomial", "inverse_sqrt", "warmup_stable_decay"]), "Shape of the learning rate over the steps."),

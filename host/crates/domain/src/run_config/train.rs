@@ -13,7 +13,7 @@ pub struct TrainConfig {
     /// Forwards in one optimizer step.
     pub gradient_accumulation_steps: u32,
     /// Times the data is gone through.
-    pub epochs: u32,
+    pub epochs: f64,
     /// Above 0 it wins over `epochs`, and the data goes round.
     pub max_steps: u64,
     /// Highest learning rate of the schedule.
@@ -72,7 +72,7 @@ impl Default for TrainConfig {
             method: Method::Lora,
             batch_size: 4,
             gradient_accumulation_steps: 1,
-            epochs: 3,
+            epochs: 3.0,
             max_steps: 0,
             learning_rate: 2e-4,
             lr_scheduler_type: LrSchedulerType::Linear,

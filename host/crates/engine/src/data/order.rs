@@ -46,7 +46,8 @@ impl Order {
     /// Optimizer steps of the run.
     pub(crate) fn total_steps(&self, config: &RunConfig) -> u64 {
         match config.train.max_steps {
-            0 => self.steps_per_epoch() * u64::from(config.train.epochs),
+            // As Transformers: a part of an epoch ends with a whole step.
+            0 => (self.steps_per_epoch() as f64 * config.train.epochs).ceil() as u64,
             steps => steps,
         }
     }
@@ -130,13 +131,24 @@ mod tests {
     fn max_steps_wins_over_epochs_and_the_data_goes_round() {
         let mut config = RunConfig::default();
         config.train.batch_size = 4;
-        config.train.epochs = 2;
+        config.train.epochs = 2.0;
         config.train.max_steps = 7;
         let mut order = Order::new(&config, &[8; 4]);
         assert_eq!(order.total_steps(&config), 7);
         assert_eq!(order.step(6).1, 7.0);
         config.train.max_steps = 0;
         assert_eq!(order.total_steps(&config), 2);
+    }
+
+    #[test]
+    fn half_an_epoch_ends_with_a_whole_step() {
+        let mut config = RunConfig::default();
+        config.train.batch_size = 4;
+        let order = Order::new(&config, &[8; 20]);
+        for (epochs, steps) in [(0.5, 3), (1.0, 5), (1.5, 8), (3.0, 15), (0.001, 1)] {
+            config.train.epochs = epochs;
+            assert_eq!(order.total_steps(&config), steps, "{epochs}");
+        }
     }
 
     #[test]

@@ -197,7 +197,7 @@ fn two_runs_of_one_seed_are_the_same_bit_by_bit() {
         let mut config = config("llama-tied", folder.path(), &rows);
         config.train.output = folder.path().join(name).display().to_string();
         config.train.batch_size = 2;
-        config.train.epochs = 2;
+        config.train.epochs = 2.0;
         config.lora.lora_dropout = 0.1;
         let run = train(&config);
         let adapter = run.result.unwrap().adapter.unwrap();

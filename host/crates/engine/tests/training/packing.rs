@@ -8,7 +8,7 @@ use crate::harness::{config, random_rows, tensors, train};
 fn packed(folder: &Path, rows: &[Value], name: &str) -> RunConfig {
     let mut config = config("qwen2", folder, rows);
     config.train.output = folder.join(name).display().to_string();
-    config.train.epochs = 1;
+    config.train.epochs = 1.0;
     config.data.shuffle = false;
     config
 }
@@ -20,7 +20,7 @@ fn a_packed_run_learns_what_the_same_sequences_teach_unpacked() {
     // All sequences in one step on either side: the order within it is all that differs.
     let mut unpacked = packed(folder.path(), &rows, "unpacked");
     unpacked.train.batch_size = 12;
-    unpacked.train.epochs = 3;
+    unpacked.train.epochs = 3.0;
     // The weights then follow the gradients in proportion; Adam would divide small ones by their own size.
     unpacked.train.optim = domain::Optim::Sgd;
     unpacked.train.learning_rate = 0.1;
@@ -28,7 +28,7 @@ fn a_packed_run_learns_what_the_same_sequences_teach_unpacked() {
     packing.data.packing = true;
     packing.data.max_seq_length = 64;
     packing.train.batch_size = 12;
-    packing.train.epochs = 3;
+    packing.train.epochs = 3.0;
     packing.train.optim = unpacked.train.optim;
     packing.train.learning_rate = unpacked.train.learning_rate;
     let (one, other) = (train(&unpacked), train(&packing));

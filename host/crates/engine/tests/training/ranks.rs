@@ -38,7 +38,7 @@ fn base(folder: &Path, output: &str) -> RunConfig {
     config.train.output = folder.join(output).display().to_string();
     config.train.batch_size = 3;
     config.train.gradient_accumulation_steps = 2;
-    config.train.epochs = 2;
+    config.train.epochs = 2.0;
     config.train.eval_steps = 2;
     config.train.save_steps = 2;
     config.train.learning_rate = 2e-3;
@@ -167,7 +167,7 @@ fn a_run_of_several_that_one_is_asked_to_stop_is_resumed_by_any_number() {
     let folder = tempfile::tempdir().unwrap();
     let longer = |output: &str| {
         let mut config = base(folder.path(), output);
-        config.train.epochs = 5;
+        config.train.epochs = 5.0;
         config
     };
     let one = train(&longer("one"));
@@ -297,7 +297,7 @@ fn a_process_that_is_killed_makes_the_other_end_and_say_so() {
     for killed in [0, 1] {
         let folder = tempfile::tempdir().unwrap();
         let mut config = base(folder.path(), "run");
-        config.train.epochs = 1000;
+        config.train.epochs = 1000.0;
         let port = free_port();
         let mut ranks = [0, 1].map(|rank| start(&config, rank, port));
         let [mut doomed, other] = [killed, 1 - killed].map(|rank| {

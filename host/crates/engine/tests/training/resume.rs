@@ -9,7 +9,7 @@ fn long(case: &str, folder: &Path, name: &str) -> RunConfig {
     config.train.output = folder.join(name).display().to_string();
     config.train.batch_size = 2;
     config.train.gradient_accumulation_steps = 2;
-    config.train.epochs = 3;
+    config.train.epochs = 3.0;
     config.train.lr_scheduler_type = domain::LrSchedulerType::Cosine;
     config.train.warmup_steps = 2;
     config.lora.lora_dropout = 0.1;

@@ -44,7 +44,7 @@ fn config(case: &str, folder: &Path, device: &str) -> RunConfig {
     config.train.learning_rate = 5e-3;
     config.train.weight_decay = 0.01;
     config.train.batch_size = 4;
-    config.train.epochs = 2;
+    config.train.epochs = 2.0;
     config
 }
 
