@@ -55,6 +55,26 @@ async fn what_is_out_of_range_is_refused_at_its_field() {
 }
 
 #[actix_web::test]
+async fn a_further_dataset_that_is_not_there_is_told_by_its_name() {
+    let app = TestApp::new();
+    let visitor = app.visitor().await;
+    let (model, data) = golden();
+    let fields = [
+        ("model.path", model.as_str()),
+        ("data.path", data.as_str()),
+        ("data.mix", "docs = { path = \"none/such\" }"),
+    ];
+    let answer = app.post_form(&visitor, "/runs/new", &fields).await;
+    assert_eq!(answer.status, 422, "{}", answer.body);
+    let at = answer.body.find("id=\"e-data.mix\"").unwrap();
+    let shown = answer.body[at..].split("</p>").next().unwrap();
+    assert!(
+        shown.contains("docs.path: there is no none/such"),
+        "{shown}"
+    );
+}
+
+#[actix_web::test]
 async fn a_good_form_makes_one_run_whose_folder_the_studio_chooses() {
     let app = TestApp::new();
     let visitor = app.visitor().await;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use domain::RunConfig;
+use domain::{MixedData, RunConfig};
 use tempfile::TempDir;
 
 use super::client::Client;
@@ -207,7 +207,14 @@ fn a_dataset_comes_with_the_files_of_its_train_split() {
     config.model.repo = Some("org/name".into());
     config.model.revision = Some("v1".into());
     config.data.repo = Some("org/rows".into());
+    let further = MixedData {
+        repo: Some("org/rows".into()),
+        ..MixedData::default()
+    };
+    config.data.mix.insert("more".into(), further);
     let local = local(&config, &asker.settings, &StopFlag::new(), &mut |_| {}).unwrap();
+    let further = &local.data.mix["more"];
+    assert_eq!((&further.repo, &further.path), (&None, &local.data.path));
     assert_eq!(
         (&local.model.repo, &local.data.repo, &local.model.revision),
         (&None, &None, &None)
