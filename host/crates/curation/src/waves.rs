@@ -183,8 +183,9 @@ fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Vec<Row> {
         let index = first + index as u64;
         let read = sample::read(&row.fields, &pipeline.columns);
         let digest = sample::digest_of(read.as_ref());
-        let tools = |sample: &_| sample::texts_digest(sample, &row.fields, &pipeline.columns);
-        let texts_digest = read.as_ref().map_or([0; 16], |read| tools(&read.sample));
+        let texts_digest = read.as_ref().map_or([0; 16], |read| {
+            sample::texts_digest(&read.sample, &row.fields, &pipeline.columns)
+        });
         let has_text = read.is_some();
         let misfit = row.misfit.or_else(|| {
             let columns: Vec<&str> = row.fields.keys().map(String::as_str).take(20).collect();

@@ -167,9 +167,7 @@ impl DataConfig {
             (Some(name.as_str()), config)
         });
         let mixed: Vec<_> = mixed.collect();
-        std::iter::once((None, alone.clone()))
-            .chain(mixed)
-            .collect()
+        std::iter::once((None, alone)).chain(mixed).collect()
     }
 }
 

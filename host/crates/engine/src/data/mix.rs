@@ -29,8 +29,11 @@ pub(super) fn load(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<D
     Ok(all.expect("a run has data"))
 }
 
-/// As [`load`], of pairs; `tell` hears what the report would say.
-pub(super) fn load_pairs(
+/// Every pair of a run: what is trained on, and what is held out. `tell` hears what was passed over, cut and left out.
+///
+/// # Errors
+/// As [`super::load`], and where the data is of another format.
+pub(crate) fn load_pairs(
     config: &DataConfig,
     model_dir: &Path,
     seed: u64,

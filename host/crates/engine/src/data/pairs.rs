@@ -15,21 +15,11 @@ pub(crate) struct Pair {
     pub(crate) rejected: Sample,
 }
 
-/// Reads the pairs of a run: what is trained on, and what is held out. Rows of which a completion was cut off whole
+/// Reads the pairs of one dataset: what is trained on, and what is held out. Rows of which a completion was cut off whole
 /// are left out. `tell` hears what was passed over, cut and left out.
 ///
 /// # Errors
 /// As [`super::load`], and where the data is of another format.
-pub(crate) fn load_pairs(
-    config: &DataConfig,
-    model_dir: &Path,
-    seed: u64,
-    tell: &mut dyn FnMut(String),
-) -> Result<(Vec<Pair>, Vec<Pair>)> {
-    mix::load_pairs(config, model_dir, seed, tell)
-}
-
-/// As [`load_pairs`], of one dataset.
 pub(super) fn load_one(
     config: &DataConfig,
     model_dir: &Path,

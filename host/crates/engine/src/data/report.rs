@@ -115,10 +115,19 @@ impl DataReport {
 
     fn note_length(&mut self, length: usize) {
         self.longest = self.longest.max(length);
-        let up_to = length.max(16).next_power_of_two();
-        match self.lengths.binary_search_by_key(&up_to, |bin| bin.up_to) {
-            Ok(at) => self.lengths[at].rows += 1,
-            Err(at) => self.lengths.insert(at, LengthBin { up_to, rows: 1 }),
+        self.add_bin(LengthBin {
+            up_to: length.max(16).next_power_of_two(),
+            rows: 1,
+        });
+    }
+
+    fn add_bin(&mut self, bin: LengthBin) {
+        let place = self
+            .lengths
+            .binary_search_by_key(&bin.up_to, |known| known.up_to);
+        match place {
+            Ok(at) => self.lengths[at].rows += bin.rows,
+            Err(at) => self.lengths.insert(at, bin),
         }
     }
 
@@ -127,15 +136,7 @@ impl DataReport {
         self.add_held_out_file(other);
         self.duplicates += other.duplicates;
         self.longest = self.longest.max(other.longest);
-        for bin in &other.lengths {
-            match self
-                .lengths
-                .binary_search_by_key(&bin.up_to, |known| known.up_to)
-            {
-                Ok(at) => self.lengths[at].rows += bin.rows,
-                Err(at) => self.lengths.insert(at, *bin),
-            }
-        }
+        other.lengths.iter().for_each(|bin| self.add_bin(*bin));
         self.notes.extend(other.notes.iter().cloned());
     }
 

@@ -57,8 +57,7 @@ impl Schedule {
                     (None, share) => share.unwrap_or(0.0),
                 };
                 let halves = self.kwargs.num_cycles.unwrap_or(0.5) * 2.0 * progress;
-                let wave = 0.5 * (1.0 + (PI * halves).cos());
-                (wave * (1.0 - least) + least).max(0.0)
+                (wave(halves) * (1.0 - least) + least).max(0.0)
             }
             CosineWithRestarts if progress >= 1.0 => 0.0,
             CosineWithRestarts => wave((self.kwargs.num_cycles.unwrap_or(1.0) * progress) % 1.0),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use domain::{DataConfig, DataFormat, TrainOn};
 
 use super::{Data, all, chats::TEMPLATE, learned, load, model};
-use crate::{Error, data::pairs::load_pairs};
+use crate::{Error, data::load_pairs};
 
 fn config(file: &str) -> DataConfig {
     let folder: PathBuf =

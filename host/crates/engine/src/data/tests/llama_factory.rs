@@ -10,7 +10,7 @@ use domain::{DataConfig, DataFormat};
 use serde_json::{Value, json};
 
 use super::{Data, all, chats::TEMPLATE, learned, load, model};
-use crate::data::pairs::load_pairs;
+use crate::data::load_pairs;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/fixtures/data/llama-factory")

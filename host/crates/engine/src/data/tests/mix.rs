@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{all, learned, load, model};
-use crate::data::pairs::load_pairs;
+use crate::data::load_pairs;
 
 /// A file of ten rows with other letters in each.
 fn rows(folder: &Path, name: &str, row: impl Fn(char) -> serde_json::Value) -> String {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{all, chats::TEMPLATE, learned, model};
 use crate::{
     Error,
-    data::pairs::{Pair, load_pairs},
+    data::{Pair, load_pairs},
 };
 
 fn told(rows: &[Value], max_seq_length: u32) -> Result<(Vec<Pair>, Vec<String>), Error> {

@@ -25,23 +25,7 @@ fn families_that_llama_cpp_knows_one_form_of_go_into_a_gguf_in_that_form() {
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let from = golden(case, "model");
-        let model = folder.path().join("model");
-        std::fs::create_dir(&model).unwrap();
-        for entry in std::fs::read_dir(&from).unwrap() {
-            let entry = entry.unwrap();
-            std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
-        }
-        let text = std::fs::read_to_string(from.join("config.json")).unwrap();
-        let mut config: Value = serde_json::from_str(&text).unwrap();
-        for (key, value) in changes.as_object().unwrap() {
-            config[key] = value.clone();
-        }
-        std::fs::write(model.join("config.json"), config.to_string()).unwrap();
-        let request = Request {
-            model,
-            ..request(case, Format::Gguf, folder.path().join("out"))
-        };
+        let request = changed(case, &changes, folder.path());
         let found = export(&request).unwrap().verification.unwrap();
         assert!(found.relative_error < 1e-5, "{case}: {found:?}");
     }
@@ -50,6 +34,26 @@ fn families_that_llama_cpp_knows_one_form_of_go_into_a_gguf_in_that_form() {
         let request = request(case, Format::Gguf, folder.path().join("out"));
         let message = export(&request).unwrap_err().to_string();
         assert!(message.contains(key), "{message}");
+    }
+}
+
+/// To a GGUF: a golden model whose config says something else.
+fn changed(case: &str, changes: &Value, folder: &Path) -> Request {
+    let model = folder.join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(golden(case, "model")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let text = std::fs::read_to_string(model.join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    std::fs::write(model.join("config.json"), config.to_string()).unwrap();
+    Request {
+        model,
+        ..request(case, Format::Gguf, folder.join("out"))
     }
 }
 
@@ -68,22 +72,7 @@ fn what_llama_cpp_computes_otherwise_is_refused_by_its_name() {
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let model = folder.path().join("model");
-        std::fs::create_dir(&model).unwrap();
-        for entry in std::fs::read_dir(golden(case, "model")).unwrap() {
-            let entry = entry.unwrap();
-            std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
-        }
-        let text = std::fs::read_to_string(model.join("config.json")).unwrap();
-        let mut config: Value = serde_json::from_str(&text).unwrap();
-        for (key, value) in changes.as_object().unwrap() {
-            config[key] = value.clone();
-        }
-        std::fs::write(model.join("config.json"), config.to_string()).unwrap();
-        let request = Request {
-            model,
-            ..request(case, Format::Gguf, folder.path().join("out"))
-        };
+        let request = changed(case, &changes, folder.path());
         let message = export(&request).unwrap_err().to_string();
         assert!(
             message.contains(name) && message.contains("in a GGUF"),
