@@ -13,6 +13,7 @@ use crate::lent::secrets::{Said, Secrets};
 use crate::lent::{Lending, Lent};
 use crate::limiter::Limiter;
 use crate::log::CallLog;
+use crate::machine::counts_fuel;
 use crate::outcome::{Failure, failure};
 use crate::runtime::{Runtime, TICK};
 use crate::version::while_loading;
@@ -56,6 +57,7 @@ impl Terms {
 pub(crate) struct Called<R> {
     result: Result<R, Failure>,
     pub(crate) duration: Duration,
+    /// What it took; 0 where that is not counted.
     pub(crate) fuel: u64,
     pub(crate) peak_memory: u64,
     pub(crate) log: String,
@@ -107,7 +109,8 @@ pub(crate) fn bounded(runtime: &Runtime, terms: &Terms, log: &CallLog) -> Store<
             .map(|lending| Lent::new(lending, limits)),
         http: None,
     };
-    let mut store = Store::new(&runtime.engine, state);
+    let machine = runtime.machine(limits).expect("a version was loaded by it");
+    let mut store = Store::new(&machine.engine, state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(usize::try_from(limits.output_bytes).unwrap_or(usize::MAX));
     store.set_max_component_handles(1000);
@@ -153,9 +156,11 @@ pub(crate) fn call<R>(
     }
 }
 
-/// Full fuel and a deadline from now on.
+/// Full fuel, where it is counted, and a deadline from now on.
 pub(crate) fn rearm(store: &mut Store<CallState>, limits: &PluginLimits) {
-    store.set_fuel(limits.fuel).expect("the engine counts fuel");
+    if counts_fuel(limits) {
+        store.set_fuel(limits.fuel).expect("the engine counts fuel");
+    }
     let ticks = Duration::from_millis(limits.time_ms)
         .as_micros()
         .div_ceil(TICK.as_micros());

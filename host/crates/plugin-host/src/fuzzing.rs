@@ -63,7 +63,7 @@ impl Studio {
     fn new() -> Self {
         let runtime = Runtime::new().expect("the engine starts");
         let folder = tempfile::tempdir().expect("a folder for compiled code");
-        let cache = CompileCache::open(folder.path(), &runtime.engine).expect("a cache");
+        let cache = CompileCache::open(folder.path(), &runtime.counting().engine).expect("a cache");
         let neighbour = load(&runtime, &cache, NEIGHBOUR).expect("a shipped plugin loads");
         Self {
             runtime,

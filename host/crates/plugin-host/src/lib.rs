@@ -23,6 +23,7 @@ mod kind;
 mod lent;
 mod limiter;
 mod log;
+mod machine;
 mod metadata;
 mod outcome;
 mod recent;

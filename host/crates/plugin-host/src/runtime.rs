@@ -1,31 +1,26 @@
-//! What all plugins share: one engine, one linker, the clock of the deadlines, and threads with room for deep recursion.
+//! What all plugins share: the engines, the clock of the deadlines, and threads with room for deep recursion.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use domain::PluginLimits;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use wasmtime::component::Linker;
-use wasmtime::{Config, Enabled, Engine, EngineWeak, PoolingAllocationConfig};
+use wasmtime::{Engine, EngineWeak};
 
 use crate::Error;
-use crate::call::{CallState, Terms};
-use crate::{kind, lent, wasi};
+use crate::call::Terms;
+use crate::machine::{Machine, Machines, WASM_STACK};
 
 /// How exactly deadlines are kept.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
-/// Stack of a guest. A parser needs about 2 KiB for each nested parenthesis, so this is some thousand levels.
-const WASM_STACK: usize = 8 << 20;
 /// Stack of a thread that calls guests: the guest's and the host's own.
 const THREAD_STACK: usize = WASM_STACK + (4 << 20);
-/// Address space for one memory; most that one can grow to.
-const MEMORY_RESERVATION: usize = 4 << 30;
 
 /// Shared by every plugin of a host.
 pub(crate) struct Runtime {
-    pub(crate) engine: Engine,
-    pub(crate) linker: Linker<CallState>,
+    machines: Machines,
     threads: ThreadPool,
     /// Apart from the callers, whom a compilation shall not hold up.
     loaders: ThreadPool,
@@ -48,21 +43,11 @@ impl Drop for Place<'_> {
 
 impl Runtime {
     pub(crate) fn new() -> Result<Self, Error> {
-        let failed = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
         let cores = thread::available_parallelism().map_or(2, usize::from);
         let callers = (2 * cores).clamp(4, 64);
         let loaders = cores.min(8);
-        let engine = Engine::new(&config(Some(callers + loaders)))
-            // A machine that does not give so much address space still runs plugins, if slower.
-            .or_else(|error| {
-                tracing::warn!("plugins run without a pool of instances: {error:#}");
-                Engine::new(&config(None))
-            })
-            .map_err(failed)?;
-        let mut linker = Linker::new(&engine);
-        wasi::add_to_linker(&mut linker).map_err(failed)?;
-        kind::tool::add_to_linker(&mut linker).map_err(failed)?;
-        lent::generate::add_to_linker(&mut linker).map_err(failed)?;
+        let machines = Machines::new(callers + loaders)
+            .map_err(|error| Error::Engine(format!("{error:#}")))?;
         let pool = |name: &'static str, threads| {
             ThreadPoolBuilder::new()
                 .num_threads(threads)
@@ -72,16 +57,29 @@ impl Runtime {
                 .map_err(|error| Error::Engine(error.to_string()))
         };
         let (threads, loaders) = (pool("plugin", callers)?, pool("plugin-load", loaders)?);
-        let ticker = Ticker::start(engine.weak());
+        let ticker = Ticker::start(&machines.counting().engine);
         Ok(Self {
-            engine,
-            linker,
+            machines,
             threads,
             loaders,
             ticker,
             half: callers / 2,
             places: (Mutex::new(callers / 2), Condvar::new()),
         })
+    }
+
+    /// What runs plugins with these limits.
+    ///
+    /// # Errors
+    /// One sentence, when a second engine is needed and cannot be started.
+    pub(crate) fn machine(&self, limits: &PluginLimits) -> Result<&Machine, String> {
+        let tick = |engine: &Engine| self.ticker.also(engine);
+        self.machines.of(limits, tick)
+    }
+
+    /// What runs plugins whose fuel is counted.
+    pub(crate) fn counting(&self) -> &Machine {
+        self.machines.counting()
     }
 
     /// Runs a call within these terms on such a thread; one that may wait for somebody else (a model, a host) when it has a
@@ -145,56 +143,9 @@ impl Drop for Runtime {
     }
 }
 
-/// `callers` calls at once from a pool, or each instance mapped anew.
-fn config(callers: Option<usize>) -> Config {
-    let mut config = Config::new();
-    config
-        .consume_fuel(true)
-        .epoch_interruption(true)
-        .max_wasm_stack(WASM_STACK)
-        // Guests run on the caller's stack; wasmtime only wants this to be no smaller.
-        .async_stack_size(WASM_STACK)
-        // Four times faster calls; guests that need component-model-async will want an engine of their own.
-        .concurrency_support(false)
-        .wasm_memory64(false)
-        .relaxed_simd_deterministic(true)
-        // Frames of stripped guests say nothing, and tables for them make loading slower.
-        .wasm_backtrace_max_frames(None)
-        .native_unwind_info(cfg!(windows))
-        .generate_address_map(false)
-        .memory_reservation(MEMORY_RESERVATION as u64);
-    if let Some(callers) = callers {
-        let callers = u32::try_from(callers).unwrap_or(64);
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(callers)
-            // As many as all callers may use at once: only address space is reserved.
-            .total_core_instances(callers * 64)
-            .total_memories(callers * 16)
-            .total_tables(callers * 32)
-            .total_stacks(1)
-            .max_core_instances_per_component(64)
-            .max_memories_per_component(16)
-            .max_tables_per_component(32)
-            .max_memory_size(MEMORY_RESERVATION)
-            .max_core_instance_size(4 << 20)
-            .max_component_instance_size(4 << 20)
-            .table_elements(200_000)
-            .max_unused_warm_slots(callers)
-            .table_keep_resident(64 << 10);
-        // Where the kernel says which pages a call has touched (Linux 6.7), only those are cleared, in place. Elsewhere
-        // clearing in place would write a megabyte of untouched guest stack at each call. Four megabytes hold what a batch
-        // of an analyzer takes; to give pages back and get them again costs more than to clear them.
-        if PoolingAllocationConfig::is_pagemap_scan_available() {
-            pool.pagemap_scan(Enabled::Yes)
-                .linear_memory_keep_resident(4 << 20);
-        }
-        config.allocation_strategy(pool);
-    }
-    config
-}
-
-/// Moves the engine's epoch while calls are running, and sleeps otherwise.
+/// Moves the engines' epochs while calls are running, and sleeps otherwise.
 struct Ticker {
+    engines: Mutex<Vec<EngineWeak>>,
     calls: AtomicUsize,
     parked: AtomicBool,
     stop: AtomicBool,
@@ -205,8 +156,9 @@ struct Ticker {
 const IDLE_TICKS: u32 = 200;
 
 impl Ticker {
-    fn start(engine: EngineWeak) -> Arc<Self> {
+    fn start(engine: &Engine) -> Arc<Self> {
         let ticker = Arc::new(Self {
+            engines: Mutex::new(vec![engine.weak()]),
             calls: AtomicUsize::new(0),
             parked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -215,20 +167,33 @@ impl Ticker {
         let shared = Arc::clone(&ticker);
         let handle = thread::Builder::new()
             .name("plugin-clock".to_owned())
-            .spawn(move || shared.run(&engine))
+            .spawn(move || shared.run())
             .expect("the system gives a thread");
         let _ = ticker.thread.set(handle.thread().clone());
         ticker
     }
 
-    fn run(&self, engine: &EngineWeak) {
+    /// Ticks for another engine too.
+    fn also(&self, engine: &Engine) {
+        self.lock_engines().push(engine.weak());
+    }
+
+    fn lock_engines(&self) -> MutexGuard<'_, Vec<EngineWeak>> {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
         let mut idle = 0;
         while !self.stop.load(Ordering::Relaxed) {
             thread::sleep(TICK);
-            let Some(engine) = engine.upgrade() else {
+            let mut lives = false;
+            for engine in self.lock_engines().iter().filter_map(EngineWeak::upgrade) {
+                engine.increment_epoch();
+                lives = true;
+            }
+            if !lives {
                 return;
-            };
-            engine.increment_epoch();
+            }
             idle = if self.calls.load(Ordering::SeqCst) == 0 {
                 idle + 1
             } else {
@@ -237,7 +202,6 @@ impl Ticker {
             if idle < IDLE_TICKS {
                 continue;
             }
-            drop(engine);
             self.parked.store(true, Ordering::SeqCst);
             // A call that came in between has seen `parked` or is seen here.
             while self.calls.load(Ordering::SeqCst) == 0 && !self.stop.load(Ordering::Relaxed) {

@@ -10,7 +10,7 @@ use plugin_host::bench;
 use serde_json::{Value, json};
 
 use super::trial::Trial;
-use super::{build, test, usage_error};
+use super::{build, test, told_fuel, usage_error};
 use crate::cli::plugin::read_input;
 use crate::config::Config;
 
@@ -65,16 +65,19 @@ pub(crate) fn run(args: &BenchArgs, config: &Config) -> anyhow::Result<ExitCode>
         println!("{report}");
     } else {
         println!(
-            "{name}: {calls} calls, {} fuel, {} bytes of memory",
-            once.fuel, once.peak_memory_bytes
+            "{name}: {calls} calls, {}, {} bytes of memory",
+            told_fuel(once.fuel),
+            once.peak_memory_bytes
         );
         println!(
             "  fresh instance  {:.1} us, 99 of 100 within {:.1} us; bare wasmtime takes {:.1} us",
             fresh.host_us, fresh.host_p99_us, fresh.bare_us
         );
         println!(
-            "  warm instance   {:.1} us, 99 of 100 within {:.1} us, {} fuel",
-            warm.median_us, warm.p99_us, warm.fuel
+            "  warm instance   {:.1} us, 99 of 100 within {:.1} us, {}",
+            warm.median_us,
+            warm.p99_us,
+            told_fuel(warm.fuel)
         );
     }
     Ok(ExitCode::SUCCESS)

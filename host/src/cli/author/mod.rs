@@ -55,6 +55,14 @@ fn component(folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder.join(name))
 }
 
+/// What a call took of its fuel, of which every call takes some.
+fn told_fuel(fuel: u64) -> String {
+    match fuel {
+        0 => "fuel not counted".to_owned(),
+        fuel => format!("{fuel} fuel"),
+    }
+}
+
 /// Writes a file beside, to the disk, into place: whoever reads it sees the old one or the new one.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::trial::Trial;
-use super::{build, usage_error};
+use super::{build, told_fuel, usage_error};
 use crate::config::Config;
 
 /// Arguments of `codetune plugin test`.
@@ -251,8 +251,12 @@ fn print(report: &Report) {
     for case in &report.cases {
         let word = if case.passed { "ok    " } else { "FAILED" };
         println!(
-            "{word} example {}  {} us, {} fuel, {} bytes of memory, {} bytes of answer",
-            case.index, case.duration_us, case.fuel, case.peak_memory_bytes, case.output_bytes
+            "{word} example {}  {} us, {}, {} bytes of memory, {} bytes of answer",
+            case.index,
+            case.duration_us,
+            told_fuel(case.fuel),
+            case.peak_memory_bytes,
+            case.output_bytes
         );
         for difference in &case.differences {
             println!("       {difference}");

@@ -226,8 +226,9 @@ pub fn warm_open(config: &HostConfig, times: usize) -> Result<WarmOpen, Error> {
 pub fn kill(deadline_ms: u64, times: usize) -> Result<Kill, Error> {
     let runtime = Runtime::new()?;
     let failed = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
-    let component = Component::from_binary(&runtime.engine, ENDLESS).map_err(failed)?;
+    let component = Component::from_binary(&runtime.counting().engine, ENDLESS).map_err(failed)?;
     let tool = runtime
+        .counting()
         .linker
         .instantiate_pre(&component)
         .and_then(Tool::new)

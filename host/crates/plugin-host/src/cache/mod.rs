@@ -71,8 +71,8 @@ impl Unkept {
     ///
     /// # Errors
     /// As [`CompileCache::store`].
-    pub(crate) fn store(self, cache: &CompileCache, digest: &str) -> Result<(), Box<Self>> {
-        cache.store(digest, &self.component, self.record)
+    pub(crate) fn store(self, cache: &CompileCache, key: &str) -> Result<(), Box<Self>> {
+        cache.store(key, &self.component, self.record)
     }
 }
 
@@ -116,17 +116,17 @@ impl CompileCache {
         Ok(Self { folder })
     }
 
-    fn code(&self, digest: &str) -> PathBuf {
-        self.folder.join(format!("{digest}.cwasm"))
+    fn code(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{key}.cwasm"))
     }
 
-    fn record(&self, digest: &str) -> PathBuf {
-        self.folder.join(format!("{digest}.json"))
+    fn record(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{key}.json"))
     }
 
     /// Whether a component was compiled and kept; that it can be used is told by loading it.
-    pub(crate) fn holds(&self, digest: &str) -> bool {
-        self.record(digest).is_file() && self.code(digest).is_file()
+    pub(crate) fn holds(&self, key: &str) -> bool {
+        self.record(key).is_file() && self.code(key).is_file()
     }
 
     /// Hosts of several plugins folders may share the cache.
@@ -173,10 +173,10 @@ impl CompileCache {
         }
     }
 
-    /// What was kept under the digest; none when nothing was, or it cannot be used.
-    pub(crate) fn load(&self, engine: &Engine, digest: &str) -> Option<(Component, Record)> {
-        let record: Record = serde_json::from_slice(&fs::read(self.record(digest)).ok()?).ok()?;
-        let code = self.code(digest);
+    /// What was kept under the key (`machine::code_key`); none when nothing was, or it cannot be used.
+    pub(crate) fn load(&self, engine: &Engine, key: &str) -> Option<(Component, Record)> {
+        let record: Record = serde_json::from_slice(&fs::read(self.record(key)).ok()?).ok()?;
+        let code = self.code(key);
         let size = fs::metadata(&code).ok()?.len();
         if record.format != FORMAT || record.code_bytes != size {
             return None;
@@ -186,7 +186,7 @@ impl CompileCache {
         let component = unsafe { Component::deserialize_file(engine, &code) };
         match component {
             Ok(component) => {
-                sweep::used(&self.record(digest));
+                sweep::used(&self.record(key));
                 Some((component, record))
             }
             Err(error) => {
@@ -205,7 +205,7 @@ impl CompileCache {
     /// Gives everything back for another try: a full disk is no one's concern but the next start's.
     pub(crate) fn store(
         &self,
-        digest: &str,
+        key: &str,
         component: &Component,
         mut record: Record,
     ) -> Result<(), Box<Unkept>> {
@@ -214,8 +214,8 @@ impl CompileCache {
             .map_err(|error| std::io::Error::other(format!("{error:#}")))
             .and_then(|code| {
                 record.code_bytes = code.len() as u64;
-                self.write(&self.code(digest), &code)?;
-                self.write(&self.record(digest), &serde_json::to_vec(&record)?)
+                self.write(&self.code(key), &code)?;
+                self.write(&self.record(key), &serde_json::to_vec(&record)?)
             });
         stored.map_err(|error| {
             let why = format!("{}: {error}", self.folder.display());
@@ -229,8 +229,8 @@ impl CompileCache {
     }
 
     /// Keeps that a component passed other examples since; where that cannot be kept, it is held to them again.
-    pub(crate) fn note(&self, digest: &str, record: &Record) {
-        let path = self.record(digest);
+    pub(crate) fn note(&self, key: &str, record: &Record) {
+        let path = self.record(key);
         let noted = serde_json::to_vec(record)
             .map_err(std::io::Error::from)
             .and_then(|text| self.write(&path, &text));

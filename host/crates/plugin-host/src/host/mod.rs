@@ -102,7 +102,7 @@ impl PluginHost {
 
     fn without_plugins(config: HostConfig) -> Result<Self, Error> {
         let runtime = Runtime::new()?;
-        let cache = CompileCache::open(&config.cache_dir, &runtime.engine)?;
+        let cache = CompileCache::open(&config.cache_dir, &runtime.counting().engine)?;
         let (answers, digests) = match config.remembers {
             true => (
                 cache.load_answers(&config.plugins_dir),

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, TryLockError};
 
 use super::{Inner, PluginHost};
+use crate::machine::code_key;
 use crate::registry::{Entry, Loaded, Others, Registry};
 use crate::source::{self, Found, Source};
 use crate::version::Version;
@@ -100,7 +101,8 @@ impl PluginHost {
     fn is_ready(&self, found: &Found) -> bool {
         let source = found.source.as_ref();
         source.map_or(true, |source| {
-            self.inner.cache.holds(&source.component.digest)
+            let key = code_key(&source.component.digest, &source.manifest.limits);
+            self.inner.cache.holds(&key)
         })
     }
 

@@ -7,7 +7,7 @@ use domain::{PluginLimits, PluginManifest};
 use crate::{consent, metadata};
 
 /// Limits that end a call at the latest, and the most that a manifest may set them to: nobody is asked about limits, so no
-/// plugin may give itself all of the machine. Fuel has none, since time ends a call too.
+/// plugin may give itself all of the machine. Fuel has none and need not be counted, since time ends a call too.
 fn bounds(limits: &PluginLimits) -> [(&'static str, u64, u64); 7] {
     [
         ("time_ms", limits.time_ms, 10 * 60 * 1000),
@@ -43,7 +43,6 @@ pub(super) fn manifest(text: &str) -> Result<PluginManifest, String> {
     }
     let limits = &manifest.limits;
     for (field, value) in [
-        ("fuel", limits.fuel),
         ("time_ms", limits.time_ms),
         ("memory_bytes", limits.memory_bytes),
         ("output_bytes", limits.output_bytes),
@@ -81,8 +80,8 @@ mod tests {
             assert!(fault(&text).contains("without folders"), "{component}");
         }
         assert!(
-            fault("name = \"a\"\ncomponent = \"a.wasm\"\n[limits]\nfuel = 0")
-                .contains("limits.fuel")
+            fault("name = \"a\"\ncomponent = \"a.wasm\"\n[limits]\ntime_ms = 0")
+                .contains("limits.time_ms")
         );
         assert!(manifest("name = \"a\"\ncomponent = \"a.wasm\"").is_ok());
     }

@@ -8,6 +8,7 @@ use crate::kind::analyzer::Analyzer;
 use crate::kind::curator::Curator;
 use crate::kind::scorer::Scorer;
 use crate::kind::tool::Tool;
+use crate::machine::Machine;
 use crate::metadata;
 use crate::runtime::Runtime;
 
@@ -31,25 +32,26 @@ pub(super) fn examine(
     let shape = inspect(bytes)?;
     // Before compiling: a component that may not be used shall not cost anything either.
     check_imports(&shape.imports, manifest)?;
-    let component = Component::from_binary(&runtime.engine, bytes)
+    let machine = runtime.machine(&manifest.limits)?;
+    let component = Component::from_binary(&machine.engine, bytes)
         .map_err(|error| format!("cannot be compiled: {}", first_lines(&error)))?;
-    let tool = tool(runtime, &component)?;
+    let tool = tool(machine, &component)?;
     let kinds = &shape.kinds;
     ability(
-        runtime,
+        machine,
         &component,
         kinds,
         PluginKind::Analyzer,
         Analyzer::new,
     )?;
     ability(
-        runtime,
+        machine,
         &component,
         kinds,
         PluginKind::Curator,
         Curator::new,
     )?;
-    ability(runtime, &component, kinds, PluginKind::Scorer, Scorer::new)?;
+    ability(machine, &component, kinds, PluginKind::Scorer, Scorer::new)?;
     // Metadata is the same for everyone: it sees neither settings nor log.
     let terms = Terms {
         limits: while_loading(manifest.limits),
@@ -68,8 +70,8 @@ pub(super) fn examine(
     Ok((component, Record::new(shape.kinds, shape.imports, metadata)))
 }
 
-pub(super) fn tool(runtime: &Runtime, component: &Component) -> Result<Tool, String> {
-    runtime
+pub(super) fn tool(machine: &Machine, component: &Component) -> Result<Tool, String> {
+    machine
         .linker
         .instantiate_pre(component)
         .and_then(Tool::new)
@@ -83,7 +85,7 @@ pub(super) fn tool(runtime: &Runtime, component: &Component) -> Result<Tool, Str
 
 /// What a component can do beyond the tool; none when it does not export the interface.
 pub(super) fn ability<A>(
-    runtime: &Runtime,
+    machine: &Machine,
     component: &Component,
     kinds: &[PluginKind],
     kind: PluginKind,
@@ -92,7 +94,7 @@ pub(super) fn ability<A>(
     if !kinds.contains(&kind) {
         return Ok(None);
     }
-    let ability = runtime.linker.instantiate_pre(component).and_then(new);
+    let ability = machine.linker.instantiate_pre(component).and_then(new);
     ability.map(Some).map_err(|error| {
         format!(
             "does not fit the contract in `wit`: {}",

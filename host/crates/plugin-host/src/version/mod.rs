@@ -21,6 +21,7 @@ use crate::kind::curator::Curator;
 use crate::kind::scorer::Scorer;
 use crate::kind::tool::Tool;
 use crate::lent::rate::Rate;
+use crate::machine::code_key;
 use crate::recent::Recent;
 use crate::runtime::Runtime;
 use crate::schema::Schema;
@@ -74,7 +75,9 @@ impl Version {
         recent: Arc<Recent>,
     ) -> Result<Self, String> {
         let mut manifest = source.manifest.clone();
-        let cached = cache.load(&runtime.engine, &source.component.digest);
+        let machine = runtime.machine(&manifest.limits)?;
+        let key = code_key(&source.component.digest, &manifest.limits);
+        let cached = cache.load(&machine.engine, &key);
         let is_new = cached.is_none();
         let (component, mut record) = match cached {
             Some(cached) => cached,
@@ -103,10 +106,10 @@ impl Version {
             record.held_to = Some(source.examples.clone());
             match is_new {
                 true => {
-                    let stored = cache.store(&source.component.digest, &component, record);
+                    let stored = cache.store(&key, &component, record);
                     *version.lock_unkept() = stored.err();
                 }
-                false => cache.note(&source.component.digest, &record),
+                false => cache.note(&key, &record),
             }
         }
         Ok(version)
@@ -119,7 +122,9 @@ impl Version {
         answer: Answer,
         recent: Arc<Recent>,
     ) -> Option<Self> {
-        let (component, record) = cache.load(&runtime.engine, &answer.digest)?;
+        let machine = runtime.machine(&answer.manifest.limits).ok()?;
+        let key = code_key(&answer.digest, &answer.manifest.limits);
+        let (component, record) = cache.load(&machine.engine, &key)?;
         Self::prepare(runtime, answer, &component, &record, recent).ok()
     }
 
@@ -144,6 +149,7 @@ impl Version {
         }
         check_config(&record.metadata, &manifest.config)
             .map_err(|faults| format!("plugin.toml: config: {faults}"))?;
+        let machine = runtime.machine(&manifest.limits)?;
         let asks = |capability| manifest.capabilities.contains(&capability);
         Ok(Self {
             terms: Terms {
@@ -154,23 +160,23 @@ impl Version {
             },
             input: Schema::trusted(record.metadata.input_schema.clone()),
             output: Schema::trusted(record.metadata.output_schema.clone()),
-            tool: tool(runtime, component)?,
+            tool: tool(machine, component)?,
             analyzer: ability(
-                runtime,
+                machine,
                 component,
                 &record.kinds,
                 PluginKind::Analyzer,
                 Analyzer::new,
             )?,
             curator: ability(
-                runtime,
+                machine,
                 component,
                 &record.kinds,
                 PluginKind::Curator,
                 Curator::new,
             )?,
             scorer: ability(
-                runtime,
+                machine,
                 component,
                 &record.kinds,
                 PluginKind::Scorer,
@@ -213,7 +219,9 @@ impl Version {
     pub(crate) fn keep(&self, cache: &CompileCache) {
         let mut unkept = self.lock_unkept();
         if let Some(again) = unkept.take() {
-            *unkept = again.store(cache, &self.digest).err();
+            *unkept = again
+                .store(cache, &code_key(&self.digest, &self.manifest.limits))
+                .err();
         }
     }
 

@@ -8,7 +8,7 @@ use domain::PluginHealth;
 use plugin_host::PluginHost;
 use serde_json::json;
 
-use crate::folder::{Folder, answer, broken};
+use crate::folder::{Folder, answer, broken, run};
 use crate::wat::Component;
 
 /// More than any machine takes; only a failing test waits so long.
@@ -280,6 +280,28 @@ fn a_warm_start_compiles_nothing_and_a_damaged_cache_is_made_anew() {
     assert_eq!(answer(&folder.open(), "a"), json!({"ok": true}));
     fs::write(cached("json"), "{").unwrap();
     assert_eq!(answer(&folder.open(), "a"), json!({"ok": true}));
+}
+
+#[test]
+fn whether_fuel_is_counted_is_the_manifests_and_changes_with_it() {
+    let folder = Folder::new();
+    let fuel = |host: &PluginHost| {
+        assert_eq!(answer(host, "a"), json!({"ok": true}));
+        run(host, "a").fuel
+    };
+    folder.install(&Component::new("a"), "");
+    let host = folder.open();
+    let counted = fuel(&host);
+    assert!(counted > 0);
+    folder.install(&Component::new("a"), "limits.fuel = 0");
+    host.reload().unwrap();
+    assert_eq!(fuel(&host), 0);
+    drop(host);
+    let host = folder.open();
+    assert_eq!(fuel(&host), 0, "from the cache");
+    folder.install(&Component::new("a"), "");
+    host.reload().unwrap();
+    assert_eq!(fuel(&host), counted);
 }
 
 #[cfg(unix)]

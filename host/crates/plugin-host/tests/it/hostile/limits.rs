@@ -26,6 +26,14 @@ fn an_endless_loop_runs_out_of_fuel() {
 }
 
 #[test]
+fn time_alone_ends_an_endless_loop_whose_fuel_is_not_counted() {
+    let limits = "limits.time_ms = 50\nlimits.fuel = 0";
+    let (code, message) = ends_with("(loop $l (br $l))", limits);
+    assert_eq!(code, "deadline");
+    assert!(message.contains("50 ms"), "{message}");
+}
+
+#[test]
 fn the_endless_loop_of_the_benchmark_is_what_its_source_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/endless.wasm");
     let bytes = Component::executing("endless", "(loop $l (br $l))").bytes();
