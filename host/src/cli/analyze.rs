@@ -18,7 +18,7 @@ use crate::config::Config;
 /// Files that are read, analysed and printed together; what is printed stays in the order of paths.
 const AT_ONCE: usize = 4096;
 /// Files that one core takes at a time.
-const SHARE: usize = 32;
+const SHARE: usize = 128;
 /// Larger files are not source that a person wrote.
 const MAX_FILE: u64 = 16 << 20;
 

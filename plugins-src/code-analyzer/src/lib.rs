@@ -80,4 +80,4 @@ codetune_plugin::analyzer!(CodeAnalyzer);
 /// Most of a parser's time in a sandbox goes into its tree's small pieces.
 #[cfg(target_family = "wasm")]
 #[global_allocator]
-static ALLOCATOR: codetune_plugin::SmallPieces = codetune_plugin::SmallPieces::new();
+static ALLOCATOR: codetune_plugin::PluginAllocator = codetune_plugin::PluginAllocator;

@@ -22,7 +22,7 @@ mod scorer;
 mod settings;
 mod tool;
 
-pub use allocator::SmallPieces;
+pub use allocator::{PluginAllocator, SmallPieces, scratch};
 pub use analyzer::{
     ANALYSIS_OUTPUT, Analysis, Analyzer, Diagnostic, FILE_INPUT, Severity, SourceFile, Suggestion,
     counts, diagnostics_json,

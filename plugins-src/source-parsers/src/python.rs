@@ -5,18 +5,23 @@
 //! Decisions: `if`, `elif`, `for`, `while`, `except`, `a if b else c`, each `for` and `if` of a comprehension, each `and`
 //! and `or`, each `case` that can fail and each guard. `else`, `finally`, `with` and `assert` are none.
 
-use codetune_plugin::LineIndex;
+use codetune_plugin::{LineIndex, scratch};
 use ruff_python_ast::visitor::source_order::{
     SourceOrderVisitor, TraversalSignal, walk_body, walk_expr,
 };
 use ruff_python_ast::{AnyNodeRef, Expr, Mod};
-use ruff_python_parser::{Mode, ParseOptions, parse_unchecked};
+use ruff_python_parser::{Mode, ParseOptions, Parsed, parse_unchecked};
 
 use crate::report::{Function, Report, Scopes};
 
 /// Analyses one module; where it does not parse, what the parser could make of it.
 pub fn analyze(code: &str, lines: &LineIndex<'_>) -> Report {
-    let parsed = parse_unchecked(code, ParseOptions::from(Mode::Module));
+    let parse = || parse_unchecked(code, ParseOptions::from(Mode::Module));
+    // SAFETY: the parser keeps nothing in statics, and a report is made of texts and numbers of its own.
+    unsafe { scratch(parse, |parsed| report(parsed, lines)) }
+}
+
+fn report(parsed: &Parsed<Mod>, lines: &LineIndex<'_>) -> Report {
     let mut walk = Walk {
         lines,
         // The module itself is a node: an empty file has one.

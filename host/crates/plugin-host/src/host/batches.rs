@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use domain::SourceFile;
 use rayon::prelude::*;
 
-/// Source that one call of an analyzer gets: enough that the call itself costs nothing, little enough for its memory.
-const BATCH_BYTES: usize = 512 << 10;
+/// Source that one call of an analyzer gets: enough that the call and its fresh memory cost nothing, little enough for its time.
+const BATCH_BYTES: usize = 2 << 20;
 const BATCH_FILES: usize = 256;
 
 /// Cuts `files` into batches of a bounded size, each with at least one file.
