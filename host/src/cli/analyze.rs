@@ -75,7 +75,7 @@ pub(crate) fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCod
             .collect();
         for share in shares {
             let share = share.map_err(refused)?;
-            out.write_all(share.text.as_bytes())?;
+            out.write_all(&share.text)?;
             totals.add(&share.totals);
         }
     }
@@ -114,7 +114,7 @@ impl Totals {
 
 /// Some files' lines, ready to be written.
 struct Share {
-    text: String,
+    text: Vec<u8>,
     totals: Totals,
 }
 
@@ -150,16 +150,20 @@ fn share(
     }
     let mut analyses = host.analyze(&args.plugin, &sources)?;
     analyses.append(&mut unread);
-    let mut text = String::new();
+    let mut text = Vec::new();
     for analysis in analyses {
         totals.files += 1;
         totals.diagnostics += analysis.diagnostics.len();
         totals.unanalyzable += usize::from(analysis.unanalyzable.is_some());
         if args.json {
-            text.push_str(&object(analysis).to_string());
-            text.push('\n');
+            // Not through `Display`, which goes through a formatter piece by piece.
+            serde_json::to_writer(&mut text, &object(analysis))
+                .expect("memory takes what is written");
+            text.push(b'\n');
         } else {
-            describe(&analysis, &mut text);
+            let mut lines = String::new();
+            describe(&analysis, &mut lines);
+            text.extend_from_slice(lines.as_bytes());
         }
     }
     Ok(Share { text, totals })
