@@ -1,6 +1,6 @@
 //! What a RUN.toml accepts, refuses and keeps.
 
-use domain::{FIELDS, FieldKind, RunConfig};
+use domain::{FIELDS, FieldKind, IntervalStrategy, RunConfig};
 use proptest::prelude::*;
 
 const MINIMAL: &str = r#"
@@ -134,6 +134,26 @@ fn further_datasets_are_read_by_their_names_and_wrong_ones_refused_under_them() 
         message.contains("data.mix: needs all data before"),
         "{message}"
     );
+}
+
+#[test]
+fn evaluations_and_checkpoints_are_counted_in_steps_or_in_epochs_but_not_in_both() {
+    let usual = RunConfig::from_toml(MINIMAL, &[]).unwrap().train;
+    assert_eq!(usual.eval_strategy, IntervalStrategy::Steps);
+    assert!(!usual.evaluates_on_the_way() && !usual.counts_epochs());
+    for key in ["eval", "save"] {
+        let epoch = format!("train.{key}_strategy=epoch");
+        let config = RunConfig::from_toml(MINIMAL, std::slice::from_ref(&epoch)).unwrap();
+        assert!(config.train.counts_epochs());
+        assert_eq!(config.train.evaluates_on_the_way(), key == "eval");
+        let message = refusal(MINIMAL, &[&epoch, &format!("train.{key}_steps=5")]);
+        assert!(
+            message.contains(&format!("train.{key}_steps: has no meaning")),
+            "{message}"
+        );
+        let message = refusal(MINIMAL, &[&format!("train.{key}_strategy=no")]);
+        assert!(message.contains("expected `steps` or `epoch`"), "{message}");
+    }
 }
 
 #[test]
