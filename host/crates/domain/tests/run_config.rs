@@ -82,7 +82,8 @@ fn further_datasets_are_read_by_their_names_and_wrong_ones_refused_under_them() 
             "data.max_seq_length=64".into(),
             "data.columns={text = \"code\"}".into(),
             "data.mix.docs={path = \"docs\", format = \"text\", num_samples = 20}".into(),
-            "data.mix.chats={repo = \"org/chats\"}".into(),
+            "data.mix.chats={repo = \"org/chats\", subset = \"main\", split = \"test\"}".into(),
+            "data.subset=en".into(),
         ],
     )
     .unwrap();
@@ -96,6 +97,15 @@ fn further_datasets_are_read_by_their_names_and_wrong_ones_refused_under_them() 
         (Some(20), 64, 0.1)
     );
     assert!(docs.columns.is_empty() && docs.mix.is_empty());
+    let meant = |at: usize| (each[at].1.subset.as_deref(), each[at].1.split.as_deref());
+    assert_eq!(
+        [meant(0), meant(1), meant(2)],
+        [
+            (Some("en"), None),
+            (Some("main"), Some("test")),
+            (None, None)
+        ]
+    );
     assert_eq!(
         RunConfig::from_toml(&config.to_toml(), &[]).unwrap(),
         config

@@ -15,6 +15,12 @@ pub struct DataConfig {
     /// Branch, tag or commit of `repo`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// Which of the subsets that the `README.md` of the repository or folder declares, as the second argument of `load_dataset`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
+    /// Which split of it, or several with `+` between them; `train` where it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
     /// Which dataset of a LLaMA-Factory `dataset_info.json` in `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
@@ -85,6 +91,8 @@ impl Default for DataConfig {
             path: None,
             repo: None,
             revision: None,
+            subset: None,
+            split: None,
             dataset: None,
             by_template: false,
             curate: None,
@@ -126,6 +134,12 @@ pub struct MixedData {
     /// Branch, tag or commit of `repo`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// As [`DataConfig::subset`], of this dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
+    /// As [`DataConfig::split`], of this dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
     /// Which dataset of a LLaMA-Factory `dataset_info.json` in `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
@@ -140,6 +154,16 @@ pub struct MixedData {
 }
 
 impl DataConfig {
+    /// What `eval_path` is read by: all but what says which of the training data is meant.
+    pub fn for_held_out(&self) -> Self {
+        Self {
+            dataset: None,
+            subset: None,
+            split: None,
+            ..self.clone()
+        }
+    }
+
     /// Each dataset by itself: this one, without a name, and those of `mix` in the order of their names. What is held out of the
     /// others is the share `eval_split`, where there is no `eval_path`.
     pub fn each(&self) -> Vec<(Option<&str>, Self)> {
@@ -153,6 +177,8 @@ impl DataConfig {
                 path: mixed.path,
                 repo: mixed.repo,
                 revision: mixed.revision,
+                subset: mixed.subset,
+                split: mixed.split,
                 dataset: mixed.dataset,
                 format: mixed.format,
                 columns: mixed.columns,

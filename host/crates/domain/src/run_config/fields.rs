@@ -79,6 +79,8 @@ pub const FIELDS: &[Field] = &[
     field("data.path", "Data", Text, "A file or folder with the training data."),
     field("data.repo", "Hub dataset", Text, "A dataset repository on the hub instead of a path."),
     field("data.revision", "Dataset revision", Text, "Branch, tag or commit of the hub dataset."),
+    field("data.subset", "Subset", Text, "Which of the subsets that the README.md of the hub dataset or folder declares."),
+    field("data.split", "Split", Text, "Which split of it, such as train, or train+validation; train where this is empty."),
     field("data.dataset", "Dataset", Text, "Which dataset of a LLaMA-Factory dataset_info.json in the data folder."),
     field("data.curate", "Curation", Text, "A pipeline file (curate.toml) whose plugins the data goes through before it is trained on."),
     field("data.format", "Format", Choice(&["auto", "text", "completion", "alpaca", "sharegpt", "messages", "segments", "preference", "fim", "tokenized", "source-tree"]), "Shape of a row; auto looks at the columns."),
