@@ -43,7 +43,7 @@ pub struct DataConfig {
     /// Further datasets by a name of their own, learned from together with this one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub mix: BTreeMap<String, MixedData>,
-    /// A Jinja template in place of the tokenizer's.
+    /// A Jinja template in place of the tokenizer's, or the name of one of several that it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
     /// Tokens after which a sequence is cut.

@@ -87,7 +87,7 @@ pub const FIELDS: &[Field] = &[
     field("data.columns", "Columns", Table, "Where the data's columns have other names: text = \"content\", prompt = \"question\"."),
     field("data.num_samples", "Number of samples", Integer { min: 1, max: 1_000_000_000 }, "Sequences that are drawn of it, some more than once where it has fewer; all where this is empty."),
     field("data.mix", "Further datasets", Table, "Learned from beside this one, by names of their own: docs = { path = \"docs.jsonl\", num_samples = 2000 }."),
-    field("data.chat_template", "Chat template", Lines, "A Jinja template in place of the tokenizer's."),
+    field("data.chat_template", "Chat template", Lines, "A Jinja template in place of the tokenizer's, or the name of one of several that it has."),
     field("data.max_seq_length", "Maximum sequence length", Integer { min: 8, max: 131_072 }, "Tokens after which a sequence is cut."),
     field("data.overflow", "Longer rows", Choice(&["cut", "split"]), "cut leaves out what is behind the maximum; split makes further sequences of it."),
     field("data.packing", "Packing", Flag, "Put several short sequences into one row, each attending to itself only."),

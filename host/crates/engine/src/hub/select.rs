@@ -7,13 +7,10 @@ use domain::FieldErrors;
 use super::{RepoKind, field};
 use crate::Error;
 use crate::data::{CARD, Wanted, choose, is_data_file};
-use crate::train::COMPANIONS;
+use crate::train::{COMPANIONS, FURTHER_TEMPLATES};
 
 /// What a model is described by, beside its weights and the files that go wherever it goes.
 const DESCRIPTIONS: [&str; 2] = ["config.json", "model.safetensors.index.json"];
-
-/// Where further chat templates lie, such as the one for tools.
-const FURTHER_TEMPLATES: &str = "additional_chat_templates/";
 
 /// Endings of files that run code when they are read.
 const PICKLES: &[&str] = &["bin", "pt", "pth", "pkl", "pickle", "ckpt"];
@@ -119,7 +116,9 @@ fn dataset(
 }
 
 fn is_of_model(name: &str) -> bool {
-    let template = name.strip_prefix(FURTHER_TEMPLATES);
+    let template = name
+        .strip_prefix(FURTHER_TEMPLATES)
+        .and_then(|rest| rest.strip_prefix('/'));
     DESCRIPTIONS.contains(&name)
         || COMPANIONS.contains(&name)
         || template.is_some_and(|file| !file.contains('/') && file.ends_with(".jinja"))

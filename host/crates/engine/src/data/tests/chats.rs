@@ -235,3 +235,64 @@ fn a_run_is_told_that_only_the_last_of_several_answers_is_learned() {
     assert!(notes(1, TrainOn::Completion).is_empty());
     assert!(notes(2, TrainOn::Assistant).is_empty());
 }
+
+/// A copy of the model with further chat templates.
+fn with_templates(templates: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(super::model()).unwrap() {
+        let file = entry.unwrap();
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    let further = folder.path().join("additional_chat_templates");
+    std::fs::create_dir(&further).unwrap();
+    for (name, source) in templates {
+        std::fs::write(further.join(format!("{name}.jinja")), source).unwrap();
+    }
+    folder
+}
+
+/// Texts of rows by a model's templates.
+fn written(
+    model: &std::path::Path,
+    rows: &str,
+    chat_template: Option<&str>,
+) -> crate::Result<Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, rows).unwrap();
+    let config = domain::DataConfig {
+        path: Some(path.display().to_string()),
+        chat_template: chat_template.map(str::to_owned),
+        train_on: TrainOn::All,
+        ..domain::DataConfig::default()
+    };
+    let data = crate::data::load(&config, model, 0)?;
+    Ok(data.train.iter().map(all).collect())
+}
+
+#[test]
+fn rows_with_tools_go_through_the_models_template_for_tools_and_a_name_chooses_any() {
+    let model = with_templates(&[
+        (
+            "tool_use",
+            "TOOLS {{ tools[0].name }} {{ messages[-1].content }}",
+        ),
+        ("rag", "RAG {{ messages[-1].content }}"),
+    ]);
+    let turns =
+        r#""messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]"#;
+    let rows = format!("{{{turns}}}\n{{{turns}, \"tools\": [{{\"name\": \"add\"}}]}}\n");
+    let own = written(model.path(), &rows, None).unwrap();
+    assert!(own[0].starts_with("<|im_start|>user"), "{own:?}");
+    assert_eq!(own[1], "TOOLS add a");
+    let named = written(model.path(), &rows, Some("rag")).unwrap();
+    assert_eq!(named, ["RAG a", "RAG a"]);
+    let message = written(model.path(), &rows, Some("chatml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.starts_with("data.chat_template: ")
+            && message.contains("it has default, rag, tool_use"),
+        "{message}"
+    );
+}
