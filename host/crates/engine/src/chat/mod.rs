@@ -43,6 +43,9 @@ const TOOL_USE: &str = "tool_use";
 /// tells whether the template trims.
 const CONTINUED: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
+/// How minijinja begins to say that Python's `"%s" % x` is not there: its operators cannot be added to.
+const PERCENT_OF_TEXT: &str = "tried to use % operator on unsupported types string";
+
 /// A chat template, ready to render.
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -409,6 +412,12 @@ fn told(error: &minijinja::Error) -> Error {
         kind => error
             .detail()
             .map_or_else(|| kind.to_string(), str::to_owned),
+    };
+    let what = match what.starts_with(PERCENT_OF_TEXT) {
+        true => format!(
+            "{what}; a text has no % here: write it as {{{{ \"%s: %d\" | format(a, b) }}}}, which Transformers reads too"
+        ),
+        false => what,
     };
     let line = error.line().map_or_else(String::new, |line| {
         format!(" (line {line} of the template)")

@@ -94,6 +94,27 @@ fn of_several_templates_the_one_is_taken_that_transformers_takes() {
 }
 
 #[test]
+fn a_text_with_percent_is_refused_with_its_line_and_the_way_to_write_it() {
+    let template = |source: &str| ChatTemplate::new(source, &SpecialTokens::default()).unwrap();
+    let messages = [json!({ "role": "user", "content": "c" })];
+    let conversation = Conversation {
+        messages: &messages,
+        ..Conversation::default()
+    };
+    for operands in ["(messages[0].role, 3)", "messages[0].role", "3"] {
+        let source = format!("{{# one #}}\n{{{{ '%s: %d' % {operands} }}}}");
+        let error = template(&source).render(conversation, false).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("| format(a, b)") && error.contains("line 2"),
+            "{error}"
+        );
+    }
+    let filter = template("{{ '%s: %d' | format(messages[0].role, 3) }} {{ 7 % 4 }}");
+    assert_eq!(filter.render(conversation, false).unwrap(), "user: 3 3");
+}
+
+#[test]
 fn a_word_that_names_no_template_is_refused_with_those_that_are_there() {
     let folder = tempfile::tempdir().unwrap();
     let templates = json!([{ "name": "default", "template": "{{ 1 }}" }, { "name": "rag", "template": "{{ 2 }}" }]);
