@@ -167,6 +167,34 @@ fn evaluations_and_checkpoints_are_counted_in_steps_or_in_epochs_but_not_in_both
 }
 
 #[test]
+fn a_split_that_is_held_out_is_not_trained_on_and_is_the_only_held_out_data() {
+    let held_out = "data.test_split=test";
+    let config = RunConfig::from_toml(MINIMAL, &[held_out.into()]).unwrap();
+    assert!(config.has_eval_data());
+    let mixed = ["data.mix.a={path = \"a\"}", held_out].map(str::to_owned);
+    let each = RunConfig::from_toml(MINIMAL, &mixed).unwrap().data;
+    let each = each.each();
+    assert_eq!((&each[1].1.test_split, each[1].1.eval_split), (&None, 0.0));
+    for (set, told) in [
+        (
+            "data.split=train+test",
+            "data.test_split: = test would be trained on",
+        ),
+        ("data.eval_path=a", "data.eval_path: must be left out"),
+        ("data.eval_split=0.1", "data.eval_split: must be left out"),
+        (
+            "data.curate=curate.toml",
+            "data.test_split: cannot be curated",
+        ),
+    ] {
+        let message = refusal(MINIMAL, &[held_out, set]);
+        assert!(message.contains(told), "{message}");
+    }
+    let message = refusal(MINIMAL, &["data.test_split=train"]);
+    assert!(message.contains("= train would be trained on"), "{message}");
+}
+
+#[test]
 fn a_cosine_with_a_lowest_rate_is_told_it_in_one_way() {
     let kind = "train.lr_scheduler_type=cosine_with_min_lr";
     let (rate, share) = (

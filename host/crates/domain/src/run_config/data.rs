@@ -57,6 +57,9 @@ pub struct DataConfig {
     /// Held-out data in the same format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_path: Option<String>,
+    /// Split of the same dataset and subset that is held out, in place of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_split: Option<String>,
     /// Share of the data that is held out when there is no `eval_path`.
     pub eval_split: f64,
     /// Draw a new order for each epoch from `train.seed`.
@@ -106,6 +109,7 @@ impl Default for DataConfig {
             packing: false,
             train_on: TrainOn::Completion,
             eval_path: None,
+            test_split: None,
             eval_split: 0.0,
             shuffle: true,
             streaming: false,
@@ -165,7 +169,7 @@ impl DataConfig {
     }
 
     /// Each dataset by itself: this one, without a name, and those of `mix` in the order of their names. What is held out of the
-    /// others is the share `eval_split`, where there is no `eval_path`.
+    /// others is the share `eval_split`, where there is no `eval_path` and no `test_split`.
     pub fn each(&self) -> Vec<(Option<&str>, Self)> {
         let alone = Self {
             mix: BTreeMap::new(),
@@ -184,9 +188,10 @@ impl DataConfig {
                 columns: mixed.columns,
                 num_samples: mixed.num_samples,
                 eval_path: None,
-                eval_split: match self.eval_path {
-                    Some(_) => 0.0,
-                    None => self.eval_split,
+                test_split: None,
+                eval_split: match self.eval_path.is_some() || self.test_split.is_some() {
+                    true => 0.0,
+                    false => self.eval_split,
                 },
                 ..alone.clone()
             };

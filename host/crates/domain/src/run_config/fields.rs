@@ -93,6 +93,7 @@ pub const FIELDS: &[Field] = &[
     field("data.packing", "Packing", Flag, "Put several short sequences into one row, each attending to itself only."),
     field("data.train_on", "Train on", Choice(&["completion", "assistant", "all"]), "Which tokens carry a label; formats without a prompt train on all."),
     field("data.eval_path", "Evaluation data", Text, "Held-out data in the same format."),
+    field("data.test_split", "Evaluation split", Text, "Split of the same hub dataset or folder that is held out, such as test."),
     field("data.eval_split", "Evaluation share", Number { min: 0.0, max: 0.5 }, "Share of the data that is held out when there is no evaluation data."),
     field("data.shuffle", "Shuffle", Flag, "Draw a new order for each epoch from the seed."),
     field("data.streaming", "Streaming", Flag, "Read while training instead of before it; needs a number of steps."),

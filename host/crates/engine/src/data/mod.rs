@@ -177,7 +177,7 @@ impl Opened {
         encode_all(&self.source, &self.encoder, &self.path)
     }
 
-    /// What `data.eval_path` holds, encoded as the data is.
+    /// What `data.eval_path` or `data.test_split` holds, encoded as the data is.
     pub(crate) fn held_out(&self) -> Result<Option<(Vec<Sample>, DataReport)>> {
         let Some(source) = self.held_out_source()? else {
             return Ok(None);
@@ -185,8 +185,15 @@ impl Opened {
         encode_all(&source, &self.encoder, source.path()).map(Some)
     }
 
-    /// The files of `data.eval_path`.
+    /// The files of `data.eval_path`, or of `data.test_split`.
     fn held_out_source(&self) -> Result<Option<read::Source>> {
+        if let Some(split) = &self.config.test_split {
+            let config = DataConfig {
+                split: Some(split.clone()),
+                ..self.config.clone()
+            };
+            return read::Source::find(&self.path, &config).map(Some);
+        }
         let config = self.config.for_held_out();
         let path = self.config.eval_path.as_deref().map(Path::new);
         path.map(|path| read::Source::find(path, &config))

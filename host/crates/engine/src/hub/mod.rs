@@ -113,14 +113,17 @@ pub fn local(
             &mut model.repo,
             &mut model.revision,
             &mut model.path,
-            (None, None),
+            (None, [None, None]),
         ),
         (
             RepoKind::Dataset,
             &mut data.repo,
             &mut data.revision,
             &mut data.path,
-            (data.subset.as_deref(), data.split.as_deref()),
+            (
+                data.subset.as_deref(),
+                [data.split.as_deref(), data.test_split.as_deref()],
+            ),
         ),
     ];
     let mixed = data.mix.values_mut().map(|mixed| {
@@ -129,21 +132,21 @@ pub fn local(
             &mut mixed.repo,
             &mut mixed.revision,
             &mut mixed.path,
-            (mixed.subset.as_deref(), mixed.split.as_deref()),
+            (mixed.subset.as_deref(), [mixed.split.as_deref(), None]),
         )
     });
-    for (kind, repo, revision, path, (subset, split)) in named.into_iter().chain(mixed) {
+    for (kind, repo, revision, path, (subset, [split, held_out])) in named.into_iter().chain(mixed)
+    {
         if let Some(repo) = repo.take() {
-            let wanted = Wanted { subset, split };
             let revision = revision.take();
-            let found = bring(
-                settings,
-                (kind, wanted),
-                &repo,
-                revision.as_deref(),
-                stop,
-                listen,
-            )?;
+            let mut bring = |split| {
+                let wanted = (kind, Wanted { subset, split });
+                bring(settings, wanted, &repo, revision.as_deref(), stop, listen)
+            };
+            let found = bring(split)?;
+            if let Some(held_out) = held_out {
+                bring(Some(held_out))?;
+            }
             *path = Some(found.folder.display().to_string());
         }
     }

@@ -291,6 +291,19 @@ fn a_subset_and_a_split_are_fetched_alone_and_each_is_known_offline_by_itself() 
         message.contains("data.split: org/parts: \"dev\" is not there; there are train, test"),
         "{message}"
     );
+    let mut both = RunConfig::default();
+    both.model.path = Some("model".into());
+    both.data.repo = Some("org/parts".into());
+    both.data.subset = Some("code".into());
+    both.data.test_split = Some("test".into());
+    let cache = tempfile::tempdir().unwrap();
+    let fresh = HubSettings {
+        cache: cache.path().join("hub"),
+        ..asker.settings.clone()
+    };
+    let both = local(&both, &fresh, &StopFlag::new(), &mut |_| {}).unwrap();
+    let folder = std::path::PathBuf::from(both.data.path.unwrap());
+    assert!(folder.join("code/a.jsonl").is_file() && folder.join("code/b.jsonl").is_file());
     let found = super::fetch_split(
         &asker.settings,
         "org/rows",

@@ -139,6 +139,18 @@ fn each_dataset_of_a_mix_has_a_subset_and_a_split_of_its_own_and_held_out_data_n
 }
 
 #[test]
+fn a_split_of_the_same_subset_is_held_out() {
+    let folder = dataset();
+    let mut held_out = config(folder.path(), Some("words"), None);
+    held_out.test_split = Some("test".into());
+    let data = load(&held_out, model(), 0).unwrap();
+    assert_eq!((data.train.len(), data.eval.len()), (2, 1));
+    held_out.test_split = Some("dev".into());
+    let message = refusal(&held_out);
+    assert!(message.contains("\"dev\" is not there"), "{message}");
+}
+
+#[test]
 fn a_description_of_llama_factory_may_name_subset_and_split_of_a_folder() {
     let folder = dataset();
     let info = |split: &str| {
