@@ -20,3 +20,41 @@ fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
     assert_eq!(output.status.signal(), Some(SIGPIPE), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn a_split_of_a_folder_is_written_and_looked_at_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let card = "---\nconfigs:\n- config_name: words\n  data_files:\n  - split: train\n    path: a.jsonl\n  - split: test\n    \
+                path: b.jsonl\n- config_name: rest\n  data_files: c.jsonl\n---\n";
+    std::fs::write(data.join("README.md"), card).unwrap();
+    for name in ["a", "b", "c"] {
+        let row = format!("{{\"text\": \"{name}\"}}\n");
+        std::fs::write(data.join(format!("{name}.jsonl")), row).unwrap();
+    }
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_codetune"));
+        command
+            .arg("dataset")
+            .args(args)
+            .env("CODETUNE_DATA_DIR", folder.path());
+        command.current_dir(folder.path()).output().unwrap()
+    };
+    let named = ["--subset", "words", "--split", "test"];
+    let written = run(&[&["import", "data", "--output", "out.jsonl"], &named[..]].concat());
+    assert!(written.status.success(), "{written:?}");
+    let rows = std::fs::read_to_string(folder.path().join("out.jsonl")).unwrap();
+    assert_eq!(rows, "{\"text\":\"b\"}\n");
+    let named = ["--subset", "words", "--data-split", "test+train", "--json"];
+    let found = run(&[&["inspect", "data"], &named[..]].concat());
+    let found: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(found["rows"], 2);
+    let refused = run(&["inspect", "data"]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{told}");
+    assert!(
+        told.contains("data.subset: data: is needed: README.md has words, rest"),
+        "{told}"
+    );
+}

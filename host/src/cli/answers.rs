@@ -34,6 +34,12 @@ use crate::scoring::Scorers;
 pub(crate) struct GenerateArgs {
     /// A file or folder with prompts, as for `dataset inspect`
     prompts: PathBuf,
+    /// Which of the subsets that the folder's README.md declares
+    #[arg(long, value_name = "NAME")]
+    subset: Option<String>,
+    /// Which split of it, such as test, or train+validation; train where it is not said
+    #[arg(long, visible_alias = "data-split", value_name = "NAME")]
+    split: Option<String>,
     /// The model's folder, a GGUF file, or a repository of the hub (owner/name, owner/name@revision)
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -109,6 +115,8 @@ pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCo
     let model = model_folder::local(&args.model, &config.hub)?;
     let data = DataConfig {
         path: Some(args.prompts.display().to_string()),
+        subset: args.subset.clone(),
+        split: args.split.clone(),
         ..DataConfig::default()
     };
     let told = |error: engine::Error| usage_error(error.to_string());

@@ -46,6 +46,12 @@ pub(crate) struct CurateArgs {
     /// Which dataset of a LLaMA-Factory dataset_info.json
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
+    /// Which of the subsets that the folder's README.md declares
+    #[arg(long, value_name = "NAME")]
+    subset: Option<String>,
+    /// Which split of it, such as test, or train+validation; train where it is not said
+    #[arg(long, visible_alias = "data-split", value_name = "NAME")]
+    split: Option<String>,
     /// Threads; 0 for one a core
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -102,6 +108,8 @@ pub(crate) fn run(args: &CurateArgs, config: &Config) -> anyhow::Result<ExitCode
         path: Some(args.path.display().to_string()),
         format: args.format,
         dataset: args.dataset.clone(),
+        subset: args.subset.clone(),
+        split: args.split.clone(),
         ..DataConfig::default()
     };
     let request = Request {

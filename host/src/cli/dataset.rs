@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use domain::{DataConfig, DataFormat, Overflow};
 use engine::StopFlag;
 use engine::data::{Inspection, LengthBin, import, inspect};
-use engine::hub::{RepoKind, fetch};
+use engine::hub::fetch_split;
 
 use super::answers;
 use super::curate::{self, CurateArgs, ExplainArgs};
@@ -50,6 +50,12 @@ struct InspectArgs {
     /// Which dataset of a LLaMA-Factory dataset_info.json
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
+    /// Which of the subsets that the folder's README.md declares
+    #[arg(long, value_name = "NAME")]
+    subset: Option<String>,
+    /// Which split of it, such as test, or train+validation; train where it is not said
+    #[arg(long, value_name = "NAME")]
+    data_split: Option<String>,
     /// A model folder: counts tokens and labels with its tokenizer
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
@@ -73,7 +79,8 @@ struct InspectArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  codetune dataset import data.parquet --output data.jsonl\n  \
-    codetune dataset import --repo org/name --revision main --output data.jsonl"
+    codetune dataset import --repo org/name --revision main --output data.jsonl\n  \
+    codetune dataset import --repo org/name --subset en --split test --output held-out.jsonl"
 )]
 struct ImportArgs {
     /// A file or folder, as for `dataset inspect`
@@ -85,6 +92,12 @@ struct ImportArgs {
     /// Branch, tag or commit of the repository
     #[arg(long, requires = "repo")]
     revision: Option<String>,
+    /// Which of the subsets that the README.md of the repository or folder declares
+    #[arg(long, value_name = "NAME")]
+    subset: Option<String>,
+    /// Which split of it, such as test, or train+validation; train where it is not said
+    #[arg(long, visible_alias = "data-split", value_name = "NAME")]
+    split: Option<String>,
     /// The file to write
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
@@ -122,6 +135,8 @@ fn import_rows(args: &ImportArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let mut data = DataConfig {
         format: args.format,
         dataset: args.dataset.clone(),
+        subset: args.subset.clone(),
+        split: args.split.clone(),
         ..DataConfig::default()
     };
     for column in &args.columns {
@@ -138,7 +153,8 @@ fn import_rows(args: &ImportArgs, config: &Config) -> anyhow::Result<ExitCode> {
             let revision = args.revision.as_deref();
             let (stop, mut shown) = (StopFlag::new(), Fetching::new());
             let listen = &mut |event| shown.hear(event);
-            fetch(&settings, RepoKind::Dataset, repo, revision, &stop, listen)
+            let wanted = (args.subset.as_deref(), args.split.as_deref());
+            fetch_split(&settings, repo, revision, wanted, &stop, listen)
                 .map_err(wrong)?
                 .folder
         }
@@ -166,6 +182,8 @@ fn inspect_path(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         max_seq_length: args.max_seq_length,
         format: args.format,
         dataset: args.dataset.clone(),
+        subset: args.subset.clone(),
+        split: args.data_split.clone(),
         packing: args.packing,
         overflow: if args.split {
             Overflow::Split

@@ -39,6 +39,12 @@ pub(crate) struct EvalArgs {
     /// Format of the data, such as fim; found out where it is left out
     #[arg(long, value_parser = super::dataset::format)]
     format: Option<DataFormat>,
+    /// Which of the subsets that the README.md of the data's folder declares
+    #[arg(long, value_name = "NAME")]
+    subset: Option<String>,
+    /// Which split of it to measure on, such as test, or train+validation; train where it is not said
+    #[arg(long, visible_alias = "data-split", value_name = "NAME")]
+    split: Option<String>,
     /// Tokens after which a sequence is cut
     #[arg(long, default_value_t = 512)]
     max_seq_length: u32,
@@ -95,6 +101,8 @@ pub(crate) fn run(args: &EvalArgs, config: &Config) -> anyhow::Result<ExitCode> 
         path: Some(args.data.display().to_string()),
         max_seq_length: args.max_seq_length,
         format: args.format.unwrap_or(DataFormat::Auto),
+        subset: args.subset.clone(),
+        split: args.split.clone(),
         ..DataConfig::default()
     };
     if !args.scorers.is_empty() {

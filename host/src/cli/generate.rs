@@ -46,6 +46,9 @@ pub(crate) struct GenerateArgs {
     /// With --chat: the system's message
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
+    /// With --chat or --messages: which of the model's chat templates, such as rag, or another one as @FILE
+    #[arg(long, value_name = "NAME")]
+    chat_template: Option<String>,
     /// A conversation for the chat template: JSON or @FILE, a list of {"role", "content"}, or an object with messages and,
     /// where wanted, tools, documents and chat_template_kwargs
     #[arg(long, value_name = "JSON", conflicts_with_all = ["prompt", "chat"])]
@@ -147,11 +150,24 @@ pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCo
     let model = model_folder::local(&args.model, &config.hub)?;
     let generator = Generator::load_on(&model, args.adapter.as_deref(), args.merge, &placement);
     let generator = generator.map_err(told)?;
+    let chat_template = args.chat_template.as_deref();
+    if chat_template.is_some() && messages.is_none() && !args.chat {
+        return Err(usage_error(
+            "--chat-template: needs --chat or --messages".to_owned(),
+        ));
+    }
+    let chat_template = chat_template.map(|template| text_of("--chat-template", template));
+    let chat_template = chat_template.transpose()?;
+    let write = |conversation: Conversation<'_>, ending: Ending<'_>| {
+        generator
+            .chat_prompt_by(chat_template.as_deref(), conversation, ending)
+            .map_err(told)
+    };
     let prompts = match messages {
-        Some(messages) => vec![conversation(args, &generator, &messages)?],
+        Some(messages) => vec![conversation(args, &messages, &write)?],
         None if args.chat => given
             .iter()
-            .map(|prompt| asked(args, &generator, prompt))
+            .map(|prompt| asked(args, prompt, &write))
             .collect::<anyhow::Result<_>>()?,
         None => given,
     };
@@ -220,8 +236,11 @@ fn settings(args: &GenerateArgs, defaults: &GenerateRequest) -> GenerateRequest 
     }
 }
 
+/// Writes a conversation by the chat template.
+type Writer<'a> = &'a dyn Fn(Conversation<'_>, Ending<'_>) -> anyhow::Result<String>;
+
 /// A prompt as what the user says.
-fn asked(args: &GenerateArgs, generator: &Generator, prompt: &str) -> anyhow::Result<String> {
+fn asked(args: &GenerateArgs, prompt: &str, write: Writer<'_>) -> anyhow::Result<String> {
     let system = args.system.iter().map(|text| ("system", text.as_str()));
     let messages: Vec<Value> = system
         .chain([("user", prompt)])
@@ -231,12 +250,10 @@ fn asked(args: &GenerateArgs, generator: &Generator, prompt: &str) -> anyhow::Re
         messages: &messages,
         ..Conversation::default()
     };
-    generator
-        .chat_prompt(conversation, Ending::Prompt)
-        .map_err(told)
+    write(conversation, Ending::Prompt)
 }
 
-fn conversation(args: &GenerateArgs, generator: &Generator, text: &str) -> anyhow::Result<String> {
+fn conversation(args: &GenerateArgs, text: &str, write: Writer<'_>) -> anyhow::Result<String> {
     let wrong = |what: &str| usage_error(format!("--messages: {what}"));
     let given: Value =
         serde_json::from_str(text).map_err(|error| wrong(&format!("is no valid JSON: {error}")))?;
@@ -276,7 +293,7 @@ fn conversation(args: &GenerateArgs, generator: &Generator, text: &str) -> anyho
         true => Ending::Continue("content"),
         false => Ending::Prompt,
     };
-    generator.chat_prompt(conversation, ending).map_err(told)
+    write(conversation, ending)
 }
 
 fn text_of(flag: &str, given: &str) -> anyhow::Result<String> {

@@ -176,7 +176,7 @@ async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
                 .and_then(|value| serde_json::from_value::<domain::RunConfig>(value).ok())
                 .map(|config| config.data)
             {
-                for path in [&config.path, &config.eval_path].into_iter().flatten() {
+                for (path, config) in read_as(&config) {
                     add(&mut found, path, &config, true, 0);
                 }
             }
@@ -186,8 +186,8 @@ async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
             })?;
             for run in &runs {
                 let data = &run.config.data;
-                for path in [&data.path, &data.eval_path].into_iter().flatten() {
-                    add(&mut found, path, data, false, 1);
+                for (path, config) in read_as(data) {
+                    add(&mut found, path, &config, false, 1);
                 }
                 for (name, mixed) in data.each() {
                     if let (Some(_), Some(path)) = (name, &mixed.path) {
@@ -213,6 +213,14 @@ async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
             Ok(list)
         })
         .await
+}
+
+/// The files of a run's first dataset, and what each is read by.
+fn read_as(data: &DataConfig) -> impl Iterator<Item = (&String, DataConfig)> {
+    let train = data.path.as_ref().map(|path| (path, data.clone()));
+    let held_out = data.eval_path.as_ref();
+    let held_out = held_out.map(|path| (path, data.for_held_out()));
+    train.into_iter().chain(held_out)
 }
 
 async fn inspect(dataset: &DatasetView, model: Option<&Model>) -> Result<Chosen, AppError> {

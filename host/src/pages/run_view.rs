@@ -61,6 +61,11 @@ impl From<Run> for RunView {
                 .unwrap_or_default()
         };
         let mut data = source(&run.config.data.path, &run.config.data.repo);
+        let parts = [&run.config.data.subset, &run.config.data.split];
+        let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+        if !parts.is_empty() {
+            data.push_str(&format!(" ({})", parts.join(", ")));
+        }
         for name in run.config.data.mix.keys() {
             data.push_str(&format!(" + {name}"));
         }

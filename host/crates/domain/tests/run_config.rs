@@ -1,6 +1,6 @@
 //! What a RUN.toml accepts, refuses and keeps.
 
-use domain::{FIELDS, FieldKind, RunConfig};
+use domain::{FIELDS, FieldKind, IntervalStrategy, RunConfig};
 use proptest::prelude::*;
 
 const MINIMAL: &str = r#"
@@ -82,7 +82,8 @@ fn further_datasets_are_read_by_their_names_and_wrong_ones_refused_under_them() 
             "data.max_seq_length=64".into(),
             "data.columns={text = \"code\"}".into(),
             "data.mix.docs={path = \"docs\", format = \"text\", num_samples = 20}".into(),
-            "data.mix.chats={repo = \"org/chats\"}".into(),
+            "data.mix.chats={repo = \"org/chats\", subset = \"main\", split = \"test\"}".into(),
+            "data.subset=en".into(),
         ],
     )
     .unwrap();
@@ -96,6 +97,15 @@ fn further_datasets_are_read_by_their_names_and_wrong_ones_refused_under_them() 
         (Some(20), 64, 0.1)
     );
     assert!(docs.columns.is_empty() && docs.mix.is_empty());
+    let meant = |at: usize| (each[at].1.subset.as_deref(), each[at].1.split.as_deref());
+    assert_eq!(
+        [meant(0), meant(1), meant(2)],
+        [
+            (Some("en"), None),
+            (Some("main"), Some("test")),
+            (None, None)
+        ]
+    );
     assert_eq!(
         RunConfig::from_toml(&config.to_toml(), &[]).unwrap(),
         config
@@ -134,6 +144,54 @@ fn further_datasets_are_read_by_their_names_and_wrong_ones_refused_under_them() 
         message.contains("data.mix: needs all data before"),
         "{message}"
     );
+}
+
+#[test]
+fn evaluations_and_checkpoints_are_counted_in_steps_or_in_epochs_but_not_in_both() {
+    let usual = RunConfig::from_toml(MINIMAL, &[]).unwrap().train;
+    assert_eq!(usual.eval_strategy, IntervalStrategy::Steps);
+    assert!(!usual.evaluates_on_the_way() && !usual.counts_epochs());
+    for key in ["eval", "save"] {
+        let epoch = format!("train.{key}_strategy=epoch");
+        let config = RunConfig::from_toml(MINIMAL, std::slice::from_ref(&epoch)).unwrap();
+        assert!(config.train.counts_epochs());
+        assert_eq!(config.train.evaluates_on_the_way(), key == "eval");
+        let message = refusal(MINIMAL, &[&epoch, &format!("train.{key}_steps=5")]);
+        assert!(
+            message.contains(&format!("train.{key}_steps: has no meaning")),
+            "{message}"
+        );
+        let message = refusal(MINIMAL, &[&format!("train.{key}_strategy=no")]);
+        assert!(message.contains("expected `steps` or `epoch`"), "{message}");
+    }
+}
+
+#[test]
+fn a_split_that_is_held_out_is_not_trained_on_and_is_the_only_held_out_data() {
+    let held_out = "data.test_split=test";
+    let config = RunConfig::from_toml(MINIMAL, &[held_out.into()]).unwrap();
+    assert!(config.has_eval_data());
+    let mixed = ["data.mix.a={path = \"a\"}", held_out].map(str::to_owned);
+    let each = RunConfig::from_toml(MINIMAL, &mixed).unwrap().data;
+    let each = each.each();
+    assert_eq!((&each[1].1.test_split, each[1].1.eval_split), (&None, 0.0));
+    for (set, told) in [
+        (
+            "data.split=train+test",
+            "data.test_split: = test would be trained on",
+        ),
+        ("data.eval_path=a", "data.eval_path: must be left out"),
+        ("data.eval_split=0.1", "data.eval_split: must be left out"),
+        (
+            "data.curate=curate.toml",
+            "data.test_split: cannot be curated",
+        ),
+    ] {
+        let message = refusal(MINIMAL, &[held_out, set]);
+        assert!(message.contains(told), "{message}");
+    }
+    let message = refusal(MINIMAL, &["data.test_split=train"]);
+    assert!(message.contains("= train would be trained on"), "{message}");
 }
 
 #[test]

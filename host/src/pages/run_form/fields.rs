@@ -194,6 +194,8 @@ mod tests {
             "model": { "path": "m", "dtype": "bf16" },
             "data": {
                 "path": "d",
+                "subset": "en",
+                "split": "train+validation",
                 "shuffle": false,
                 "num_samples": 500,
                 "mix": { "docs": { "path": "e", "format": "text", "columns": { "text": "body" }, "num_samples": 20 } },
@@ -207,6 +209,8 @@ mod tests {
             "train": {
                 "learning_rate": 0.00005,
                 "max_steps": 40,
+                "eval_strategy": "epoch",
+                "save_strategy": "epoch",
                 "lr_scheduler_kwargs": { "power": 2.0, "decay_type": "cosine" },
             },
             "plugins": [

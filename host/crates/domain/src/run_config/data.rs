@@ -15,6 +15,12 @@ pub struct DataConfig {
     /// Branch, tag or commit of `repo`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// Which of the subsets that the `README.md` of the repository or folder declares, as the second argument of `load_dataset`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
+    /// Which split of it, or several with `+` between them; `train` where it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
     /// Which dataset of a LLaMA-Factory `dataset_info.json` in `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
@@ -37,7 +43,7 @@ pub struct DataConfig {
     /// Further datasets by a name of their own, learned from together with this one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub mix: BTreeMap<String, MixedData>,
-    /// A Jinja template in place of the tokenizer's.
+    /// A Jinja template in place of the tokenizer's, or the name of one of several that it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
     /// Tokens after which a sequence is cut.
@@ -51,6 +57,9 @@ pub struct DataConfig {
     /// Held-out data in the same format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_path: Option<String>,
+    /// Split of the same dataset and subset that is held out, in place of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_split: Option<String>,
     /// Share of the data that is held out when there is no `eval_path`.
     pub eval_split: f64,
     /// Draw a new order for each epoch from `train.seed`.
@@ -85,6 +94,8 @@ impl Default for DataConfig {
             path: None,
             repo: None,
             revision: None,
+            subset: None,
+            split: None,
             dataset: None,
             by_template: false,
             curate: None,
@@ -98,6 +109,7 @@ impl Default for DataConfig {
             packing: false,
             train_on: TrainOn::Completion,
             eval_path: None,
+            test_split: None,
             eval_split: 0.0,
             shuffle: true,
             streaming: false,
@@ -126,6 +138,12 @@ pub struct MixedData {
     /// Branch, tag or commit of `repo`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// As [`DataConfig::subset`], of this dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
+    /// As [`DataConfig::split`], of this dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
     /// Which dataset of a LLaMA-Factory `dataset_info.json` in `path`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
@@ -140,8 +158,18 @@ pub struct MixedData {
 }
 
 impl DataConfig {
+    /// What `eval_path` is read by: all but what says which of the training data is meant.
+    pub fn for_held_out(&self) -> Self {
+        Self {
+            dataset: None,
+            subset: None,
+            split: None,
+            ..self.clone()
+        }
+    }
+
     /// Each dataset by itself: this one, without a name, and those of `mix` in the order of their names. What is held out of the
-    /// others is the share `eval_split`, where there is no `eval_path`.
+    /// others is the share `eval_split`, where there is no `eval_path` and no `test_split`.
     pub fn each(&self) -> Vec<(Option<&str>, Self)> {
         let alone = Self {
             mix: BTreeMap::new(),
@@ -153,14 +181,17 @@ impl DataConfig {
                 path: mixed.path,
                 repo: mixed.repo,
                 revision: mixed.revision,
+                subset: mixed.subset,
+                split: mixed.split,
                 dataset: mixed.dataset,
                 format: mixed.format,
                 columns: mixed.columns,
                 num_samples: mixed.num_samples,
                 eval_path: None,
-                eval_split: match self.eval_path {
-                    Some(_) => 0.0,
-                    None => self.eval_split,
+                test_split: None,
+                eval_split: match self.eval_path.is_some() || self.test_split.is_some() {
+                    true => 0.0,
+                    false => self.eval_split,
                 },
                 ..alone.clone()
             };

@@ -2,6 +2,7 @@
 
 mod data;
 mod fields;
+mod interval;
 mod lora;
 mod model;
 mod read;
@@ -17,6 +18,7 @@ pub use data::{
     DataConfig, DataFormat, Documents, FimLoss, FimMode, FimSpan, MixedData, Overflow, TrainOn,
 };
 pub use fields::{FIELDS, Field, FieldKind};
+pub use interval::IntervalStrategy;
 pub use lora::{InitLoraWeights, LoraConfig, TargetModules};
 pub use model::{ModelConfig, ModelDtype, Quantize};
 pub use size::parse_size;

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::IntervalStrategy;
+
 /// `[train]`: how it learns. Names and meanings are those of Transformers' `TrainingArguments`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,10 +45,14 @@ pub struct TrainConfig {
     pub adam_epsilon: f64,
     /// Seed of every random choice.
     pub seed: u64,
+    /// Whether checkpoints come by `save_steps` or at the end of each epoch.
+    pub save_strategy: IntervalStrategy,
     /// Steps between checkpoints; 0 saves at the end only.
     pub save_steps: u64,
     /// Checkpoints that are kept.
     pub save_total_limit: u32,
+    /// Whether evaluations come by `eval_steps` or at the end of each epoch.
+    pub eval_strategy: IntervalStrategy,
     /// Steps between evaluations; 0 evaluates at the end only, when there is held-out data.
     pub eval_steps: u64,
     /// Evaluations without a better loss after which the run ends; 0 switches it off.
@@ -87,8 +93,10 @@ impl Default for TrainConfig {
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
             seed: 0,
+            save_strategy: IntervalStrategy::Steps,
             save_steps: 0,
             save_total_limit: 3,
+            eval_strategy: IntervalStrategy::Steps,
             eval_steps: 0,
             early_stopping_patience: 0,
             early_stopping_threshold: 0.0,

@@ -26,6 +26,7 @@ impl RunConfig {
         self.check_sources(&mut errors);
         self.check_lora(&mut errors);
         self.train.check_schedule(&mut errors);
+        self.train.check_intervals(&mut errors);
         if self.train.output.trim().is_empty() {
             errors.push(
                 "train.output",
@@ -50,7 +51,8 @@ impl RunConfig {
 
     /// Something is held out to evaluate on.
     pub fn has_eval_data(&self) -> bool {
-        self.data.eval_path.is_some() || self.data.eval_split > 0.0
+        let data = &self.data;
+        data.eval_path.is_some() || data.test_split.is_some() || data.eval_split > 0.0
     }
 
     fn check_sources(&self, errors: &mut FieldErrors) {
@@ -78,6 +80,7 @@ impl RunConfig {
             errors.push("data.revision", "is for data.repo only");
         }
         self.check_mix(errors);
+        self.check_test_split(errors);
         if data.streaming && self.train.max_steps == 0 {
             errors.push(
                 "data.streaming",
@@ -113,6 +116,38 @@ impl RunConfig {
             errors.push(
                 "model.quantize",
                 "packs a frozen base; train.method = \"full\" has none",
+            );
+        }
+    }
+
+    fn check_test_split(&self, errors: &mut FieldErrors) {
+        let data = &self.data;
+        let Some(held_out) = &data.test_split else {
+            return;
+        };
+        let trained = data.split.as_deref().unwrap_or("train");
+        let is_trained = |split: &str| trained.split('+').any(|other| other.trim() == split.trim());
+        if held_out.split('+').any(is_trained) {
+            errors.push(
+                "data.test_split",
+                format!("= {held_out} would be trained on (data.split = {trained})"),
+            );
+        }
+        for (key, is_set) in [
+            ("data.eval_path", data.eval_path.is_some()),
+            ("data.eval_split", data.eval_split > 0.0),
+        ] {
+            if is_set {
+                errors.push(
+                    key,
+                    "must be left out with data.test_split: held-out data comes from one place",
+                );
+            }
+        }
+        if self.is_curated() {
+            errors.push(
+                "data.test_split",
+                "cannot be curated with the run: write the split into a file (`codetune dataset import --split`) for data.eval_path",
             );
         }
     }

@@ -43,6 +43,9 @@ const TOOL_USE: &str = "tool_use";
 /// tells whether the template trims.
 const CONTINUED: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
+/// How minijinja begins to say that Python's `"%s" % x` is not there: its operators cannot be added to.
+const PERCENT_OF_TEXT: &str = "tried to use % operator on unsupported types string";
+
 /// A chat template, ready to render.
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -83,6 +86,12 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Input`] with the line of a syntax error.
     pub fn new(source: &str, special: &SpecialTokens) -> Result<Self> {
+        let mut template = Self::empty(special)?;
+        template.add(DEFAULT, source)?;
+        Ok(template)
+    }
+
+    fn empty(special: &SpecialTokens) -> Result<Self> {
         let mut environment = Environment::new();
         environment.set_syntax(
             SyntaxConfig::builder()
@@ -104,43 +113,65 @@ impl ChatTemplate {
         // Jinja has none of that name.
         environment.remove_global("debug");
         filters::install(&mut environment);
-        let mut template = Self {
+        Ok(Self {
             environment,
             marks_generation: false,
             special: special.named(),
             sources: Vec::new(),
             now: None,
-        };
-        template.add(DEFAULT, source)?;
-        Ok(template)
+        })
     }
 
     /// The template of a tokenizer's folder, with the one for tools where it has one.
     ///
     /// # Errors
-    /// The folder holds none, or one with a syntax error.
+    /// The folder holds none that could be chosen without a name, or one with a syntax error.
     pub fn of(tokenizer: &Tokenizer) -> Result<Self> {
-        let source = tokenizer.chat_template().ok_or_else(|| {
-            let names: Vec<&str> = tokenizer.chat_templates().map(|(name, _)| name).collect();
-            Error::Input(match names.is_empty() {
-                true => {
-                    "the tokenizer has no chat template (chat_template.jinja, or chat_template in \
-                         tokenizer_config.json); use the instruct variant of the model"
-                        .to_owned()
-                }
-                false => format!(
-                    "the tokenizer has chat templates ({}), but none that is called default",
-                    names.join(", ")
-                ),
-            })
-        })?;
-        let mut template = Self::new(source, tokenizer.special_tokens())?;
-        for (name, source) in tokenizer.chat_templates() {
-            if name == TOOL_USE {
-                template.add(TOOL_USE, source)?;
+        let named = || tokenizer.chat_templates();
+        if named().next().is_none() {
+            return Err(Error::Input(
+                "the tokenizer has no chat template (chat_template.jinja, or chat_template in \
+                 tokenizer_config.json); use the instruct variant of the model"
+                    .to_owned(),
+            ));
+        }
+        if !named().any(|(name, _)| [DEFAULT, TOOL_USE].contains(&name)) {
+            return Err(no_default(named().map(|(name, _)| name)));
+        }
+        let mut template = Self::empty(tokenizer.special_tokens())?;
+        for usual in [DEFAULT, TOOL_USE] {
+            if let Some((_, source)) = named().find(|(name, _)| *name == usual) {
+                template.add(usual, source)?;
             }
         }
         Ok(template)
+    }
+
+    /// The template that a person asks for, as Transformers' argument `chat_template`: one of the tokenizer's by its name, or one
+    /// that is given whole; the tokenizer's own where nothing is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::of`], and for a word that is neither a name nor a template.
+    pub fn asked(tokenizer: &Tokenizer, asked: Option<&str>) -> Result<Self> {
+        let Some(asked) = asked else {
+            return Self::of(tokenizer);
+        };
+        let mut named = tokenizer.chat_templates();
+        if let Some((_, source)) = named.find(|(name, _)| *name == asked.trim()) {
+            return Self::new(source, tokenizer.special_tokens());
+        }
+        // Transformers would write the word itself for every conversation.
+        if !["{{", "{%"].iter().any(|begin| asked.contains(begin)) {
+            let names: Vec<&str> = tokenizer.chat_templates().map(|(name, _)| name).collect();
+            let there = match names.is_empty() {
+                true => "none".to_owned(),
+                false => names.join(", "),
+            };
+            return Err(Error::Input(format!(
+                "chat template: {asked:?} is no template of Jinja and no name of the tokenizer's; it has {there}"
+            )));
+        }
+        Self::new(asked, tokenizer.special_tokens())
     }
 
     fn add(&mut self, name: &'static str, source: &str) -> Result<()> {
@@ -289,6 +320,9 @@ impl ChatTemplate {
             Some(tools) if has_tool_use && !tools.is_null() => TOOL_USE,
             _ => DEFAULT,
         };
+        if environment.get_template(name).is_err() {
+            return Err(no_default([TOOL_USE].into_iter()));
+        }
         let mut output = Capped {
             bytes: Vec::new(),
             left: OUTPUT_BYTES + 16 * size,
@@ -304,6 +338,14 @@ impl ChatTemplate {
         String::from_utf8(output.bytes)
             .map_err(|_| Error::Input("chat template: wrote no UTF-8".to_owned()))
     }
+}
+
+fn no_default<'a>(names: impl Iterator<Item = &'a str>) -> Error {
+    let names: Vec<&str> = names.collect();
+    Error::Input(format!(
+        "the tokenizer has chat templates ({}), but none that is called default; name one as the chat template",
+        names.join(", ")
+    ))
 }
 
 fn normalized(messages: &[Json]) -> Vec<Json> {
@@ -370,6 +412,12 @@ fn told(error: &minijinja::Error) -> Error {
         kind => error
             .detail()
             .map_or_else(|| kind.to_string(), str::to_owned),
+    };
+    let what = match what.starts_with(PERCENT_OF_TEXT) {
+        true => format!(
+            "{what}; a text has no % here: write it as {{{{ \"%s: %d\" | format(a, b) }}}}, which Transformers reads too"
+        ),
+        false => what,
     };
     let line = error.line().map_or_else(String::new, |line| {
         format!(" (line {line} of the template)")

@@ -41,6 +41,94 @@ fn conversation(case: &Json) -> Conversation<'_> {
     }
 }
 
+/// A folder with these templates, in `tokenizer_config.json` or in files of their own.
+fn with_templates(folder: &Path, templates: &Json, in_files: bool) -> Tokenizer {
+    let words = json!({
+        "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": { "type": "WordLevel", "vocab": { "a": 0 }, "unk_token": "a" },
+    });
+    std::fs::write(folder.join("tokenizer.json"), words.to_string()).unwrap();
+    if !in_files {
+        let config = json!({ "chat_template": templates }).to_string();
+        std::fs::write(folder.join("tokenizer_config.json"), config).unwrap();
+        return Tokenizer::load(folder).unwrap();
+    }
+    let further = folder.join("additional_chat_templates");
+    std::fs::create_dir(&further).unwrap();
+    for template in templates.as_array().unwrap() {
+        let path = match template["name"].as_str().unwrap() {
+            "default" => folder.join("chat_template.jinja"),
+            name => further.join(format!("{name}.jinja")),
+        };
+        std::fs::write(path, template["template"].as_str().unwrap()).unwrap();
+    }
+    Tokenizer::load(folder).unwrap()
+}
+
+#[test]
+fn of_several_templates_the_one_is_taken_that_transformers_takes() {
+    let text = std::fs::read_to_string(folder().join("named.json")).unwrap();
+    let cases: Vec<Json> = serde_json::from_str(&text).unwrap();
+    assert!(cases.len() > 30);
+    for (case, in_files) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = with_templates(folder.path(), &case["templates"], in_files);
+        let messages = [json!({ "role": "user", "content": "c" })];
+        let conversation = Conversation {
+            messages: &messages,
+            tools: (!case["tools"].is_null()).then_some(&case["tools"]),
+            documents: Some(&case["documents"]),
+            variables: None,
+        };
+        let asked = case["chat_template"].as_str();
+        let template = ChatTemplate::asked(&tokenizer, asked);
+        let written = template.and_then(|template| template.render(conversation, false));
+        match (written, case["text"].as_str()) {
+            (Ok(written), Some(text)) => assert_eq!(written, text, "{case}"),
+            (Err(error), None) => {
+                assert!(error.to_string().contains("none that is called default"))
+            }
+            (written, _) => panic!("{written:?}: {case}"),
+        }
+    }
+}
+
+#[test]
+fn a_text_with_percent_is_refused_with_its_line_and_the_way_to_write_it() {
+    let template = |source: &str| ChatTemplate::new(source, &SpecialTokens::default()).unwrap();
+    let messages = [json!({ "role": "user", "content": "c" })];
+    let conversation = Conversation {
+        messages: &messages,
+        ..Conversation::default()
+    };
+    for operands in ["(messages[0].role, 3)", "messages[0].role", "3"] {
+        let source = format!("{{# one #}}\n{{{{ '%s: %d' % {operands} }}}}");
+        let error = template(&source).render(conversation, false).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("| format(a, b)") && error.contains("line 2"),
+            "{error}"
+        );
+    }
+    let filter = template("{{ '%s: %d' | format(messages[0].role, 3) }} {{ 7 % 4 }}");
+    assert_eq!(filter.render(conversation, false).unwrap(), "user: 3 3");
+}
+
+#[test]
+fn a_word_that_names_no_template_is_refused_with_those_that_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = json!([{ "name": "default", "template": "{{ 1 }}" }, { "name": "rag", "template": "{{ 2 }}" }]);
+    let tokenizer = with_templates(folder.path(), &templates, false);
+    let error = ChatTemplate::asked(&tokenizer, Some("tool_use"))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("\"tool_use\"") && error.contains("it has default, rag"),
+        "{error}"
+    );
+}
+
 #[test]
 fn templates_render_every_conversation_as_transformers_does() {
     let fixture = rendered();

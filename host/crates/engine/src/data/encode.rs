@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use domain::{DataConfig, DataFormat, Overflow, TrainOn};
+use domain::{DataConfig, DataFormat, FieldErrors, Overflow, TrainOn};
 
 use super::{
     IGNORED, Sample,
@@ -48,14 +48,18 @@ impl Encoder {
             (DataFormat::Messages | DataFormat::Sharegpt, Some(tokenizer)) => {
                 Some(template(config, tokenizer, model_dir)?)
             }
-            // Texts need none.
+            // Texts need none, but one that somebody asks for must be there.
             (DataFormat::Preference | DataFormat::Completion, Some(tokenizer)) => {
-                template(config, tokenizer, model_dir).ok()
+                match template(config, tokenizer, model_dir) {
+                    Err(error) if config.chat_template.is_some() => return Err(error),
+                    found => found.ok(),
+                }
             }
             // One that is there and wrong is an error, not a reason for another prompt.
             (DataFormat::Alpaca, Some(tokenizer))
                 if config.by_template
-                    && (config.chat_template.is_some() || tokenizer.chat_template().is_some()) =>
+                    && (config.chat_template.is_some()
+                        || tokenizer.chat_templates().next().is_some()) =>
             {
                 Some(template(config, tokenizer, model_dir)?)
             }
@@ -303,17 +307,18 @@ impl Encoder {
 }
 
 fn template(config: &DataConfig, tokenizer: &Tokenizer, model_dir: &Path) -> Result<ChatTemplate> {
-    if let Some(source) = config.chat_template.as_deref() {
-        return ChatTemplate::new(source, tokenizer.special_tokens());
-    }
-    if tokenizer.chat_template().is_none() {
+    let asked = config.chat_template.as_deref();
+    if asked.is_none() && tokenizer.chat_templates().next().is_none() {
         return Err(Error::file(
             model_dir,
             "holds no chat template (tokenizer_config.json or chat_template.jinja), which the format messages \
              needs; use the instruct variant of the model, or set data.chat_template",
         ));
     }
-    ChatTemplate::of(tokenizer)
+    ChatTemplate::asked(tokenizer, asked).map_err(|error| match asked {
+        Some(_) => FieldErrors::one("data.chat_template", error.to_string()).into(),
+        None => error,
+    })
 }
 
 /// `vocab_size` of config.json; `None` where the folder has none, as with a tokenizer on its own.

@@ -2,8 +2,8 @@
 //!
 //! [`load`] goes through `read` (files to rows; `tree` for source code), `detect` (which format), `format` (a row to
 //! pieces of text that are given or learned; one file a format), `encode` (pieces to tokens and labels; `code` and
-//! `fim` for code) and `split` (what is held out); `stream` does the same while training goes on, `pack` fills
-//! rows with short sequences, and `order` decides which make which step. [`preview`] shows the outcome token by token, [`inspect`] tells what is in a file
+//! `fim` for code) and `split` (what is held out); `splits` says which files a subset and a split of the hub are. `stream` does the
+//! same while training goes on, `pack` fills rows with short sequences, and `order` decides which make which step. [`preview`] shows the outcome token by token, [`inspect`] tells what is in a file
 //! before anything is trained on it, `mix` makes one dataset of several, [`windows`] cuts documents into sequences for pretraining.
 
 mod code;
@@ -24,6 +24,7 @@ mod read;
 mod report;
 mod rows;
 mod split;
+mod splits;
 mod stream;
 mod tree;
 mod windows;
@@ -51,6 +52,7 @@ pub(crate) use read::{is_data_file, is_guarded, of_train};
 pub use read::{read_documents, read_texts};
 pub use report::{DataReport, LengthBin};
 pub use rows::{DatasetRows, Fit, curated, rows};
+pub(crate) use splits::{CARD, Wanted, choose};
 pub(crate) use stream::Stream;
 pub use windows::windows;
 
@@ -175,14 +177,27 @@ impl Opened {
         encode_all(&self.source, &self.encoder, &self.path)
     }
 
-    /// What `data.eval_path` holds, encoded as the data is.
+    /// What `data.eval_path` or `data.test_split` holds, encoded as the data is.
     pub(crate) fn held_out(&self) -> Result<Option<(Vec<Sample>, DataReport)>> {
-        let Some(path) = &self.config.eval_path else {
+        let Some(source) = self.held_out_source()? else {
             return Ok(None);
         };
-        let path = Path::new(path);
-        let source = read::Source::find(path, &self.config)?;
-        encode_all(&source, &self.encoder, path).map(Some)
+        encode_all(&source, &self.encoder, source.path()).map(Some)
+    }
+
+    /// The files of `data.eval_path`, or of `data.test_split`.
+    fn held_out_source(&self) -> Result<Option<read::Source>> {
+        if let Some(split) = &self.config.test_split {
+            let config = DataConfig {
+                split: Some(split.clone()),
+                ..self.config.clone()
+            };
+            return read::Source::find(&self.path, &config).map(Some);
+        }
+        let config = self.config.for_held_out();
+        let path = self.config.eval_path.as_deref().map(Path::new);
+        path.map(|path| read::Source::find(path, &config))
+            .transpose()
     }
 }
 

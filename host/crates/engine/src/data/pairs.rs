@@ -37,11 +37,8 @@ pub(super) fn load_one(
         .into());
     }
     let pairs = encode(opened.source.stream(), encoder, tell)?;
-    let (train, eval) = match &config.eval_path {
-        Some(eval_path) => {
-            let source = read::Source::find(Path::new(eval_path), &opened.config)?;
-            (pairs, encode(source.stream(), encoder, tell)?)
-        }
+    let (train, eval) = match opened.held_out_source()? {
+        Some(source) => (pairs, encode(source.stream(), encoder, tell)?),
         None => split::split_pairs(pairs, config.eval_split, seed),
     };
     if train.is_empty() {

@@ -135,6 +135,8 @@ pub fn curated(config: &DataConfig, file: &Path) -> Result<DataConfig> {
     Ok(DataConfig {
         path: Some(file.display().to_string()),
         dataset: None,
+        subset: None,
+        split: None,
         ..read::resolved(config)?
     })
 }

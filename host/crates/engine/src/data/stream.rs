@@ -112,6 +112,11 @@ impl Stream {
         Ok((taken, self.epoch as f64 + part))
     }
 
+    /// The pass ends with what was taken last. Where all that was read is given out, the next rows are read to know.
+    pub(crate) fn is_at_end(&mut self) -> Result<bool> {
+        Ok(self.ready.is_empty() && !self.fill()?)
+    }
+
     /// Reads until there is something to give; false at the end of the epoch.
     fn fill(&mut self) -> Result<bool> {
         while self.ready.is_empty() {

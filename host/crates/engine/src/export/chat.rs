@@ -116,6 +116,14 @@ impl Chat {
     /// The tokenizer fails.
     pub(super) fn check(tokenizer: &Tokenizer) -> Result<Self> {
         let mut chat = Self::default();
+        let further = tokenizer.chat_templates();
+        for (name, source) in further.filter(|(name, _)| *name != "default") {
+            if let Err(error) = ChatTemplate::new(source, tokenizer.special_tokens()) {
+                let warning =
+                    format!("the template {name}: {error}; programs that use it will fail");
+                chat.warnings.push(warning);
+            }
+        }
         let Some(source) = tokenizer.chat_template() else {
             return Ok(chat);
         };

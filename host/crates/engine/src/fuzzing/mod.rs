@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     ("arrow", arrow),
     ("config", config),
     ("csv", csv),
+    ("dataset_card", dataset_card),
     ("dataset_info", dataset_info),
     ("generation_config", generation_config),
     ("gguf", gguf),
@@ -165,6 +166,21 @@ pub fn dataset_info(bytes: &[u8]) {
             ..DataConfig::default()
         };
         let _ = data::inspect(folder, &named, None, 0);
+    });
+}
+
+/// Reads the `README.md` of a dataset, and the dataset beside it.
+pub fn dataset_card(bytes: &[u8]) {
+    in_folder("README.md", bytes, |folder| {
+        std::fs::write(folder.join("rows.json"), ROWS).expect("a temporary file");
+        for (subset, split) in [(None, None), (Some("more"), Some("train"))] {
+            let named = DataConfig {
+                subset: subset.map(str::to_owned),
+                split: split.map(str::to_owned),
+                ..DataConfig::default()
+            };
+            let _ = data::inspect(folder, &named, None, 0);
+        }
     });
 }
 

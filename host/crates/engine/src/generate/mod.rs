@@ -124,7 +124,20 @@ impl Generator {
         conversation: Conversation<'_>,
         ending: Ending<'_>,
     ) -> Result<String> {
-        ChatTemplate::of(&self.tokenizer)?.render_ending(conversation, ending)
+        self.chat_prompt_by(None, conversation, ending)
+    }
+
+    /// As [`Self::chat_prompt`], by one of the model's templates that is named, or by one that is given whole.
+    ///
+    /// # Errors
+    /// As [`Self::chat_prompt`], and for a word that is neither a name nor a template.
+    pub fn chat_prompt_by(
+        &self,
+        chat_template: Option<&str>,
+        conversation: Conversation<'_>,
+        ending: Ending<'_>,
+    ) -> Result<String> {
+        ChatTemplate::asked(&self.tokenizer, chat_template)?.render_ending(conversation, ending)
     }
 
     /// Writes; `on_text` gets each piece of text as soon as it is certain, and may end the generation. With beams there

@@ -322,6 +322,8 @@ pub(crate) mod key {
     pub(crate) const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
     pub(crate) const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
     pub(crate) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+    /// Names of further ones, each of which stands under `tokenizer.chat_template.NAME`.
+    pub(crate) const CHAT_TEMPLATES: &str = "tokenizer.chat_templates";
 
     pub(crate) const ADAPTER_TYPE: &str = "adapter.type";
     pub(crate) const LORA_ALPHA: &str = "adapter.lora.alpha";

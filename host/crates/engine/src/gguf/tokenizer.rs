@@ -265,8 +265,25 @@ impl Reader<'_> {
         ] {
             config.insert(name.into(), json!(self.named(key)?));
         }
-        if let Some(template) = self.file.text(key::CHAT_TEMPLATE)? {
-            config.insert("chat_template".into(), json!(template));
+        let usual = self.file.text(key::CHAT_TEMPLATE)?;
+        let mut named: Vec<Json> = Vec::new();
+        if self.file.get(key::CHAT_TEMPLATES).is_some() {
+            for name in texts(self.file, key::CHAT_TEMPLATES)? {
+                let key = format!("{}.{name}", key::CHAT_TEMPLATE);
+                if let Some(template) = self.file.text(&key)? {
+                    named.push(json!({ "name": name, "template": template }));
+                }
+            }
+        }
+        if named.is_empty() {
+            if let Some(template) = usual {
+                config.insert("chat_template".into(), json!(template));
+            }
+        } else {
+            if let Some(template) = usual {
+                named.insert(0, json!({ "name": "default", "template": template }));
+            }
+            config.insert("chat_template".into(), named.into());
         }
         Ok(Json::Object(config))
     }

@@ -151,6 +151,22 @@ fn special(metadata: &mut Vec<(String, Value)>, tokenizer: &Tokenizer, end_of_tu
     if let Some(template) = tokenizer.chat_template() {
         put(key::CHAT_TEMPLATE, Value::Text(template.to_owned()));
     }
+    let mut names = Vec::new();
+    for (name, source) in tokenizer.chat_templates() {
+        // As the package gguf writes names into keys.
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let name: String = name.chars().map(plain).collect();
+        if name != "default" && !name.is_empty() && !names.contains(&name) {
+            put(
+                &format!("{}.{name}", key::CHAT_TEMPLATE),
+                Value::Text(source.to_owned()),
+            );
+            names.push(name);
+        }
+    }
+    if !names.is_empty() {
+        put(key::CHAT_TEMPLATES, Value::Texts(names));
+    }
 }
 
 fn merges(model: &Json) -> Result<Vec<(String, String)>, String> {

@@ -5,7 +5,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use sha2::{Digest, Sha256};
+
 use super::{HubSettings, RepoKind, Snapshot, handle, wrong};
+use crate::data::{CARD, Wanted};
 use crate::{Error, Result, files};
 
 /// Names of the files that were needed, so that an offline run knows whether it has them all.
@@ -66,13 +69,29 @@ pub(super) fn snapshot(
     folder(settings, kind, repo).join("snapshots").join(commit)
 }
 
+/// What was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key<'a> {
+    pub(super) kind: RepoKind,
+    pub(super) repo: &'a str,
+    pub(super) revision: &'a str,
+    pub(super) wanted: Wanted<'a>,
+}
+
+/// What a dataset's `README.md` says, where it is there.
+pub(super) fn card(folder: &Path) -> Option<String> {
+    let bytes = fs::read(folder.join(CARD)).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// What the cache holds of a revision; `None` where it holds none, or where a download did not come to its end.
-pub(super) fn known(
-    settings: &HubSettings,
-    kind: RepoKind,
-    repo: &str,
-    revision: &str,
-) -> Option<Snapshot> {
+pub(super) fn known(settings: &HubSettings, key: Key<'_>) -> Option<Snapshot> {
+    let Key {
+        kind,
+        repo,
+        revision,
+        wanted,
+    } = key;
     let commit = if is_commit(revision) {
         revision.to_owned()
     } else {
@@ -85,11 +104,14 @@ pub(super) fn known(
     let folder = snapshot(settings, kind, repo, &commit);
     let mut names = Vec::new();
     list(&folder, &folder, &mut names).ok()?;
-    // A cache that Python filled has no list; it is taken where what it holds can be used.
-    let noted = fs::read_to_string(mark(settings, kind, repo, &commit));
+    let marks = folder_of_marks(settings, kind, repo);
+    let noted = fs::read_to_string(marks.join(mark(&commit, wanted)));
     let whole = match noted {
         Ok(noted) => noted.lines().all(|name| folder.join(name).exists()),
-        Err(_) => super::select::needed(kind, &names).is_ok(),
+        // Of another subset or split than this one.
+        Err(_) if holds_another(&marks, &commit) => false,
+        // A cache that Python filled has no list; it is taken where what it holds can be used.
+        Err(_) => super::select::needed(kind, &names, card(&folder).as_deref(), wanted).is_ok(),
     };
     whole.then_some(Snapshot { folder, commit })
 }
@@ -109,25 +131,50 @@ fn list(root: &Path, folder: &Path, names: &mut Vec<String>) -> std::io::Result<
     Ok(())
 }
 
-fn mark(settings: &HubSettings, kind: RepoKind, repo: &str, commit: &str) -> PathBuf {
-    folder(settings, kind, repo).join(COMPLETE).join(commit)
+fn folder_of_marks(settings: &HubSettings, kind: RepoKind, repo: &str) -> PathBuf {
+    folder(settings, kind, repo).join(COMPLETE)
+}
+
+/// The name of the list of a commit's files that were needed: one for each subset and split that was wanted.
+fn mark(commit: &str, wanted: Wanted<'_>) -> String {
+    if wanted.is_nothing() {
+        return commit.to_owned();
+    }
+    let mut hasher = Sha256::new();
+    for word in [wanted.subset, wanted.split] {
+        hasher.update(word.unwrap_or_default());
+        hasher.update([0]);
+    }
+    format!("{commit}-{}", &files::hex(&hasher.finalize())[..16])
+}
+
+fn holds_another(marks: &Path, commit: &str) -> bool {
+    let names = fs::read_dir(marks).into_iter().flatten().flatten();
+    names
+        .map(|entry| entry.file_name())
+        .any(|name| name.to_string_lossy().starts_with(commit))
 }
 
 /// Notes which commit a revision stood for, as Python's client does, and which files were needed of it.
 pub(super) fn remember(
     settings: &HubSettings,
-    kind: RepoKind,
-    repo: &str,
-    revision: &str,
+    key: Key<'_>,
     commit: &str,
     needed: &[String],
 ) -> Result<()> {
+    let Key {
+        kind,
+        repo,
+        revision,
+        wanted,
+    } = key;
     let write = |path: &Path, text: &str| {
         let parent = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         fs::write(path, text).map_err(Error::io("write", path))
     };
-    write(&mark(settings, kind, repo, commit), &needed.join("\n"))?;
+    let list = folder_of_marks(settings, kind, repo).join(mark(commit, wanted));
+    write(&list, &needed.join("\n"))?;
     let refs = folder(settings, kind, repo).join("refs");
     if is_commit(revision) {
         return Ok(());

@@ -6,6 +6,7 @@
 //! passes [`HubSettings`].
 
 mod address;
+mod bring;
 mod cache;
 mod client;
 mod failure;
@@ -23,7 +24,9 @@ use std::time::Duration;
 use domain::{FieldErrors, RunConfig};
 use hf_hub::{Repo, RepoType};
 
+use crate::data::{CARD, Wanted};
 use crate::{Error, Result, StopFlag};
+use bring::Bringing;
 use client::Client;
 use failure::Failure;
 
@@ -110,12 +113,17 @@ pub fn local(
             &mut model.repo,
             &mut model.revision,
             &mut model.path,
+            (None, [None, None]),
         ),
         (
             RepoKind::Dataset,
             &mut data.repo,
             &mut data.revision,
             &mut data.path,
+            (
+                data.subset.as_deref(),
+                [data.split.as_deref(), data.test_split.as_deref()],
+            ),
         ),
     ];
     let mixed = data.mix.values_mut().map(|mixed| {
@@ -124,18 +132,21 @@ pub fn local(
             &mut mixed.repo,
             &mut mixed.revision,
             &mut mixed.path,
+            (mixed.subset.as_deref(), [mixed.split.as_deref(), None]),
         )
     });
-    for (kind, repo, revision, path) in named.into_iter().chain(mixed) {
+    for (kind, repo, revision, path, (subset, [split, held_out])) in named.into_iter().chain(mixed)
+    {
         if let Some(repo) = repo.take() {
-            let found = fetch(
-                settings,
-                kind,
-                &repo,
-                revision.take().as_deref(),
-                stop,
-                listen,
-            )?;
+            let revision = revision.take();
+            let mut bring = |split| {
+                let wanted = (kind, Wanted { subset, split });
+                bring(settings, wanted, &repo, revision.as_deref(), stop, listen)
+            };
+            let found = bring(split)?;
+            if let Some(held_out) = held_out {
+                bring(Some(held_out))?;
+            }
             *path = Some(found.folder.display().to_string());
         }
     }
@@ -161,10 +172,58 @@ pub fn fetch(
     stop: &StopFlag,
     listen: &mut dyn FnMut(HubEvent),
 ) -> Result<Snapshot> {
+    bring(
+        settings,
+        (kind, Wanted::default()),
+        repo,
+        revision,
+        stop,
+        listen,
+    )
+}
+
+/// As [`fetch`], of a dataset's subset and split, as `load_dataset` takes them: by what its `README.md` declares, or by the names of
+/// its files.
+///
+/// # Errors
+/// As [`fetch`], and a subset or split that is not there, or that has to be named since there are several.
+pub fn fetch_split(
+    settings: &HubSettings,
+    repo: &str,
+    revision: Option<&str>,
+    (subset, split): (Option<&str>, Option<&str>),
+    stop: &StopFlag,
+    listen: &mut dyn FnMut(HubEvent),
+) -> Result<Snapshot> {
+    let wanted = Wanted { subset, split };
+    bring(
+        settings,
+        (RepoKind::Dataset, wanted),
+        repo,
+        revision,
+        stop,
+        listen,
+    )
+}
+
+fn bring(
+    settings: &HubSettings,
+    (kind, wanted): (RepoKind, Wanted<'_>),
+    repo: &str,
+    revision: Option<&str>,
+    stop: &StopFlag,
+    listen: &mut dyn FnMut(HubEvent),
+) -> Result<Snapshot> {
     let revision = revision.unwrap_or("main");
+    let key = cache::Key {
+        kind,
+        repo,
+        revision,
+        wanted,
+    };
     cache::check_names(kind, repo, revision)?;
     if settings.offline {
-        return cache::known(settings, kind, repo, revision).ok_or_else(|| {
+        return cache::known(settings, key).ok_or_else(|| {
             wrong(
                 kind,
                 repo,
@@ -186,7 +245,7 @@ pub fn fetch(
         Err(failure) => {
             let away = matches!(failure, Failure::Network(_));
             let message = told(settings, kind, repo, revision, failure);
-            return match cache::known(settings, kind, repo, revision) {
+            return match cache::known(settings, key) {
                 Some(known) if away => {
                     listen(HubEvent::Note(format!(
                         "{message}; going on with commit {} from the cache",
@@ -211,57 +270,31 @@ pub fn fetch(
         .into_iter()
         .map(|file| file.rfilename)
         .collect();
-    let chosen = select::needed(kind, &names).map_err(|message| wrong(kind, repo, message))?;
-    let folder = cache::snapshot(settings, kind, repo, &commit);
-    for name in &chosen {
-        let place = folder.join(name);
-        if place.exists() {
-            continue;
-        }
-        listen(HubEvent::Note(format!("fetching {repo}/{name}")));
-        let failed = |failure| {
-            told(
-                settings,
-                kind,
-                repo,
-                &format!("{revision}, file {name}"),
-                failure,
-            )
-        };
-        let path = format!("{}/resolve/{commit}/{name}", page(kind, repo));
-        let head = client.head(&path).map_err(failed)?;
-        let blob = cache::blob(settings, kind, repo, &head.etag);
-        let locked = cache::lock(settings, kind, repo, &head.etag);
-        let _lock = lock::Lock::take(&locked, stop, &mut || {
-            listen(HubEvent::Note(format!(
-                "another process is fetching {repo}/{name}"
-            )));
-        })
-        .map_err(failed)?;
-        // The one that had the lock may have brought it.
-        if !blob.is_file() {
-            let part = cache::part(&blob)?;
-            let mut told = u64::MAX;
-            let step = (head.size / 200).max(1 << 20);
-            client
-                .download(&path, head.size, &part, &mut |done| {
-                    // A few hundred times a file at most.
-                    if done / step != told || done == head.size {
-                        told = done / step;
-                        listen(HubEvent::Progress {
-                            file: name.clone(),
-                            done,
-                            total: head.size,
-                        });
-                    }
-                })
-                .map_err(failed)?;
-            cache::accept(&part, &blob, &head.etag, &place)?;
-        }
-        cache::link(&blob, &place)?;
+    let bringing = Bringing {
+        settings,
+        client: &client,
+        kind,
+        repo,
+        revision,
+        commit: &commit,
+        folder: cache::snapshot(settings, kind, repo, &commit),
+        stop,
+    };
+    // It says which files a dataset's subsets and splits are.
+    if kind == RepoKind::Dataset && names.iter().any(|name| name == CARD) {
+        bringing.file(CARD, listen)?;
     }
-    cache::remember(settings, kind, repo, revision, &commit, &chosen)?;
-    Ok(Snapshot { folder, commit })
+    let card = cache::card(&bringing.folder);
+    let chosen = select::needed(kind, &names, card.as_deref(), wanted);
+    let chosen = chosen.map_err(|refused| refused.of(kind, repo))?;
+    for name in &chosen {
+        bringing.file(name, listen)?;
+    }
+    cache::remember(settings, key, &commit, &chosen)?;
+    Ok(Snapshot {
+        folder: bringing.folder,
+        commit,
+    })
 }
 
 /// What stands before a repository's name in the hub's API.

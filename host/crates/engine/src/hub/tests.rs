@@ -228,6 +228,95 @@ fn a_dataset_comes_with_the_files_of_its_train_split() {
     assert_eq!(fs::read_to_string(refs).unwrap(), COMMIT);
 }
 
+/// What the dataset `org/parts` declares: two subsets, of which `code` has two splits.
+const PARTS: &[u8] = b"---\nconfigs:\n- config_name: words\n  default: true\n  data_files: words/*\n- config_name: code\n  \
+    data_files:\n  - split: train\n    path: code/a.jsonl\n  - split: test\n    path: code/b.jsonl\n---\n";
+
+#[test]
+fn a_subset_and_a_split_are_fetched_alone_and_each_is_known_offline_by_itself() {
+    let mut shelf = shelf();
+    let parts = files(&[
+        ("README.md", PARTS),
+        ("words/a.jsonl", b"{\"text\": \"word\"}\n"),
+        ("code/a.jsonl", b"{\"text\": \"code\"}\n"),
+        ("code/b.jsonl", b"{\"text\": \"test\"}\n"),
+    ]);
+    shelf.repos.insert("datasets/org/parts".into(), parts);
+    let mut asker = asker(shelf);
+    let get = |settings: &HubSettings, subset, split| {
+        let mut config = RunConfig::default();
+        config.model.path = Some("model".into());
+        config.data.repo = Some("org/parts".into());
+        config.data.subset = Option::<&str>::map(subset, str::to_owned);
+        config.data.split = Option::<&str>::map(split, str::to_owned);
+        local(&config, settings, &StopFlag::new(), &mut |_| {}).map(|run| run.data)
+    };
+    let texts = |data: &domain::DataConfig| -> Vec<String> {
+        let rows = crate::data::rows(data).unwrap();
+        let texts = rows.map(|row| row.unwrap().0["text"].as_str().unwrap().to_owned());
+        texts.collect()
+    };
+    let code = get(&asker.settings, Some("code"), Some("test")).unwrap();
+    let folder = std::path::PathBuf::from(code.path.clone().unwrap());
+    assert_eq!(texts(&code), ["test"]);
+    assert!(!folder.join("code/a.jsonl").exists() && !folder.join("words").exists());
+    asker.settings.offline = true;
+    assert_eq!(
+        texts(&get(&asker.settings, Some("code"), Some("test")).unwrap()),
+        ["test"]
+    );
+    for (subset, split) in [(None, None), (Some("code"), None), (Some("words"), None)] {
+        let message = get(&asker.settings, subset, split).unwrap_err().to_string();
+        assert!(message.contains("HF_HUB_OFFLINE"), "{message}");
+    }
+    asker.settings.offline = false;
+    // Beside what another subset left in the folder.
+    assert_eq!(texts(&get(&asker.settings, None, None).unwrap()), ["word"]);
+    assert_eq!(
+        texts(&get(&asker.settings, Some("code"), None).unwrap()),
+        ["code"]
+    );
+    let message = get(&asker.settings, Some("prose"), None)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message
+            .contains("data.subset: org/parts: \"prose\" is not there; README.md has words, code"),
+        "{message}"
+    );
+    let message = get(&asker.settings, Some("code"), Some("dev"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("data.split: org/parts: \"dev\" is not there; there are train, test"),
+        "{message}"
+    );
+    let mut both = RunConfig::default();
+    both.model.path = Some("model".into());
+    both.data.repo = Some("org/parts".into());
+    both.data.subset = Some("code".into());
+    both.data.test_split = Some("test".into());
+    let cache = tempfile::tempdir().unwrap();
+    let fresh = HubSettings {
+        cache: cache.path().join("hub"),
+        ..asker.settings.clone()
+    };
+    let both = local(&both, &fresh, &StopFlag::new(), &mut |_| {}).unwrap();
+    let folder = std::path::PathBuf::from(both.data.path.unwrap());
+    assert!(folder.join("code/a.jsonl").is_file() && folder.join("code/b.jsonl").is_file());
+    let found = super::fetch_split(
+        &asker.settings,
+        "org/rows",
+        None,
+        (None, Some("test")),
+        &StopFlag::new(),
+        &mut |_| {},
+    );
+    let folder = found.unwrap().folder;
+    assert!(folder.join("data/test-00000-of-00001.jsonl").is_file());
+    assert!(!folder.join("data/train-00000-of-00001.jsonl").exists());
+}
+
 #[test]
 fn a_large_file_that_is_not_what_the_hub_says_is_refused_and_removed() {
     let asker = asker(Shelf {

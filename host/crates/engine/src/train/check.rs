@@ -33,14 +33,14 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "PiSSA takes its start out of the base's weights, which must not be packed: leave model.quantize out",
     );
     refuse(
-        train.early_stopping_patience > 0 && train.eval_steps == 0,
+        train.early_stopping_patience > 0 && !train.evaluates_on_the_way(),
         "train.early_stopping_patience",
-        "needs evaluations on the way: set train.eval_steps",
+        "needs evaluations on the way: set train.eval_steps, or train.eval_strategy to \"epoch\"",
     );
     refuse(
-        train.load_best_model_at_end && train.eval_steps == 0,
+        train.load_best_model_at_end && !train.evaluates_on_the_way(),
         "train.load_best_model_at_end",
-        "needs evaluations on the way: set train.eval_steps",
+        "needs evaluations on the way: set train.eval_steps, or train.eval_strategy to \"epoch\"",
     );
     refuse(
         train.method == Method::Full && *lora != LoraConfig::default(),

@@ -81,6 +81,17 @@ impl Feed {
         Ok(())
     }
 
+    /// An epoch ends with the step that was taken last, the `done`th of the run.
+    ///
+    /// # Errors
+    /// Those of a stream's next rows, which it may have to read to know.
+    pub(super) fn ends_epoch(&mut self, done: u64) -> Result<bool> {
+        match &mut self.source {
+            Source::Held(order) => Ok(done.is_multiple_of(order.steps_per_epoch())),
+            Source::Streamed(streamed) => streamed.stream.is_at_end(),
+        }
+    }
+
     /// The samples of a step, counted from 0, by their places in `samples`. A stream puts the step's samples there.
     ///
     /// Processes share the rows of a step out among themselves, so that one and several train on the same steps.

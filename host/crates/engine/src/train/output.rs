@@ -21,13 +21,34 @@ pub(crate) const COMPANIONS: [&str; 10] = [
     "generation_config.json",
 ];
 
-/// Copies tokenizer, chat template and generation settings from one model folder to another.
+/// Where further chat templates lie, such as the one for tools.
+pub(crate) const FURTHER_TEMPLATES: &str = "additional_chat_templates";
+
+/// Copies tokenizer, chat templates and generation settings from one model folder to another.
 pub(crate) fn copy_companions(source: &Path, folder: &Path) -> Result<()> {
+    let copy = |from: &Path, to: &Path| {
+        let bytes = std::fs::read(from).map_err(Error::io("read", from))?;
+        files::write_synced(to, &bytes)
+    };
     for name in COMPANIONS {
         let from = source.join(name);
         if from.is_file() {
-            let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
-            files::write_synced(&folder.join(name), &bytes)?;
+            copy(&from, &folder.join(name))?;
+        }
+    }
+    let further = source.join(FURTHER_TEMPLATES);
+    if !further.is_dir() {
+        return Ok(());
+    }
+    let to = folder.join(FURTHER_TEMPLATES);
+    std::fs::create_dir_all(&to).map_err(Error::io("create", &to))?;
+    let entries = std::fs::read_dir(&further).map_err(Error::io("read", &further))?;
+    for entry in entries {
+        let from = entry.map_err(Error::io("read", &further))?.path();
+        if let Some(name) = from.file_name()
+            && from.extension().is_some_and(|ending| ending == "jinja")
+        {
+            copy(&from, &to.join(name))?;
         }
     }
     Ok(())

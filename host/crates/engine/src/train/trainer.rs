@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use domain::{CurationSummary, FieldErrors, FinishReason, RunConfig, RunEvent};
+use domain::{CurationSummary, FieldErrors, FinishReason, IntervalStrategy, RunConfig, RunEvent};
 
 use super::check::check_device;
 use super::checkpoint::State;
@@ -109,7 +109,7 @@ impl Trainer<'_> {
     /// Steps until something ends the run.
     fn steps(&mut self, stop: &StopFlag, emit: &mut dyn FnMut(RunEvent)) -> Result<FinishReason> {
         let train = &self.config.train;
-        if train.eval_steps > 0 && self.state.step == 0 {
+        if train.evaluates_on_the_way() && self.state.step == 0 {
             self.evaluate(stop, emit)?;
         }
         let patience = train.early_stopping_patience;
@@ -125,13 +125,15 @@ impl Trainer<'_> {
             }
             let step = self.state.step;
             let last = step == self.state.total_steps;
-            let evaluated = train.eval_steps > 0 && step.is_multiple_of(train.eval_steps);
-            if evaluated || last {
+            // What ends with the run is evaluated and saved in any case; a stream would have to read on to know.
+            let ends_epoch = !last && train.counts_epochs() && self.feed.ends_epoch(step)?;
+            let is_due =
+                |strategy: IntervalStrategy, steps| strategy.is_due(step, steps, ends_epoch);
+            if is_due(train.eval_strategy, train.eval_steps) || last {
                 self.evaluate(stop, emit)?;
             }
             let best = train.load_best_model_at_end && self.state.best_step == Some(step);
-            let due = train.save_steps > 0 && step.is_multiple_of(train.save_steps);
-            if (best || due) && !last {
+            if (best || is_due(train.save_strategy, train.save_steps)) && !last {
                 self.save(emit)?;
             }
         }

@@ -8,6 +8,7 @@ mod generate;
 mod gguf;
 mod goldens;
 mod harness;
+mod intervals;
 mod packing;
 mod pissa;
 mod preference;

@@ -1,14 +1,34 @@
 use std::{borrow::Cow, ops::Range};
 
 use domain::TrainOn;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Columns, Content, marks};
 use crate::{
     Result, chat::Conversation, data::encode::Encoder, data::read::kind, tokenizer::Piece,
 };
 
-/// `{"messages": [{"role", "content"}], "tools"?}`, written by the chat template. What the assistant writes, its
+/// The column of the template's further variables, such as `enable_thinking`.
+pub(super) const KWARGS: &str = "chat_template_kwargs";
+/// Arguments of Transformers' `apply_chat_template` that are no variables of a template, or not this column's.
+const TAKEN: [&str; 14] = [
+    "conversation",
+    "messages",
+    "tools",
+    "chat_template",
+    "add_generation_prompt",
+    "continue_final_message",
+    "tokenize",
+    "padding",
+    "truncation",
+    "max_length",
+    "return_tensors",
+    "return_dict",
+    "return_assistant_tokens_mask",
+    "tokenizer_kwargs",
+];
+
+/// `{"messages": [{"role", "content"}], "tools"?, "chat_template_kwargs"?}`, written by the chat template. What the assistant writes, its
 /// end of turn included, is learned: the last turn (`completion`), every turn (`assistant`), or everything (`all`); a
 /// turn's own mark (see [`marks`]) goes before that.
 ///
@@ -59,9 +79,11 @@ pub(super) fn written(
     encoder: &Encoder,
 ) -> Result<Content> {
     let messages: Vec<Value> = messages.iter().map(without_nulls).collect();
+    let variables = variables(columns)?;
     let conversation = Conversation {
         messages: &messages,
         tools,
+        variables: Some(&variables),
         ..Conversation::default()
     };
     let template = encoder.template();
@@ -157,6 +179,32 @@ pub(super) fn tools<'a>(columns: &Columns<'a>) -> Result<Option<Cow<'a, Value>>>
         return Err(columns.error("tools", format!("must be a list, not {}", kind(tools))));
     }
     Ok(tools.filter(|tools| tools.as_array().is_some_and(|list| !list.is_empty())))
+}
+
+/// What the row gives the template beside its messages, as TRL's column of that name does: an object, or the JSON of one. A table
+/// fills what a row does not have with null, which is not given.
+pub(super) fn variables(columns: &Columns<'_>) -> Result<Map<String, Value>> {
+    let wrong = |message: String| columns.error(KWARGS, message);
+    let Some(value) = columns.optional(KWARGS) else {
+        return Ok(Map::new());
+    };
+    let mut variables = match parsed(columns, KWARGS, value)?.into_owned() {
+        Value::Object(variables) => variables,
+        // CSV has an empty text where a row has none.
+        Value::String(text) if text.trim().is_empty() => Map::new(),
+        other => return Err(wrong(format!("must be an object, not {}", kind(&other)))),
+    };
+    variables.retain(|_, value| !value.is_null());
+    match variables.keys().find(|name| TAKEN.contains(&name.as_str())) {
+        None => Ok(variables),
+        Some(name) if name == "chat_template" => Err(wrong(
+            "chat_template is not chosen by row: data.chat_template names the one of all rows"
+                .to_owned(),
+        )),
+        Some(name) => Err(wrong(format!(
+            "{name} is an argument of apply_chat_template that is not the row's to set; remove it"
+        ))),
+    }
 }
 
 /// The value, or the JSON that it holds as text.

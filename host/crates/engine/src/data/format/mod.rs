@@ -44,9 +44,9 @@ pub(super) fn name(format: DataFormat) -> String {
 /// Columns of a format, by our names.
 pub(super) fn columns(format: DataFormat) -> &'static [&'static str] {
     match format {
-        DataFormat::Completion => &["prompt", "completion", "tools"],
+        DataFormat::Completion => &["prompt", "completion", "tools", messages::KWARGS],
         DataFormat::Alpaca => &["instruction", "input", "output", "system", "history"],
-        DataFormat::Messages => &["messages", "tools"],
+        DataFormat::Messages => &["messages", "tools", messages::KWARGS],
         DataFormat::Preference => preference::COLUMNS,
         DataFormat::Sharegpt => sharegpt::COLUMNS,
         DataFormat::Segments => &["segments"],

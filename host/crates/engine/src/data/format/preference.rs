@@ -16,6 +16,7 @@ pub(super) const COLUMNS: &[&str] = &[
     "messages",
     "system",
     "tools",
+    chats::KWARGS,
     "role_tag",
     "content_tag",
     "user_tag",
@@ -25,7 +26,7 @@ pub(super) const COLUMNS: &[&str] = &[
     "system_tag",
 ];
 
-/// `{"prompt", "chosen", "rejected", "tools"?}`, each a text or, all of them, lists of messages that the chat template
+/// `{"prompt", "chosen", "rejected", "tools"?, "chat_template_kwargs"?}`, each a text or, all of them, lists of messages that the chat template
 /// writes. The prompt may be left out: it is then what both begin with, and so it is where the prompt is a text beside lists
 /// that hold it too. The completions carry labels, the prompt never does. As TRL's `DPOTrainer` encodes them: a text ends with
 /// the end-of-document token, and a completion begins where it parts from the prompt with an open assistant turn.
@@ -149,10 +150,12 @@ fn written(
             "is a list of messages, and the model has no chat template; set data.chat_template",
         )
     })?;
+    let variables = chats::variables(columns)?;
     let render = |messages: &[Value], open: bool| {
         let conversation = Conversation {
             messages,
             tools,
+            variables: Some(&variables),
             ..Conversation::default()
         };
         template

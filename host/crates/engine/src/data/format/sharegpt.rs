@@ -6,11 +6,12 @@ use crate::{
     data::{encode::Encoder, read::kind},
 };
 
-/// The columns, and from the fourth on the names within a turn that LLaMA-Factory calls tags.
+/// The columns, and from the fifth on the names within a turn that LLaMA-Factory calls tags.
 pub(super) const COLUMNS: &[&str] = &[
     "conversations",
     "system",
     "tools",
+    messages::KWARGS,
     "role_tag",
     "content_tag",
     "user_tag",
@@ -20,7 +21,7 @@ pub(super) const COLUMNS: &[&str] = &[
     "system_tag",
 ];
 /// The tags alone.
-pub(in crate::data) const TAGS: &[&str] = COLUMNS.split_at(3).1;
+pub(in crate::data) const TAGS: &[&str] = COLUMNS.split_at(4).1;
 
 /// What else of a turn a chat template may write.
 const KEPT: [&str; 5] = [
@@ -31,7 +32,7 @@ const KEPT: [&str; 5] = [
     "thinking",
 ];
 
-/// `{"conversations": [{"from", "value"}], "system"?, "tools"?}` as LLaMA-Factory and Axolotl read it, written by the
+/// `{"conversations": [{"from", "value"}], "system"?, "tools"?, "chat_template_kwargs"?}` as LLaMA-Factory and Axolotl read it, written by the
 /// chat template: human is the user, gpt the assistant, function_call a call of a tool as JSON, observation or tool
 /// its answer. Turns with `role` and `content` are taken too.
 pub(super) fn content(columns: &Columns<'_>, encoder: &Encoder) -> Result<Content> {

@@ -2,12 +2,13 @@
 
 use std::{
     fs::{self, File},
-    io::BufReader,
+    io::{BufReader, Read},
     path::{Path, PathBuf},
 };
 
-use domain::DataFormat;
+use domain::{DataConfig, DataFormat, FieldErrors};
 
+use super::super::splits::{self, CARD, Wanted};
 use super::Unpacked;
 use crate::{Error, Result};
 
@@ -88,9 +89,14 @@ pub(super) fn holds_rows(folder: &Path) -> Result<bool> {
     Ok(files.iter().any(|file| is_surely_rows(file)))
 }
 
-/// The files of a folder that are read, and those that belong to other splits than train, both in the order of their
-/// names.
-pub(super) fn of_folder(folder: &Path, format: DataFormat) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+/// Bytes that a `README.md` may have.
+const MOST_CARD_BYTES: u64 = 16 << 20;
+
+/// The files of a folder that are read, in the order of their names, and a sentence on what was chosen.
+pub(super) fn of_folder(
+    folder: &Path,
+    config: &DataConfig,
+) -> Result<(Vec<PathBuf>, Option<String>)> {
     let mut files = Vec::new();
     walk(folder, &mut files)?;
     let rows: Vec<PathBuf> = files
@@ -100,16 +106,23 @@ pub(super) fn of_folder(folder: &Path, format: DataFormat) -> Result<(Vec<PathBu
         .collect();
     // A source folder may hold a JSON or CSV file; a folder with JSON lines or Parquet is a dataset.
     let is_dataset = rows.iter().any(|file| is_surely_rows(file));
-    let text: Vec<PathBuf> = files
+    let mut text: Vec<PathBuf> = files
         .into_iter()
         .filter(|file| TEXT_ENDINGS.contains(&unpacked_ending(file).as_str()))
         .collect();
-    let chosen = match format {
+    if let Some(found) = of_split(folder, if rows.is_empty() { &text } else { &rows }, config)? {
+        return Ok(found);
+    }
+    // The description of a dataset is no document of it.
+    if !rows.is_empty() && matches!(&text[..], [one] if *one == folder.join(CARD)) {
+        text.clear();
+    }
+    let (chosen, left_out) = match config.format {
         DataFormat::Text if !is_dataset => (text, Vec::new()),
         _ if is_dataset || text.is_empty() => of_train(folder, rows),
         _ => (text, Vec::new()),
     };
-    if chosen.0.is_empty() {
+    if chosen.is_empty() {
         return Err(Error::file(
             folder,
             format!(
@@ -118,7 +131,56 @@ pub(super) fn of_folder(folder: &Path, format: DataFormat) -> Result<(Vec<PathBu
             ),
         ));
     }
-    Ok(chosen)
+    let note = (!left_out.is_empty()).then(|| {
+        format!(
+            "{} files of other splits than train were left out ({})",
+            left_out.len(),
+            named(&left_out)
+        )
+    });
+    Ok((chosen, note))
+}
+
+/// The files of the subset and the split that are meant, where some are named or `README.md` declares them.
+fn of_split(
+    folder: &Path,
+    files: &[PathBuf],
+    config: &DataConfig,
+) -> Result<Option<(Vec<PathBuf>, Option<String>)>> {
+    let names: Vec<String> = files
+        .iter()
+        .filter_map(|file| name_below(folder, file))
+        .collect();
+    let card = card(folder)?;
+    let found = splits::choose(&names, card.as_deref(), Wanted::of(config)).map_err(|refusal| {
+        let (field, message) = refusal.at("data.path");
+        FieldErrors::one(field, format!("{}: {message}", folder.display()))
+    })?;
+    Ok(found.map(|chosen| {
+        let files = chosen.names.iter().map(|name| folder.join(name)).collect();
+        (files, Some(chosen.said))
+    }))
+}
+
+/// A file's name below a folder, with `/` between its parts.
+fn name_below(folder: &Path, file: &Path) -> Option<String> {
+    let parts = file.strip_prefix(folder).ok()?.iter();
+    let parts: Vec<_> = parts.map(|part| part.to_string_lossy()).collect();
+    Some(parts.join("/"))
+}
+
+/// What `README.md` says, where there is one.
+fn card(folder: &Path) -> Result<Option<String>> {
+    let path = folder.join(CARD);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(&path).map_err(Error::io("read", &path))?;
+    file.take(MOST_CARD_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", &path))?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Parts files where their names tell splits apart, as those of hub datasets do: a model must not be trained on what

@@ -166,14 +166,6 @@ fn apply(config: &DataConfig, (name, entry): (&str, &Value), file: &Path) -> Res
                 })?,
         ),
     };
-    for key in ["subset", "split"] {
-        let idle = key == "split" && entry.get(key) == Some(&Value::from("train"));
-        if entry.get(key).is_some_and(|value| !value.is_null()) && !idle {
-            return Err(bad(format!(
-                "{key}: is not supported; remove it and give a file of the rows that are meant"
-            )));
-        }
-    }
     let file_name =
         text(entry, "file_name")?.ok_or_else(|| bad("file_name: is missing".to_owned()))?;
     let relative = PathBuf::from(&file_name);
@@ -219,6 +211,8 @@ fn apply(config: &DataConfig, (name, entry): (&str, &Value), file: &Path) -> Res
         dataset: None,
         by_template: formatting == "alpaca",
         num_samples: config.num_samples.or(num_samples),
+        subset: config.subset.clone().or(text(entry, "subset")?),
+        split: config.split.clone().or(text(entry, "split")?),
         format,
         ..config.clone()
     };

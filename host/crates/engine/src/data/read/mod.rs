@@ -22,11 +22,12 @@ use std::{
     sync::Arc,
 };
 
-use domain::{DataConfig, DataFormat};
+use domain::{DataConfig, DataFormat, FieldErrors};
 use serde_json::{Map, Value};
 
 use super::{
     origin::{Origin, Place, Row},
+    splits::Wanted,
     tree,
 };
 use crate::{Error, Result};
@@ -73,23 +74,25 @@ impl Source {
         let is_rows = path.is_file() && files::kind(path) != files::Kind::Text;
         let is_tree = config.format == DataFormat::SourceTree && !is_rows
             || config.format == DataFormat::Fim && path.is_dir() && !files::holds_rows(path)?;
+        if is_tree || path.is_file() {
+            refuse_splits(path, is_tree, Wanted::of(config))?;
+        }
         if is_tree {
             let walk = tree::walk(path, config)?;
             source.notes.extend(walk.notes());
             source.files = walk.files();
             source.tree = Some(walk);
         } else if path.is_dir() {
-            let (chosen, left_out) = files::of_folder(path, config.format)?;
+            let (chosen, note) = files::of_folder(path, config)?;
             source.files = chosen;
-            if !left_out.is_empty() {
-                source.notes.push(format!(
-                    "{} files of other splits than train were left out ({})",
-                    left_out.len(),
-                    files::named(&left_out)
-                ));
-            }
+            source.notes.extend(note);
         }
         Ok(source)
+    }
+
+    /// What was given.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Every file, in the order in which they are read.
@@ -116,6 +119,36 @@ impl Source {
             .next()
             .unwrap_or_else(|| Err(empty(&self.path)))
     }
+}
+
+/// One file has no splits but that of `train`, as for `load_dataset`; source code has none at all.
+fn refuse_splits(path: &Path, is_tree: bool, wanted: Wanted<'_>) -> Result<()> {
+    let place = path.display();
+    let (field, message) = match (wanted.subset, wanted.split) {
+        (None, None) => return Ok(()),
+        (None, Some("train")) if !is_tree => return Ok(()),
+        (Some(_), _) if is_tree => (
+            "data.subset",
+            format!("{place}: source code has no subsets; leave it out"),
+        ),
+        (_, Some(_)) if is_tree => (
+            "data.split",
+            format!("{place}: source code has no splits; leave it out"),
+        ),
+        (Some(_), _) => (
+            "data.subset",
+            format!(
+                "{place} is one file: subsets are of a folder or a hub repository; leave it out"
+            ),
+        ),
+        (None, Some(_)) => (
+            "data.split",
+            format!(
+                "{place} is one file, whose only split is train; leave it out, or name the file of the split"
+            ),
+        ),
+    };
+    Err(FieldErrors::one(field, message).into())
 }
 
 /// The error of a dataset without rows.

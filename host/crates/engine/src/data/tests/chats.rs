@@ -235,3 +235,133 @@ fn a_run_is_told_that_only_the_last_of_several_answers_is_learned() {
     assert!(notes(1, TrainOn::Completion).is_empty());
     assert!(notes(2, TrainOn::Assistant).is_empty());
 }
+
+/// A copy of the model with further chat templates.
+fn with_templates(templates: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(super::model()).unwrap() {
+        let file = entry.unwrap();
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    let further = folder.path().join("additional_chat_templates");
+    std::fs::create_dir(&further).unwrap();
+    for (name, source) in templates {
+        std::fs::write(further.join(format!("{name}.jinja")), source).unwrap();
+    }
+    folder
+}
+
+/// Texts of rows by a model's templates.
+fn written(
+    model: &std::path::Path,
+    rows: &str,
+    chat_template: Option<&str>,
+) -> crate::Result<Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, rows).unwrap();
+    let config = domain::DataConfig {
+        path: Some(path.display().to_string()),
+        chat_template: chat_template.map(str::to_owned),
+        train_on: TrainOn::All,
+        ..domain::DataConfig::default()
+    };
+    let data = crate::data::load(&config, model, 0)?;
+    Ok(data.train.iter().map(all).collect())
+}
+
+#[test]
+fn rows_with_tools_go_through_the_models_template_for_tools_and_a_name_chooses_any() {
+    let model = with_templates(&[
+        (
+            "tool_use",
+            "TOOLS {{ tools[0].name }} {{ messages[-1].content }}",
+        ),
+        ("rag", "RAG {{ messages[-1].content }}"),
+    ]);
+    let turns =
+        r#""messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]"#;
+    let rows = format!("{{{turns}}}\n{{{turns}, \"tools\": [{{\"name\": \"add\"}}]}}\n");
+    let own = written(model.path(), &rows, None).unwrap();
+    assert!(own[0].starts_with("<|im_start|>user"), "{own:?}");
+    assert_eq!(own[1], "TOOLS add a");
+    let named = written(model.path(), &rows, Some("rag")).unwrap();
+    assert_eq!(named, ["RAG a", "RAG a"]);
+    let message = written(model.path(), &rows, Some("chatml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.starts_with("data.chat_template: ")
+            && message.contains("it has default, rag, tool_use"),
+        "{message}"
+    );
+}
+
+/// Writes the reasoning mode that a row asks for, as templates of reasoning models do.
+const THINKING: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if enable_thinking is defined %}<{{ enable_thinking }}>{% endif %}{% for d in documents or [] %}({{ d.text }}){% endfor %}";
+
+fn thinking(rows: &str, train_on: TrainOn) -> crate::Result<super::Data> {
+    loaded("rows.jsonl", rows, |config| {
+        config.chat_template = Some(THINKING.into());
+        config.train_on = train_on;
+    })
+}
+
+#[test]
+fn a_rows_chat_template_kwargs_reach_the_template() {
+    let turns = r#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]"#;
+    let row =
+        |kwargs: &str| format!("{{\"messages\": {turns}, \"chat_template_kwargs\": {kwargs}}}\n");
+    let rows = [
+        row("{\"enable_thinking\": false}"),
+        row("\"{\\\"enable_thinking\\\": true}\""),
+        row("{\"enable_thinking\": null, \"documents\": [{\"text\": \"d\"}]}"),
+        row("null"),
+        row("\"\""),
+    ];
+    let data = thinking(&rows.concat(), TrainOn::All).unwrap();
+    let texts: Vec<String> = data.train.iter().map(all).collect();
+    let said = "[user]q[assistant]a";
+    let expected = ["<False>", "<True>", "(d)", "", ""].map(|more| format!("{said}{more}"));
+    assert_eq!(texts, expected);
+    // The mask is of the same text.
+    let data = thinking(&rows[0], TrainOn::Assistant).unwrap();
+    assert_eq!(all(&data.train[0]), expected[0]);
+    let lists = row("{\"enable_thinking\": 1}").replace("\"messages\"", "\"prompt\"");
+    let lists = lists.replace(
+        "}\n",
+        ", \"completion\": [{\"role\": \"assistant\", \"content\": \"b\"}]}\n",
+    );
+    let data = thinking(&lists, TrainOn::All).unwrap();
+    assert_eq!(all(&data.train[0]), "[user]q[assistant]a[assistant]b<1>");
+    let shared = r#"{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "chat_template_kwargs": {"enable_thinking": "no"}}"#;
+    let data = thinking(shared, TrainOn::All).unwrap();
+    assert_eq!(all(&data.train[0]), format!("{said}<no>"));
+}
+
+#[test]
+fn chat_template_kwargs_that_are_not_a_rows_to_set_are_refused_with_their_row() {
+    let turns = r#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]"#;
+    for (kwargs, told) in [
+        (
+            "[1]",
+            "field chat_template_kwargs: must be an object, not a list",
+        ),
+        ("\"yes\"", "must be an object, not text"),
+        (
+            "{\"tools\": []}",
+            "tools is an argument of apply_chat_template",
+        ),
+        (
+            "{\"chat_template\": \"rag\"}",
+            "data.chat_template names the one of all rows",
+        ),
+    ] {
+        let row = format!("{{\"messages\": {turns}, \"chat_template_kwargs\": {kwargs}}}\n");
+        let message = thinking(&row, TrainOn::All).unwrap_err().to_string();
+        assert!(
+            message.contains(told) && message.contains("line 1"),
+            "{message}"
+        );
+    }
+}

@@ -7,6 +7,7 @@ mod llama_factory;
 mod mix;
 mod pairs;
 mod stream;
+mod subsets;
 
 use std::{fs, path::Path, sync::OnceLock};
 

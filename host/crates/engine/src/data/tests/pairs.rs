@@ -10,13 +10,21 @@ use crate::{
 };
 
 fn told(rows: &[Value], max_seq_length: u32) -> Result<(Vec<Pair>, Vec<String>), Error> {
+    told_by(TEMPLATE, rows, max_seq_length)
+}
+
+fn told_by(
+    template: &str,
+    rows: &[Value],
+    max_seq_length: u32,
+) -> Result<(Vec<Pair>, Vec<String>), Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.jsonl");
     let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
     std::fs::write(&path, lines.join("\n")).unwrap();
     let config = DataConfig {
         path: Some(path.display().to_string()),
-        chat_template: Some(TEMPLATE.into()),
+        chat_template: Some(template.into()),
         max_seq_length,
         ..DataConfig::default()
     };
@@ -101,5 +109,34 @@ fn pairs_that_are_cut_or_left_out_are_told_of() {
     assert!(
         lines[0].starts_with("of 3 pairs 2 were cut at data.max_seq_length = 16; 1 were left out"),
         "{lines:?}"
+    );
+}
+
+#[test]
+fn a_rows_chat_template_kwargs_reach_both_answers() {
+    let template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{{ '!' if enable_thinking }}";
+    let row = |kwargs: Value| {
+        json!({
+            "prompt": [turn("user", "q")], "chosen": [turn("assistant", "yes")],
+            "rejected": [turn("assistant", "no")], "chat_template_kwargs": kwargs,
+        })
+    };
+    let rows = [row(json!({"enable_thinking": true})), row(Value::Null)];
+    let (pairs, _) = told_by(template, &rows, 64).unwrap();
+    let texts = |pair: &Pair| [all(&pair.chosen), all(&pair.rejected)];
+    assert_eq!(
+        texts(&pairs[0]),
+        ["[user]q[assistant]yes!", "[user]q[assistant]no!"]
+    );
+    assert_eq!(
+        texts(&pairs[1]),
+        ["[user]q[assistant]yes", "[user]q[assistant]no"]
+    );
+    let wrong = told_by(template, &[row(json!([]))], 64)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        wrong.contains("field chat_template_kwargs: must be an object"),
+        "{wrong}"
     );
 }

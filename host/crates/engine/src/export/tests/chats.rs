@@ -99,3 +99,78 @@ fn a_template_that_fails_or_has_no_known_shape_is_told() {
         report.warnings
     );
 }
+
+/// A copy of the sample model with a template for tools beside its own.
+fn with_tool_use(folder: &Path) -> PathBuf {
+    let model = with_template(folder, CHATML, json!([6]));
+    let further = model.join("additional_chat_templates");
+    std::fs::create_dir(&further).unwrap();
+    std::fs::write(further.join("tool_use.jinja"), TOOL_USE).unwrap();
+    std::fs::write(further.join("notes.txt"), "no template").unwrap();
+    model
+}
+
+const TOOL_USE: &str = "{{ tools | length }} tools";
+
+#[test]
+fn further_templates_go_with_a_merged_folder_and_into_a_gguf() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = with_tool_use(folder.path());
+    let of = |format, name: &str| Request {
+        model: model.clone(),
+        adapter: None,
+        ..request("qwen2", format, folder.path().join(name))
+    };
+    let merged = of(Format::Safetensors, "merged");
+    export(&merged).unwrap();
+    let further = merged.output.join("additional_chat_templates");
+    let names: Vec<_> = std::fs::read_dir(&further)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["tool_use.jinja"]);
+    let packed = of(Format::Gguf, "packed");
+    export(&packed).unwrap();
+    let file = packed.output.join("model.gguf");
+    let content = metadata(&file);
+    let text = |key: &str| content.metadata[key].to_string().unwrap().clone();
+    assert_eq!(text("tokenizer.chat_template"), CHATML);
+    assert_eq!(text("tokenizer.chat_template.tool_use"), TOOL_USE);
+    let names = content.metadata["tokenizer.chat_templates"]
+        .to_vec()
+        .unwrap();
+    assert_eq!(names.len(), 1);
+    assert_eq!(names[0].to_string().unwrap(), "tool_use");
+    for place in [&merged.output, &file] {
+        let tokenizer = crate::tokenizer::Tokenizer::load(place).unwrap();
+        let all: Vec<_> = tokenizer.chat_templates().collect();
+        assert_eq!(
+            all,
+            [("default", CHATML), ("tool_use", TOOL_USE)],
+            "{place:?}"
+        );
+    }
+}
+
+#[test]
+fn a_further_template_that_does_not_compile_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = with_tool_use(folder.path());
+    std::fs::write(
+        model.join("additional_chat_templates/rag.jinja"),
+        "{% if %}",
+    )
+    .unwrap();
+    let request = Request {
+        model,
+        adapter: None,
+        ..request("qwen2", Format::Safetensors, folder.path().join("out"))
+    };
+    let warnings = export(&request).unwrap().warnings;
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.starts_with("the template rag: ")),
+        "{warnings:?}"
+    );
+}
