@@ -29,5 +29,5 @@ pub use run_config::{
     DataConfig, DataFormat, Documents, FIELDS, Field, FieldKind, FimLoss, FimMode, FimSpan,
     InitLoraWeights, LoraConfig, LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, MixedData,
     ModelConfig, ModelDtype, Optim, Overflow, PluginStage, PluginUse, Quantize, RunConfig,
-    TargetModules, TrainConfig, TrainOn, parse_size,
+    TargetModules, TokenIndices, TrainConfig, TrainOn, parse_size,
 };

@@ -255,7 +255,7 @@ fn every_field_of_the_table_exists_in_the_config_or_is_optional() {
             FieldKind::Text | FieldKind::Lines | FieldKind::Words | FieldKind::FlagOrWord => {
                 "\"cpu\"".to_owned()
             }
-            FieldKind::Integers => "[1]".to_owned(),
+            FieldKind::Integers | FieldKind::IntegersByName => "[1]".to_owned(),
             FieldKind::Table => "{}".to_owned(),
         };
         let set = RunConfig::from_toml(&text, &[format!("{}={probe}", field.path)]);

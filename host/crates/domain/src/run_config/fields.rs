@@ -43,13 +43,17 @@ pub enum FieldKind {
     Words,
     /// A list of whole numbers.
     Integers,
+    /// The same, or a table of such lists by names.
+    IntegersByName,
     /// Yes, no, or a word.
     FlagOrWord,
     /// Names and their values; the keys of some tables are known, others are the user's own.
     Table,
 }
 
-use FieldKind::{Choice, Flag, FlagOrWord, Integer, Integers, Lines, Number, Table, Text, Words};
+use FieldKind::{
+    Choice, Flag, FlagOrWord, Integer, Integers, IntegersByName, Lines, Number, Table, Text, Words,
+};
 
 const fn field(
     path: &'static str,
@@ -114,6 +118,7 @@ pub const FIELDS: &[Field] = &[
     field("lora.alpha_pattern", "Alphas by module", Table, "Alpha by module name or regex: q_proj = 64."),
     field("lora.layers_to_transform", "Layers", Integers, "Numbers of the layers that get an adapter, from 0; empty for all."),
     field("lora.modules_to_save", "Modules trained whole", Words, "Modules that are trained and saved whole, for example lm_head, embed_tokens, norm."),
+    field("lora.trainable_token_indices", "Tokens that train", IntegersByName, "Ids of tokens whose rows of the embedding are trained alone, for example those that were added."),
     field("lora.loraplus_lr_ratio", "LoRA+ ratio", Number { min: 1.0, max: 1000.0 }, "Learning rate of B over that of A; 16 is usual."),
     field("lora.init_adapter", "Start from adapter", Text, "A PEFT folder to go on from; it brings the rest of this section."),
     field("train.output", "Output folder", Text, "Folder for adapter and checkpoints; the studio chooses one for runs of the web page."),

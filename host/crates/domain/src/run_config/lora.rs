@@ -36,6 +36,9 @@ pub struct LoraConfig {
         deserialize_with = "super::data::one_or_many"
     )]
     pub modules_to_save: Vec<String>,
+    /// Tokens whose rows of the embedding are trained and saved, the others staying as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trainable_token_indices: Option<TokenIndices>,
     /// How A and B begin.
     pub init_lora_weights: InitLoraWeights,
     /// Learning rate of B over that of A (LoRA+, arXiv 2402.12354).
@@ -60,6 +63,7 @@ impl Default for LoraConfig {
             alpha_pattern: BTreeMap::new(),
             layers_to_transform: Vec::new(),
             modules_to_save: Vec::new(),
+            trainable_token_indices: None,
             init_lora_weights: InitLoraWeights::Flag(true),
             loraplus_lr_ratio: None,
             init_adapter: None,
@@ -78,6 +82,19 @@ pub enum TargetModules {
     One(String),
     /// Names; a module matches when its name equals one or ends in `.` and one.
     List(Vec<String>),
+}
+
+/// PEFT's `trainable_token_indices`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "must be a list of token ids, or a table of such lists by embed_tokens and lm_head"
+)]
+pub enum TokenIndices {
+    /// Of the embedding, and of a head that is the embedding.
+    List(Vec<u32>),
+    /// By the embedding's or the head's name.
+    ByModule(BTreeMap<String, Vec<u32>>),
 }
 
 /// PEFT's `init_lora_weights`.

@@ -3,6 +3,7 @@ use serde_json::Value;
 
 use super::{
     FIELDS, FieldKind, InitLoraWeights, Method, PluginStage, PluginUse, RunConfig, TargetModules,
+    TokenIndices,
 };
 use crate::FieldErrors;
 
@@ -217,6 +218,19 @@ impl RunConfig {
                 );
             }
         }
+        let no_tokens = match &lora.trainable_token_indices {
+            None => false,
+            Some(TokenIndices::List(tokens)) => tokens.is_empty(),
+            Some(TokenIndices::ByModule(table)) => {
+                table.is_empty() || table.values().any(Vec::is_empty)
+            }
+        };
+        if no_tokens {
+            errors.push(
+                "lora.trainable_token_indices",
+                "must name at least one token; leave it out to train none by itself",
+            );
+        }
         let patterns = [
             ("rank_pattern", lora.rank_pattern.keys().collect::<Vec<_>>()),
             ("alpha_pattern", lora.alpha_pattern.keys().collect()),
@@ -300,6 +314,7 @@ fn out_of_range(value: &Value, kind: FieldKind) -> Option<String> {
         | FieldKind::FlagOrWord
         | FieldKind::Words
         | FieldKind::Integers
+        | FieldKind::IntegersByName
         | FieldKind::Table => None,
     }
 }

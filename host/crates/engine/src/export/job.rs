@@ -164,6 +164,8 @@ impl Job<'_> {
             base: base_name(merged).as_deref(),
             adapter: merged.adapter().map(|adapter| &adapter.settings),
             adapted: merged.adapter().map(|_| merged.adapted()),
+            resized: merged.resized(),
+            has_tokenizer: merged.tokenizer_folder != merged.folder,
             facts: &Facts::beside(request.adapter.as_deref().unwrap_or(&request.model)),
             checked,
         }

@@ -5,8 +5,8 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 use serde_json::{Value, json};
 
-use super::merge::{Adapter, PREFIX};
-use crate::lora::{Pissa, principal, write_json};
+use super::merge::Adapter;
+use crate::lora::{PREFIX, Pissa, principal, write_json};
 use crate::model::{Weights, weights};
 use crate::{Error, Result};
 

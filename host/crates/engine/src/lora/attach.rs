@@ -6,7 +6,7 @@ use domain::LoraConfig;
 use super::fresh::{drawn, parameter};
 use super::names::{HEAD, magnitude_name, names};
 use super::target::targets;
-use super::{Settings, ends, pissa, whole};
+use super::{Settings, ends, pissa, tokens, vocabulary, whole};
 use crate::model::{Decoder, Dora, Linear, Lora, Weights};
 use crate::{Error, Result, ops};
 
@@ -39,7 +39,8 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
         }
     }
     ends::attach(decoder, settings, &chosen, seed)?;
-    whole::attach(decoder, &settings.modules_to_save)
+    whole::attach(decoder, &settings.modules_to_save)?;
+    tokens::attach(decoder, settings)
 }
 
 /// Which setting of a run, by its name in a RUN.toml, asks for another adapter than the one that was read into the model;
@@ -66,6 +67,10 @@ pub(crate) fn differing(
             asked.modules_to_save != read.modules_to_save,
         ),
         ("lora.init_lora_weights", asked.init != read.init),
+        (
+            "lora.trainable_token_indices",
+            asked.trainable_token_indices != read.trainable_token_indices,
+        ),
     ];
     let named = pairs
         .iter()
@@ -113,6 +118,7 @@ fn read_tensors(
         });
     }
     let mut weights = Weights::open(std::slice::from_ref(&path))?;
+    vocabulary::read(decoder, &path, &mut weights, settings)?;
     pissa::split(decoder, settings, |linear| {
         weights.contains(&names(&linear.name).0)
     })?;
@@ -149,10 +155,11 @@ fn read_tensors(
     ends::read(decoder, &path, &mut weights, settings, trainable)?;
     let names = &settings.modules_to_save;
     whole::read(decoder, folder, &mut weights, names, trainable)?;
+    tokens::read(decoder, folder, &mut weights, settings, trainable)?;
     if decoder.adapter_parameters().is_empty() {
         return Err(Error::file(&path, "holds no adapter for this model"));
     }
-    weights.finish(|_| false)
+    weights.finish(vocabulary::repeats)
 }
 
 fn put(

@@ -105,19 +105,6 @@ pub(super) fn read(
     Ok(())
 }
 
-/// The weights that PEFT saves beside the adapters of the ends, in f32.
-pub(super) fn saved_beside(decoder: &Decoder) -> Result<Vec<(String, Tensor)>> {
-    let mut saved = Vec::new();
-    if decoder.embedding_lora.is_some() {
-        let module = decoder.description.names.embedding;
-        saved.push((base_name(module), decoder.embedding.dense()?));
-    }
-    if decoder.head_lora.is_some() {
-        saved.push((base_name(HEAD), decoder.head_weight().dense()?));
-    }
-    Ok(saved)
-}
-
 fn lora(
     settings: &Settings,
     module: &str,
@@ -168,8 +155,7 @@ fn with_magnitude(
     Ok(lora)
 }
 
-/// Refuses an adapter that was trained over another weight than the model's: PEFT would put it in the model's place, as
-/// after the vocabulary was changed.
+/// Refuses an adapter that was trained over another weight than the model's, which PEFT would put in the model's place.
 fn check_base(path: &Path, weights: &mut Weights, module: &str, own: &Matrix) -> Result<()> {
     let name = base_name(module);
     if !weights.contains(&name) {
@@ -178,7 +164,7 @@ fn check_base(path: &Path, weights: &mut Weights, module: &str, own: &Matrix) ->
     let (rows, columns) = own.shape();
     let refuse = || {
         let message = format!(
-            "holds a weight of {module} that is not the model's (it was trained over another model, or one with more tokens); give the model that it was trained over"
+            "holds a weight of {module} that is not the model's (it was trained over another model); give the model that it was trained over"
         );
         Err(Error::file(path, message))
     };

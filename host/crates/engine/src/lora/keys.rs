@@ -67,6 +67,7 @@ pub(super) const READ: &[&str] = &[
     "r",
     "rank_pattern",
     "target_modules",
+    "trainable_token_indices",
     "use_dora",
     "use_rslora",
 ];
@@ -100,7 +101,6 @@ pub(super) const UNSUPPORTED: &[&str] = &[
     "ensure_weight_tying",
     "layer_replication",
     "target_parameters",
-    "trainable_token_indices",
     "alora_invocation_tokens",
     "arrow_config",
     "monteclora_config",

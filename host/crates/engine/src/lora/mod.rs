@@ -9,6 +9,8 @@ mod names;
 mod pissa;
 mod settings;
 mod target;
+mod tokens;
+mod vocabulary;
 mod whole;
 
 #[cfg(test)]
@@ -17,7 +19,10 @@ mod goldens;
 pub(crate) use attach::{attach, differing, read_adapter};
 pub(crate) use folder::{Base, write_adapter, write_json, write_origin};
 pub(crate) use keys::peft_defaults;
+pub(crate) use names::{HEAD, PREFIX};
 pub(crate) use pissa::{Pissa, principal};
 pub(crate) use settings::Settings;
 pub(crate) use target::targets;
+pub(crate) use tokens::{delta_name, token_ids};
+pub(crate) use vocabulary::{BaseEnds, repeats, vocabulary_of};
 pub(crate) use whole::saves;

@@ -1,10 +1,10 @@
 //! What PEFT calls an adapter's tensors.
 
 /// What PEFT puts before a module's path.
-pub(super) const PREFIX: &str = "base_model.model.";
+pub(crate) const PREFIX: &str = "base_model.model.";
 
 /// The head's path in every family.
-pub(super) const HEAD: &str = "lm_head";
+pub(crate) const HEAD: &str = "lm_head";
 
 /// Of a module's magnitudes (DoRA).
 pub(super) fn magnitude_name(module: &str) -> String {

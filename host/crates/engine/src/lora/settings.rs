@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use domain::{InitLoraWeights, LoraConfig, TargetModules};
+use domain::{InitLoraWeights, LoraConfig, TargetModules, TokenIndices};
 use serde_json::{Map, Value, json};
 
 use super::Pissa;
@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) use_dora: bool,
     /// Modules that are trained and saved whole.
     pub(crate) modules_to_save: Vec<String>,
+    /// Tokens whose rows of embedding or head are trained and saved.
+    pub(crate) trainable_token_indices: Option<TokenIndices>,
     pub(crate) rank_pattern: BTreeMap<String, u32>,
     pub(crate) alpha_pattern: BTreeMap<String, f64>,
     pub(crate) layers_to_transform: Vec<u32>,
@@ -39,6 +41,7 @@ impl Settings {
             use_rslora: lora.use_rslora,
             use_dora: lora.use_dora,
             modules_to_save: lora.modules_to_save.clone(),
+            trainable_token_indices: lora.trainable_token_indices.clone(),
             rank_pattern: lora.rank_pattern.clone(),
             alpha_pattern: lora.alpha_pattern.clone(),
             layers_to_transform: lora.layers_to_transform.clone(),
@@ -57,6 +60,7 @@ impl Settings {
             use_rslora: self.use_rslora,
             use_dora: self.use_dora,
             modules_to_save: self.modules_to_save.clone(),
+            trainable_token_indices: self.trainable_token_indices.clone(),
             rank_pattern: self.rank_pattern.clone(),
             alpha_pattern: self.alpha_pattern.clone(),
             layers_to_transform: self.layers_to_transform.clone(),
@@ -110,6 +114,13 @@ impl Settings {
         {
             return Err(format!("bias {} is not supported; none is", table["bias"]));
         }
+        let tokens = table.get("trainable_token_indices");
+        let trainable_token_indices = match tokens.filter(|value| truthy(value)) {
+            None => None,
+            Some(value) => Some(serde_json::from_value(value.clone()).map_err(|_| {
+                format!("trainable_token_indices must be a list of token ids, or a table of such lists, not {value}")
+            })?),
+        };
         let init = match table.get("init_lora_weights") {
             None | Some(Value::Null) => InitLoraWeights::Flag(true),
             Some(Value::Bool(flag)) => InitLoraWeights::Flag(*flag),
@@ -191,6 +202,7 @@ impl Settings {
                 .map(|(key, own)| Ok((key, rank("rank_pattern", own)?)))
                 .collect::<Result<_, String>>()?,
             alpha_pattern: pattern("alpha_pattern")?,
+            trainable_token_indices,
             layers_to_transform: layers,
             init,
         })
@@ -247,6 +259,10 @@ impl Settings {
             ("rank_pattern", json!(self.rank_pattern)),
             ("revision", json!(revision)),
             ("target_modules", targets),
+            (
+                "trainable_token_indices",
+                json!(self.trainable_token_indices),
+            ),
             ("use_dora", json!(self.use_dora)),
             ("use_rslora", json!(self.use_rslora)),
         ] {
@@ -328,7 +344,7 @@ mod tests {
             ("fan_in_fan_out", json!(true)),
             ("init_lora_weights", json!("olora")),
             ("layer_replication", json!([[0, 2]])),
-            ("trainable_token_indices", json!([3])),
+            ("trainable_token_indices", json!(["a"])),
             ("target_parameters", json!(["x"])),
             ("use_qalora", json!(true)),
             ("exclude_modules", json!(3)),

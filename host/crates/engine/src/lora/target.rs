@@ -151,6 +151,7 @@ mod tests {
             use_rslora: false,
             use_dora: false,
             modules_to_save: Vec::new(),
+            trainable_token_indices: None,
             rank_pattern: [("1.self_attn.q_proj".to_owned(), 4)].into(),
             alpha_pattern: [("up_.*".to_owned(), 2.0)].into(),
             layers_to_transform: layers,

@@ -177,6 +177,9 @@ impl Reader {
             saved_positions: None,
             embedding_lora: None,
             head_lora: None,
+            embedding_tokens: None,
+            head_tokens: None,
+            replaced_ends: false,
             neftune_noise_alpha: 0.0,
             segment: 0,
         })

@@ -13,6 +13,7 @@ impl Decoder {
     /// # Errors
     /// The base is packed or in 16 bits, which would lose what the adapter learned.
     pub(crate) fn merge_adapter(&mut self) -> Result<()> {
+        let tied_tokens = self.tokens_are_tied();
         for norm in self.norms_mut() {
             if let Some(saved) = norm.saved.take() {
                 *norm = *saved;
@@ -31,6 +32,17 @@ impl Decoder {
         // Embedding and head may be one weight: the head's is made before the embedding's changes.
         if let Some(lora) = self.head_lora.take() {
             self.head = Some(merged(self.head_weight(), &lora)?);
+        }
+        if let Some(tokens) = self.head_tokens.take() {
+            self.head = Some(tokens.merged(self.head_weight())?);
+        }
+        let tied = self.head.is_none();
+        if let Some(tokens) = self.embedding_tokens.take() {
+            let own = tokens.merged(&self.embedding)?;
+            let before = std::mem::replace(&mut self.embedding, own);
+            if !tied_tokens && tied {
+                self.head = Some(before);
+            }
         }
         let saved = self.saved_head.take();
         let embedding = match (self.embedding_lora.take(), self.saved_embedding.take()) {

@@ -18,17 +18,31 @@ pub(crate) const COMPANIONS: [&str; 10] = [
     "tokenizer.model",
     "chat_template.jinja",
     "chat_template.json",
-    "generation_config.json",
+    GENERATION,
 ];
 
-/// Copies tokenizer, chat template and generation settings from one model folder to another.
-pub(crate) fn copy_companions(source: &Path, folder: &Path) -> Result<()> {
-    for name in COMPANIONS {
-        let from = source.join(name);
-        if from.is_file() {
-            let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
-            files::write_synced(&folder.join(name), &bytes)?;
-        }
+/// That of them which is no tokenizer's.
+const GENERATION: &str = "generation_config.json";
+
+/// Copies tokenizer and chat template of one folder, and generation settings of a model's, which may be the same.
+pub(crate) fn copy_companions(tokenizer: &Path, model: &Path, folder: &Path) -> Result<()> {
+    copy_tokenizer(tokenizer, folder)?;
+    copy(model, folder, GENERATION)
+}
+
+/// Copies tokenizer and chat template from one folder to another.
+pub(crate) fn copy_tokenizer(source: &Path, folder: &Path) -> Result<()> {
+    let names = COMPANIONS.iter().filter(|name| **name != GENERATION);
+    names
+        .copied()
+        .try_for_each(|name| copy(source, folder, name))
+}
+
+fn copy(source: &Path, folder: &Path, name: &str) -> Result<()> {
+    let from = source.join(name);
+    if from.is_file() {
+        let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
+        files::write_synced(&folder.join(name), &bytes)?;
     }
     Ok(())
 }
@@ -53,7 +67,7 @@ pub(super) fn write_weights(
     decoder: &Decoder,
     dtype: DType,
 ) -> Result<()> {
-    copy_companions(source, folder)?;
+    copy_companions(source, source, folder)?;
     let from = source.join("config.json");
     let text = std::fs::read_to_string(&from).map_err(Error::io("read", &from))?;
     let mut config: Value = serde_json::from_str(&text)

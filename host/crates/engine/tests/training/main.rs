@@ -12,6 +12,7 @@ mod packing;
 mod pissa;
 mod preference;
 mod ranks;
+mod resized;
 mod resume;
 mod scoring;
 mod streaming;
