@@ -217,6 +217,7 @@ mod tests {
                 "rank_pattern": { "q_proj": 32, "layers\\.1\\..*": 4 },
                 "layers_to_transform": [0, 2],
                 "trainable_token_indices": { "embed_tokens": [5, 7], "lm_head": [9] },
+                "bias": "lora_only",
             },
             "train": {
                 "learning_rate": 0.00005,

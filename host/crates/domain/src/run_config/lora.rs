@@ -39,6 +39,10 @@ pub struct LoraConfig {
     /// Tokens whose rows of the embedding are trained and saved, the others staying as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trainable_token_indices: Option<TokenIndices>,
+    /// Which biases of the model train with the adapter.
+    pub bias: LoraBias,
+    /// B has a bias too.
+    pub lora_bias: bool,
     /// How A and B begin.
     pub init_lora_weights: InitLoraWeights,
     /// Learning rate of B over that of A (LoRA+, arXiv 2402.12354).
@@ -64,6 +68,8 @@ impl Default for LoraConfig {
             layers_to_transform: Vec::new(),
             modules_to_save: Vec::new(),
             trainable_token_indices: None,
+            bias: LoraBias::None,
+            lora_bias: false,
             init_lora_weights: InitLoraWeights::Flag(true),
             loraplus_lr_ratio: None,
             init_adapter: None,
@@ -95,6 +101,19 @@ pub enum TokenIndices {
     List(Vec<u32>),
     /// By the embedding's or the head's name.
     ByModule(BTreeMap<String, Vec<u32>>),
+}
+
+/// PEFT's `bias`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoraBias {
+    /// None.
+    #[default]
+    None,
+    /// Those of linear layers and of norms.
+    All,
+    /// Those of the layers that have an adapter.
+    LoraOnly,
 }
 
 /// PEFT's `init_lora_weights`.

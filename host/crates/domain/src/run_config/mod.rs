@@ -17,7 +17,7 @@ pub use data::{
     DataConfig, DataFormat, Documents, FimLoss, FimMode, FimSpan, MixedData, Overflow, TrainOn,
 };
 pub use fields::{FIELDS, Field, FieldKind};
-pub use lora::{InitLoraWeights, LoraConfig, TargetModules, TokenIndices};
+pub use lora::{InitLoraWeights, LoraBias, LoraConfig, TargetModules, TokenIndices};
 pub use model::{ModelConfig, ModelDtype, Quantize};
 pub use size::parse_size;
 pub use train::{LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, Optim, TrainConfig};

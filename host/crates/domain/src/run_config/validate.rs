@@ -231,6 +231,14 @@ impl RunConfig {
                 "must name at least one token; leave it out to train none by itself",
             );
         }
+        // As PEFT has it: neither is known of a bias beside them.
+        let plain = matches!(lora.init_lora_weights, InitLoraWeights::Flag(_));
+        if lora.lora_bias && (lora.use_dora || !plain) {
+            errors.push(
+                "lora.lora_bias",
+                "needs lora.init_lora_weights to be true or false, and no lora.use_dora",
+            );
+        }
         let patterns = [
             ("rank_pattern", lora.rank_pattern.keys().collect::<Vec<_>>()),
             ("alpha_pattern", lora.alpha_pattern.keys().collect()),

@@ -6,22 +6,27 @@ use candle_core::{DType, Tensor};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use crate::lora::{BaseEnds, HEAD, PREFIX, Settings, delta_name, repeats, saves, token_ids};
+use crate::lora::{
+    BaseEnds, HEAD, PREFIX, Settings, bias_name, delta_name, lora_bias_name, repeats, saves,
+    token_ids,
+};
 use crate::model::{Description, Weights, weights};
 use crate::{Error, Result, ops};
 
 /// What PEFT puts behind a module's path.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 11] = [
     "lora_A.weight",
     "lora_B.weight",
+    "lora_B.bias",
     "lora_embedding_A",
     "lora_embedding_B",
     "lora_magnitude_vector",
     "token_adapter.trainable_tokens_delta",
-    // Weights of the base under an adapter of embedding or head.
+    // Weights of the base under an adapter of embedding or head, and biases that train with one.
     "token_adapter.base_layer.weight",
     "original_module.weight",
     "base_layer.weight",
+    "base_layer.bias",
 ];
 
 /// A model's tensors, with what an adapter adds to them.
@@ -161,6 +166,16 @@ impl Merged {
             .count()
     }
 
+    /// A module whose bias in the adapter has no place in the model, which has none there.
+    pub(super) fn bias_without_place(&self) -> Option<&str> {
+        let adapter = self.adapter.as_ref()?;
+        let mut modules = adapter.weights.names().filter_map(|name| {
+            let module = name.strip_suffix(".lora_B.bias")?;
+            Some(module.strip_prefix(PREFIX).unwrap_or(module))
+        });
+        modules.find(|module| !self.base.contains(&format!("{module}.bias")))
+    }
+
     /// Every tensor that is written, in the order of the base's files.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let head = format!("{HEAD}.weight");
@@ -222,6 +237,9 @@ impl Merged {
             Some(own) => adapter.weights.take(&own, &shape, DType::F32)?,
             None => self.base.take(&source, &shape, DType::F32)?,
         };
+        if let Some(module) = name.strip_suffix(".bias") {
+            return adapter.with_bias(module, value);
+        }
         let Some(module) = name.strip_suffix(".weight") else {
             return Ok(value);
         };
@@ -246,7 +264,7 @@ impl Merged {
         self.ends.iter().position(|end| end == module)
     }
 
-    /// The tensor of the adapter's file that is this one, trained: of a module that is saved whole.
+    /// The tensor of the adapter's file that is this one, trained: of a module that is saved whole, or a bias.
     fn own(&self, name: &str) -> Option<String> {
         let Adapter {
             weights, settings, ..
@@ -257,8 +275,11 @@ impl Merged {
         {
             return None;
         }
-        let own = format!("{PREFIX}{name}");
-        weights.contains(&own).then_some(own)
+        let module = name.strip_suffix(".bias");
+        let under_lora = module.map(|module| bias_name(module, true));
+        let names = [Some(format!("{PREFIX}{name}")), under_lora];
+        let mut names = names.into_iter().flatten();
+        names.find(|own| weights.contains(own))
     }
 
     /// Whether the adapter trains a tensor whole or adds to it.
@@ -266,9 +287,11 @@ impl Merged {
         let Some(adapter) = &self.adapter else {
             return false;
         };
+        let bias = name.strip_suffix(".bias").map(lora_bias_name);
         self.own(name).is_some()
             || adapter.pair(name).is_some()
             || adapter.embedding_pair(name).is_some()
+            || bias.is_some_and(|bias| adapter.weights.contains(&bias))
     }
 
     fn changes(&self, name: &str) -> bool {
@@ -292,7 +315,7 @@ impl Merged {
                 // A tensor of a module that is saved whole.
                 .unwrap_or(rest.rsplit_once('.').unwrap_or((rest, "weight")));
             let weight = match kind {
-                "bias" => format!("{module}.bias"),
+                "bias" | "base_layer.bias" => format!("{module}.bias"),
                 _ => format!("{module}.weight"),
             };
             let refuse = |message: String| Err(Error::file(&path, message));
@@ -305,6 +328,7 @@ impl Merged {
             let expected = match (kind, &shape[..]) {
                 ("lora_A.weight", [_, input]) => vec![rank, *input],
                 ("lora_B.weight", [out, _]) => vec![*out, rank],
+                ("lora_B.bias", [out, _]) => vec![*out],
                 ("lora_embedding_A", [vocab, _]) => vec![rank, *vocab],
                 ("lora_embedding_B", [_, hidden]) => vec![*hidden, rank],
                 ("lora_magnitude_vector", [_, hidden])
@@ -393,6 +417,17 @@ impl Adapter {
         let magnitude = self.weights.take(&magnitude, &[rows], DType::F32)?;
         let norms = weight.sqr()?.sum(1)?.sqrt()?;
         Ok(weight.broadcast_mul(&(magnitude / norms)?.unsqueeze(1)?)?)
+    }
+
+    /// A bias with that of the adapter's B.
+    fn with_bias(&mut self, module: &str, bias: Tensor) -> Result<Tensor> {
+        let name = lora_bias_name(module);
+        if !self.weights.contains(&name) {
+            return Ok(bias);
+        }
+        let added = self.weights.take(&name, bias.dims(), DType::F32)?;
+        let scale = f64::from(self.settings.scale(module));
+        Ok((bias + (added * scale)?)?)
     }
 
     /// A table with the adapter's rows of tokens in it.

@@ -8,8 +8,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use domain::InitLoraWeights;
 
-use super::fresh::{drawn, parameter};
-use super::names::{HEAD, PREFIX, magnitude_name, names};
+use super::fresh::{drawn, drawn_bias, parameter};
+use super::names::{HEAD, PREFIX, lora_bias_name, magnitude_name, names};
 use super::{Pissa, Settings};
 use crate::model::{Decoder, Dora, Lora, Matrix, Weights, named_generator, normal};
 use crate::{Error, Result};
@@ -34,11 +34,20 @@ pub(super) fn attach(
             return Err(domain::FieldErrors::one("lora.target_modules", message).into());
         }
         let (a, b) = drawn(settings, HEAD, decoder.head_weight().shape(), seed)?;
-        let lora = lora(settings, HEAD, names(HEAD), (&a, &b), true)?;
+        let mut lora = lora(settings, HEAD, names(HEAD), (&a, &b), true)?;
+        let bias = drawn_bias(settings, HEAD, decoder.head_weight().outputs(), seed)?;
+        lora.bias = bias
+            .map(|bias| parameter(lora_bias_name(HEAD), &bias, true))
+            .transpose()?;
         let magnitude = fresh_magnitude(settings, || lora.norms(decoder.head_weight()))?;
         decoder.head_lora = Some(with_magnitude(lora, HEAD, magnitude, true, None)?);
     }
     if chosen(embedding) {
+        if settings.lora_bias {
+            let message =
+                format!("of {embedding} is not there in PEFT either; leave one of both out");
+            return Err(domain::FieldErrors::one("lora.lora_bias", message).into());
+        }
         let (vocab, hidden) = decoder.embedding.shape();
         let rank = settings.rank(embedding);
         let [name_a, name_b] = embedding_names(embedding);
@@ -77,7 +86,12 @@ pub(super) fn read(
         let rank = settings.rank(HEAD);
         let a = weights.take(&head_a, &[rank, hidden], DType::F32)?;
         let b = weights.take(&head_b, &[vocab, rank], DType::F32)?;
-        let lora = lora(settings, HEAD, (head_a, head_b), (&a, &b), trainable)?;
+        let mut lora = lora(settings, HEAD, (head_a, head_b), (&a, &b), trainable)?;
+        if settings.lora_bias {
+            let name = lora_bias_name(HEAD);
+            let bias = weights.take(&name, &[vocab], DType::F32)?;
+            lora.bias = Some(parameter(name, &bias, trainable)?);
+        }
         let magnitude = read_magnitude(weights, settings, HEAD, vocab)?;
         let norms = match (&magnitude, trainable) {
             (Some(_), false) => Some(lora.norms(decoder.head_weight())?),
@@ -115,6 +129,7 @@ fn lora(
     Ok(Lora {
         a: parameter(names.0, a, trainable)?,
         b: parameter(names.1, b, trainable)?,
+        bias: None,
         scale: settings.scale(module),
         dropout: settings.lora_dropout,
         dora: None,

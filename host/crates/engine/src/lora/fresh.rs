@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use domain::InitLoraWeights;
 
 use super::Settings;
-use super::names::names;
+use super::names::{lora_bias_name, names};
 use crate::Result;
 use crate::model::{Parameter, named_generator, normal, uniform};
 
@@ -37,6 +37,28 @@ pub(super) fn drawn(
         Tensor::from_vec(a, (rank, input), &Device::Cpu)?,
         Tensor::from_vec(b, (out, rank), &Device::Cpu)?,
     ))
+}
+
+/// The bias of B as an adapter begins, where it has one: zero, or random where B is.
+pub(super) fn drawn_bias(
+    settings: &Settings,
+    module: &str,
+    out: usize,
+    seed: u64,
+) -> Result<Option<Tensor>> {
+    if !settings.lora_bias {
+        return Ok(None);
+    }
+    let bound = 1.0 / (settings.rank(module) as f64).sqrt();
+    let values = match &settings.init {
+        InitLoraWeights::Flag(false) => uniform(
+            &mut named_generator(seed, &lora_bias_name(module)),
+            out,
+            bound,
+        ),
+        _ => vec![0.0; out],
+    };
+    Ok(Some(Tensor::from_vec(values, out, &Device::Cpu)?))
 }
 
 /// A tensor of an adapter, copied where it trains.

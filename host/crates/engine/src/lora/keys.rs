@@ -61,6 +61,7 @@ pub(super) const READ: &[&str] = &[
     "init_lora_weights",
     "layers_to_transform",
     "lora_alpha",
+    "lora_bias",
     "lora_dropout",
     "modules_to_save",
     "peft_type",
@@ -79,6 +80,8 @@ pub(super) const IDLE: &[&str] = &[
     "base_model_name_or_path",
     "corda_config",
     "eva_config",
+    // PEFT takes it back for a Linear, and this engine has no other layers that LoRA could be in.
+    "fan_in_fan_out",
     "inference_mode",
     "layers_pattern",
     "loftq_config",
@@ -96,8 +99,6 @@ pub(super) const IDLE: &[&str] = &[
 pub(super) const UNSUPPORTED: &[&str] = &[
     "use_qalora",
     "use_bdlora",
-    "lora_bias",
-    "fan_in_fan_out",
     "ensure_weight_tying",
     "layer_replication",
     "target_parameters",

@@ -1,6 +1,7 @@
 //! LoRA adapters (arXiv 2106.09685), held to PEFT: which layers get one, how it begins, and its folder on the disk.
 
 mod attach;
+mod biases;
 mod ends;
 mod folder;
 mod fresh;
@@ -17,9 +18,10 @@ mod whole;
 mod goldens;
 
 pub(crate) use attach::{attach, differing, read_adapter};
+pub(crate) use biases::bias_name;
 pub(crate) use folder::{Base, write_adapter, write_json, write_origin};
 pub(crate) use keys::peft_defaults;
-pub(crate) use names::{HEAD, PREFIX};
+pub(crate) use names::{HEAD, PREFIX, lora_bias_name};
 pub(crate) use pissa::{Pissa, principal};
 pub(crate) use settings::Settings;
 pub(crate) use target::targets;

@@ -11,6 +11,11 @@ pub(super) fn magnitude_name(module: &str) -> String {
     format!("{PREFIX}{module}.lora_magnitude_vector")
 }
 
+/// Of the bias of a module's B.
+pub(crate) fn lora_bias_name(module: &str) -> String {
+    format!("{PREFIX}{module}.lora_B.bias")
+}
+
 /// Of a module's A and B.
 pub(super) fn names(module: &str) -> (String, String) {
     (

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use domain::{InitLoraWeights, LoraConfig, TargetModules, TokenIndices};
+use domain::{InitLoraWeights, LoraBias, LoraConfig, TargetModules, TokenIndices};
 use serde_json::{Map, Value, json};
 
 use super::Pissa;
@@ -23,6 +23,10 @@ pub(crate) struct Settings {
     pub(crate) modules_to_save: Vec<String>,
     /// Tokens whose rows of embedding or head are trained and saved.
     pub(crate) trainable_token_indices: Option<TokenIndices>,
+    /// Biases that train with the adapter.
+    pub(crate) bias: LoraBias,
+    /// Whether B has a bias.
+    pub(crate) lora_bias: bool,
     pub(crate) rank_pattern: BTreeMap<String, u32>,
     pub(crate) alpha_pattern: BTreeMap<String, f64>,
     pub(crate) layers_to_transform: Vec<u32>,
@@ -42,6 +46,8 @@ impl Settings {
             use_dora: lora.use_dora,
             modules_to_save: lora.modules_to_save.clone(),
             trainable_token_indices: lora.trainable_token_indices.clone(),
+            bias: lora.bias,
+            lora_bias: lora.lora_bias,
             rank_pattern: lora.rank_pattern.clone(),
             alpha_pattern: lora.alpha_pattern.clone(),
             layers_to_transform: lora.layers_to_transform.clone(),
@@ -61,6 +67,8 @@ impl Settings {
             use_dora: self.use_dora,
             modules_to_save: self.modules_to_save.clone(),
             trainable_token_indices: self.trainable_token_indices.clone(),
+            bias: self.bias,
+            lora_bias: self.lora_bias,
             rank_pattern: self.rank_pattern.clone(),
             alpha_pattern: self.alpha_pattern.clone(),
             layers_to_transform: self.layers_to_transform.clone(),
@@ -108,11 +116,14 @@ impl Settings {
                 ));
             }
         }
-        if table
-            .get("bias")
-            .is_some_and(|bias| bias != "none" && !bias.is_null())
-        {
-            return Err(format!("bias {} is not supported; none is", table["bias"]));
+        let bias = match table.get("bias") {
+            None | Some(Value::Null) => LoraBias::None,
+            Some(bias) => serde_json::from_value(bias.clone())
+                .map_err(|_| format!("bias must be none, all or lora_only, not {bias}"))?,
+        };
+        let lora_bias = table.get("lora_bias").is_some_and(truthy);
+        if lora_bias && table.get("use_dora").is_some_and(truthy) {
+            return Err("lora_bias is not known beside use_dora, in PEFT either".into());
         }
         let tokens = table.get("trainable_token_indices");
         let trainable_token_indices = match tokens.filter(|value| truthy(value)) {
@@ -203,6 +214,8 @@ impl Settings {
                 .collect::<Result<_, String>>()?,
             alpha_pattern: pattern("alpha_pattern")?,
             trainable_token_indices,
+            bias,
+            lora_bias,
             layers_to_transform: layers,
             init,
         })
@@ -249,10 +262,12 @@ impl Settings {
         for (key, value) in [
             ("alpha_pattern", json!(self.alpha_pattern)),
             ("base_model_name_or_path", json!(base)),
+            ("bias", json!(self.bias)),
             ("exclude_modules", json!(self.exclude_modules)),
             ("init_lora_weights", json!(self.init)),
             ("layers_to_transform", json!(layers)),
             ("lora_alpha", whole(self.lora_alpha)),
+            ("lora_bias", json!(self.lora_bias)),
             ("lora_dropout", json!(self.lora_dropout)),
             ("modules_to_save", json!(saved)),
             ("r", json!(self.r)),
@@ -339,9 +354,7 @@ mod tests {
     #[test]
     fn options_of_peft_that_are_not_done_are_refused_by_name() {
         for (key, value) in [
-            ("bias", json!("lora_only")),
-            ("lora_bias", json!(true)),
-            ("fan_in_fan_out", json!(true)),
+            ("bias", json!("some")),
             ("init_lora_weights", json!("olora")),
             ("layer_replication", json!([[0, 2]])),
             ("trainable_token_indices", json!(["a"])),

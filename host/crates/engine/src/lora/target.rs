@@ -152,6 +152,8 @@ mod tests {
             use_dora: false,
             modules_to_save: Vec::new(),
             trainable_token_indices: None,
+            bias: domain::LoraBias::None,
+            lora_bias: false,
             rank_pattern: [("1.self_attn.q_proj".to_owned(), 4)].into(),
             alpha_pattern: [("up_.*".to_owned(), 2.0)].into(),
             layers_to_transform: layers,

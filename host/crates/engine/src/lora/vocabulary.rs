@@ -17,10 +17,11 @@ const UNDER_SAVED: &str = "original_module";
 const UNDER_LORA: &str = "base_layer";
 const UNDER_TOKENS: &str = "token_adapter.base_layer";
 
-/// Whether a tensor says what another one of its file says: PEFT saves modules of `modules_to_save` twice where it saves the
-/// embeddings too.
+/// Whether a tensor says what another one says, or the base: PEFT saves modules of `modules_to_save` twice where it saves the
+/// embeddings or all biases too.
 pub(crate) fn repeats(name: &str) -> bool {
-    name.ends_with(".modules_to_save.weight")
+    let (_, kind) = name.rsplit_once(".modules_to_save").unwrap_or_default();
+    matches!(kind, ".weight" | ".bias") || name.ends_with(".original_module.bias")
 }
 
 /// The tensor of an adapter's file that takes the place of the base's weight of embedding or head: what lies under LoRA

@@ -133,6 +133,7 @@ fn put(
                     .transpose()?,
                 eps: norm.eps,
                 saved: None,
+                own_bias: None,
             };
             norm.saved = Some(Box::new(saved));
         }

@@ -301,6 +301,7 @@ impl Reader {
             lora: None,
             principal: None,
             saved: None,
+            own_bias: None,
             name,
         })
     }
@@ -321,6 +322,7 @@ impl Reader {
             },
             eps: d.norm_eps,
             saved: None,
+            own_bias: None,
         })
     }
 }

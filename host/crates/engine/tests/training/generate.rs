@@ -233,7 +233,7 @@ fn an_adapter_that_does_not_fit_or_cannot_be_used_is_refused() {
         to
     };
     assert!(load(&copy("qalora", "use_qalora", true.into())).contains("use_qalora"));
-    assert!(load(&copy("bias", "bias", "all".into())).contains("bias"));
+    assert!(load(&copy("bias", "lora_bias", true.into())).contains("lora_B.bias"));
     assert!(load(&copy("rank", "r", 4.into())).contains("r = 4"));
     assert!(load(&copy("type", "peft_type", "IA3".into())).contains("peft_type"));
     assert!(
