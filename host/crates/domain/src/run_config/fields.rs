@@ -113,7 +113,7 @@ pub const FIELDS: &[Field] = &[
     field("lora.exclude_modules", "Excluded modules", Words, "Which of the target modules get no adapter: a regex, or names; one name alone ends with a comma."),
     field("lora.use_rslora", "rsLoRA", Flag, "Scale by alpha / sqrt(r), which keeps high ranks stable."),
     field("lora.use_dora", "DoRA", Flag, "Learn magnitude and direction apart."),
-    field("lora.init_lora_weights", "Initial weights", FlagOrWord, "true: B is zero; gaussian, pissa or pissa_niter_N; false: both random."),
+    field("lora.init_lora_weights", "Initial weights", FlagOrWord, "true: B is zero; gaussian, orthogonal, olora, pissa or pissa_niter_N; false: both random."),
     field("lora.rank_pattern", "Ranks by module", Table, "Rank by module name or regex: q_proj = 32."),
     field("lora.alpha_pattern", "Alphas by module", Table, "Alpha by module name or regex: q_proj = 64."),
     field("lora.layers_to_transform", "Layers", Integers, "Numbers of the layers that get an adapter, from 0; empty for all."),

@@ -120,11 +120,12 @@ pub enum LoraBias {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     untagged,
-    expecting = "must be true, false, \"gaussian\", \"pissa\" or \"pissa_niter_N\""
+    expecting = "must be true, false, \"gaussian\", \"orthogonal\", \"olora\", \"pissa\" or \"pissa_niter_N\""
 )]
 pub enum InitLoraWeights {
     /// `true`: A Kaiming-uniform, B zero. `false`: both random.
     Flag(bool),
-    /// `gaussian`, `pissa` (arXiv 2404.02948), or `pissa_niter_N`: PiSSA by N rounds of an approximation.
+    /// `gaussian`; `orthogonal`: rows of A at right angles to those of B; `olora` (arXiv 2406.01775); `pissa` (arXiv
+    /// 2404.02948), or `pissa_niter_N`: PiSSA by N rounds of an approximation.
     Named(String),
 }

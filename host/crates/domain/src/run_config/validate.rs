@@ -209,11 +209,12 @@ impl RunConfig {
         if let InitLoraWeights::Named(name) = &lora.init_lora_weights {
             let rounds = name.strip_prefix("pissa_niter_");
             let rounds = rounds.is_some_and(|number| number.parse::<u8>().is_ok());
-            if !rounds && !matches!(name.as_str(), "gaussian" | "pissa") {
+            let known = ["gaussian", "orthogonal", "olora", "pissa"];
+            if !rounds && !known.contains(&name.as_str()) {
                 errors.push(
                     "lora.init_lora_weights",
                     format!(
-                        "must be true, false, \"gaussian\", \"pissa\" or \"pissa_niter_N\" with N up to 255, not {name:?}"
+                        "must be true, false, \"gaussian\", \"orthogonal\", \"olora\", \"pissa\" or \"pissa_niter_N\" with N up to 255, not {name:?}"
                     ),
                 );
             }

@@ -6,7 +6,7 @@ use domain::LoraConfig;
 use super::fresh::{drawn, drawn_bias, parameter};
 use super::names::{HEAD, lora_bias_name, magnitude_name, names};
 use super::target::targets;
-use super::{Settings, biases, ends, pissa, tokens, vocabulary, whole};
+use super::{Settings, biases, ends, split, tokens, vocabulary, whole};
 use crate::model::{Decoder, Dora, Linear, Lora, Weights};
 use crate::{Error, Result, ops};
 
@@ -22,7 +22,7 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
     let ends = [decoder.description.names.embedding, HEAD];
     let chosen = targets(settings, &modules, &ends)
         .map_err(|message| domain::FieldErrors::one("lora", message))?;
-    pissa::split(decoder, settings, |linear| chosen.contains(&linear.name))?;
+    split::split(decoder, settings, |linear| chosen.contains(&linear.name))?;
     for linear in decoder
         .linears_mut()
         .filter(|linear| chosen.contains(&linear.name))
@@ -123,7 +123,7 @@ fn read_tensors(
     }
     let mut weights = Weights::open(std::slice::from_ref(&path))?;
     vocabulary::read(decoder, &path, &mut weights, settings)?;
-    pissa::split(decoder, settings, |linear| {
+    split::split(decoder, settings, |linear| {
         weights.contains(&names(&linear.name).0)
     })?;
     for linear in decoder.linears_mut() {

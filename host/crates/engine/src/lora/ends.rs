@@ -10,14 +10,14 @@ use domain::InitLoraWeights;
 
 use super::fresh::{drawn, drawn_bias, parameter};
 use super::names::{HEAD, PREFIX, lora_bias_name, magnitude_name, names};
-use super::{Pissa, Settings};
+use super::{Settings, Split};
 use crate::model::{Decoder, Dora, Lora, Matrix, Weights, named_generator, normal};
 use crate::{Error, Result};
 
 /// Gives the ends that are among the chosen modules a fresh adapter.
 ///
 /// # Errors
-/// PiSSA was asked for on the head, whose weight may be the embedding's.
+/// PiSSA or OLoRA was asked for on the head, whose weight may be the embedding's.
 pub(super) fn attach(
     decoder: &mut Decoder,
     settings: &Settings,
@@ -29,8 +29,8 @@ pub(super) fn attach(
     decoder.head_lora = None;
     decoder.embedding_lora = None;
     if chosen(HEAD) {
-        if Pissa::of(&settings.init).is_some() {
-            let message = "lm_head cannot begin with PiSSA: its weight may be the embedding's; leave it out, or set lora.init_lora_weights";
+        if Split::of(&settings.init).is_some() {
+            let message = "lm_head cannot begin with PiSSA or OLoRA: its weight may be the embedding's; leave it out, or set lora.init_lora_weights";
             return Err(domain::FieldErrors::one("lora.target_modules", message).into());
         }
         let (a, b) = drawn(settings, HEAD, decoder.head_weight().shape(), seed)?;

@@ -286,6 +286,31 @@ fn a_fresh_adapter_changes_nothing_yet_and_begins_as_in_peft() {
 }
 
 #[test]
+fn an_orthogonal_start_adds_nothing_though_neither_side_is_zero() {
+    let mut decoder = decoder("qwen2");
+    let mut settings = Settings::of_run(&domain::LoraConfig {
+        init_lora_weights: domain::InitLoraWeights::Named("orthogonal".into()),
+        ..Default::default()
+    });
+    attach(&mut decoder, &settings, 7).unwrap();
+    let mut squares = (0.0, 0);
+    for linear in decoder.linears() {
+        let lora = linear.lora.as_ref().unwrap();
+        let product = values(&lora.b.value.matmul(&lora.a.value).unwrap());
+        assert!(product.iter().all(|x| x.abs() < 1e-5), "{}", linear.name);
+        for x in [values(&lora.a.value), values(&lora.b.value)].concat() {
+            squares = (squares.0 + f64::from(x * x), squares.1 + 1);
+        }
+    }
+    // Half of the rows of an orthogonal matrix of normal values, a tenth of each.
+    let deviation = (squares.0 / f64::from(squares.1)).sqrt();
+    assert!((deviation - 0.1 / 2f64.sqrt()).abs() < 2e-3, "{deviation}");
+    settings.r = 3;
+    let message = attach(&mut decoder, &settings, 7).unwrap_err().to_string();
+    assert!(message.contains("even rank"), "{message}");
+}
+
+#[test]
 fn a_base_in_16_bits_has_the_loss_of_one_in_f32_within_half_a_percent() {
     for case in &cases() {
         let golden = Golden::read(case);
@@ -360,8 +385,12 @@ fn gradients_are_the_same_bits_with_segments_of_any_size_and_without() {
 }
 
 #[test]
-fn pissa_begins_with_the_product_that_peft_finds_and_leaves_the_same_rest() {
-    for (case, decomposed) in [("pissa", false), ("pissa-rslora-dora", true)] {
+fn pissa_and_olora_begin_with_the_product_that_peft_finds_and_leave_the_same_rest() {
+    for (case, init, decomposed) in [
+        ("pissa", "pissa", false),
+        ("pissa-rslora-dora", "pissa", true),
+        ("olora", "olora", false),
+    ] {
         let reference = std::fs::read(folder(case).join("fresh.safetensors")).unwrap();
         let reference = SafeTensors::deserialize(&reference).unwrap();
         let expected = |name: String| -> Vec<f32> {
@@ -372,7 +401,7 @@ fn pissa_begins_with_the_product_that_peft_finds_and_leaves_the_same_rest() {
         let mut decoder = decoder(case);
         let mut settings = Settings::read(&folder(case).join("adapter_init")).unwrap();
         assert_eq!(settings.use_dora, decomposed);
-        settings.init = domain::InitLoraWeights::Named("pissa".into());
+        settings.init = domain::InitLoraWeights::Named(init.into());
         attach(&mut decoder, &settings, 7).unwrap();
         let mut compared = 0;
         for linear in decoder.linears() {

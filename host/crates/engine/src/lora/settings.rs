@@ -4,7 +4,7 @@ use std::path::Path;
 use domain::{InitLoraWeights, LoraBias, LoraConfig, TargetModules, TokenIndices};
 use serde_json::{Map, Value, json};
 
-use super::Pissa;
+use super::Split;
 use super::keys::{IDLE, READ, UNSUPPORTED};
 use super::target::pattern_matches;
 use crate::{Error, Result};
@@ -141,7 +141,7 @@ impl Settings {
                 InitLoraWeights::Named(name.clone())
             }
             Some(Value::String(name))
-                if Pissa::of(&InitLoraWeights::Named(name.clone())).is_some() =>
+                if Split::of(&InitLoraWeights::Named(name.clone())).is_some() =>
             {
                 InitLoraWeights::Named(name.clone())
             }
@@ -355,7 +355,7 @@ mod tests {
     fn options_of_peft_that_are_not_done_are_refused_by_name() {
         for (key, value) in [
             ("bias", json!("some")),
-            ("init_lora_weights", json!("olora")),
+            ("init_lora_weights", json!("corda")),
             ("layer_replication", json!([[0, 2]])),
             ("trainable_token_indices", json!(["a"])),
             ("target_parameters", json!(["x"])),
