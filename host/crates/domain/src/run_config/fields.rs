@@ -121,6 +121,7 @@ pub const FIELDS: &[Field] = &[
     field("lora.trainable_token_indices", "Tokens that train", IntegersByName, "Ids of tokens whose rows of the embedding are trained alone, for example those that were added."),
     field("lora.bias", "Biases that train", Choice(&["none", "all", "lora_only"]), "The model's own biases: none, all, or those of layers that have an adapter."),
     field("lora.lora_bias", "Bias of B", Flag, "B has a bias too, which begins as zero."),
+    field("lora.ensure_weight_tying", "Keep ends tied", Flag, "Where the head is the embedding, train one copy of both instead of two."),
     field("lora.loraplus_lr_ratio", "LoRA+ ratio", Number { min: 1.0, max: 1000.0 }, "Learning rate of B over that of A; 16 is usual."),
     field("lora.init_adapter", "Start from adapter", Text, "A PEFT folder to go on from; it brings the rest of this section."),
     field("train.output", "Output folder", Text, "Folder for adapter and checkpoints; the studio chooses one for runs of the web page."),

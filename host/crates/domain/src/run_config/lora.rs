@@ -43,6 +43,8 @@ pub struct LoraConfig {
     pub bias: LoraBias,
     /// B has a bias too.
     pub lora_bias: bool,
+    /// A head that is the embedding stays it where `modules_to_save` name either.
+    pub ensure_weight_tying: bool,
     /// How A and B begin.
     pub init_lora_weights: InitLoraWeights,
     /// Learning rate of B over that of A (LoRA+, arXiv 2402.12354).
@@ -70,6 +72,7 @@ impl Default for LoraConfig {
             trainable_token_indices: None,
             bias: LoraBias::None,
             lora_bias: false,
+            ensure_weight_tying: false,
             init_lora_weights: InitLoraWeights::Flag(true),
             loraplus_lr_ratio: None,
             init_adapter: None,

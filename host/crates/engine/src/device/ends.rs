@@ -60,6 +60,7 @@ impl Ends {
             saved_positions: maybe(&decoder.saved_positions)?,
             saved_head: match decoder.head_tokens_in_use() {
                 Some(tokens) => Some(matrix(&tokens.merged(decoder.head_weight())?)?),
+                None if decoder.ties_saved => maybe(&decoder.saved_embedding)?,
                 None => maybe(&decoder.saved_head)?,
             },
             embedding_lora: embedding_lora.transpose()?,

@@ -7,8 +7,7 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 
 use crate::lora::{
-    BaseEnds, HEAD, PREFIX, Settings, bias_name, delta_name, lora_bias_name, repeats, saves,
-    token_ids,
+    BaseEnds, HEAD, PREFIX, Settings, bias_name, delta_name, lora_bias_name, repeats, token_ids,
 };
 use crate::model::{Description, Weights, weights};
 use crate::{Error, Result, ops};
@@ -52,6 +51,9 @@ pub(super) struct Merged {
     /// What the adapter brings in the places of their weights, and the tokens of each that it has rows of its own for.
     held: [Option<String>; 2],
     tokens: [Vec<u32>; 2],
+    /// Which of them it has whole, and whether that is one copy for both.
+    saved: [bool; 2],
+    ties_saved: bool,
 }
 
 /// A PEFT folder.
@@ -99,6 +101,8 @@ impl Merged {
             base,
             adapter,
             held: [None, None],
+            saved: [false, false],
+            ties_saved: false,
             tokens: [Vec::new(), Vec::new()],
         };
         merged.read_ends()?;
@@ -127,6 +131,8 @@ impl Merged {
             self.description.vocab = ends.tokens;
             self.config["vocab_size"] = json!(ends.tokens);
         }
+        self.ties_saved = settings.ensure_weight_tying && self.tied && ends.saved[0];
+        self.saved = ends.saved;
         self.held = ends.held;
         Ok(())
     }
@@ -147,7 +153,7 @@ impl Merged {
         let alike = self.tokens[1].is_empty();
         let apart = |end: usize| {
             let name = format!("{}.weight", self.ends[end]);
-            self.trains(&name) || !(self.tokens[end].is_empty() || alike)
+            (self.trains(&name) && !self.ties_saved) || !(self.tokens[end].is_empty() || alike)
         };
         self.tied && (apart(0) || apart(1))
     }
@@ -266,12 +272,10 @@ impl Merged {
 
     /// The tensor of the adapter's file that is this one, trained: of a module that is saved whole, or a bias.
     fn own(&self, name: &str) -> Option<String> {
-        let Adapter {
-            weights, settings, ..
-        } = self.adapter.as_ref()?;
+        let weights = &self.adapter.as_ref()?.weights;
         // What PEFT saves of embedding or head for their own sake does not train.
         if let Some(end) = self.end(name)
-            && !saves(&settings.modules_to_save, &self.ends[end])
+            && !self.saved[end]
         {
             return None;
         }

@@ -40,7 +40,7 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
         }
     }
     ends::attach(decoder, settings, &chosen, seed)?;
-    whole::attach(decoder, &settings.modules_to_save)?;
+    whole::attach(decoder, settings)?;
     tokens::attach(decoder, settings)?;
     biases::attach(decoder, settings)
 }
@@ -71,6 +71,10 @@ pub(crate) fn differing(
         ("lora.init_lora_weights", asked.init != read.init),
         ("lora.bias", asked.bias != read.bias),
         ("lora.lora_bias", asked.lora_bias != read.lora_bias),
+        (
+            "lora.ensure_weight_tying",
+            asked.ensure_weight_tying != read.ensure_weight_tying,
+        ),
         (
             "lora.trainable_token_indices",
             asked.trainable_token_indices != read.trainable_token_indices,
@@ -160,8 +164,7 @@ fn read_tensors(
         }
     }
     ends::read(decoder, &path, &mut weights, settings, trainable)?;
-    let names = &settings.modules_to_save;
-    whole::read(decoder, folder, &mut weights, names, trainable)?;
+    whole::read(decoder, folder, &mut weights, settings, trainable)?;
     tokens::read(decoder, folder, &mut weights, settings, trainable)?;
     biases::read(decoder, &mut weights, settings, trainable)?;
     if decoder.adapter_parameters().is_empty() {

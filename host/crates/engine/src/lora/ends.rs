@@ -28,6 +28,8 @@ pub(super) fn attach(
     let embedding = decoder.description.names.embedding;
     decoder.head_lora = None;
     decoder.embedding_lora = None;
+    refuse_tied(decoder, settings, chosen(HEAD) || chosen(embedding))
+        .map_err(|message| domain::FieldErrors::one("lora.ensure_weight_tying", message))?;
     if chosen(HEAD) {
         if Split::of(&settings.init).is_some() {
             let message = "lm_head cannot begin with PiSSA or OLoRA: its weight may be the embedding's; leave it out, or set lora.init_lora_weights";
@@ -82,6 +84,10 @@ pub(super) fn read(
     decoder.embedding_lora = None;
     let (vocab, hidden) = decoder.embedding.shape();
     let (head_a, head_b) = names(HEAD);
+    let [embedding_a, _] = embedding_names(decoder.description.names.embedding);
+    let adapted = weights.contains(&head_a) || weights.contains(&embedding_a);
+    refuse_tied(decoder, settings, adapted)
+        .map_err(|message| Error::file(path, format!("ensure_weight_tying {message}")))?;
     if weights.contains(&head_a) || weights.contains(&head_b) {
         let rank = settings.rank(HEAD);
         let a = weights.take(&head_a, &[rank, hidden], DType::F32)?;
@@ -117,6 +123,14 @@ pub(super) fn read(
         check_base(path, weights, embedding, &decoder.embedding)?;
     }
     Ok(())
+}
+
+/// Two adapters of one weight that are to stay one are an option of PEFT's that is not done.
+fn refuse_tied(decoder: &Decoder, settings: &Settings, adapted: bool) -> Result<(), String> {
+    match settings.ensure_weight_tying && decoder.head.is_none() && adapted {
+        true => Err("is not supported where target_modules name embedding or head; modules_to_save or trainable_token_indices may".into()),
+        false => Ok(()),
+    }
 }
 
 fn lora(

@@ -57,6 +57,7 @@ pub(crate) fn peft_defaults() -> Map<String, Value> {
 pub(super) const READ: &[&str] = &[
     "alpha_pattern",
     "bias",
+    "ensure_weight_tying",
     "exclude_modules",
     "init_lora_weights",
     "layers_to_transform",
@@ -99,7 +100,6 @@ pub(super) const IDLE: &[&str] = &[
 pub(super) const UNSUPPORTED: &[&str] = &[
     "use_qalora",
     "use_bdlora",
-    "ensure_weight_tying",
     "layer_replication",
     "target_parameters",
     "alora_invocation_tokens",

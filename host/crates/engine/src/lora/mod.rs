@@ -27,4 +27,4 @@ pub(crate) use split::{Split, principal};
 pub(crate) use target::targets;
 pub(crate) use tokens::{delta_name, token_ids};
 pub(crate) use vocabulary::{BaseEnds, repeats, vocabulary_of};
-pub(crate) use whole::saves;
+pub(crate) use whole::{saved_ends, saves};

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) bias: LoraBias,
     /// Whether B has a bias.
     pub(crate) lora_bias: bool,
+    /// Whether a head that is the embedding stays it where the adapter has a copy of either.
+    pub(crate) ensure_weight_tying: bool,
     pub(crate) rank_pattern: BTreeMap<String, u32>,
     pub(crate) alpha_pattern: BTreeMap<String, f64>,
     pub(crate) layers_to_transform: Vec<u32>,
@@ -48,6 +50,7 @@ impl Settings {
             trainable_token_indices: lora.trainable_token_indices.clone(),
             bias: lora.bias,
             lora_bias: lora.lora_bias,
+            ensure_weight_tying: lora.ensure_weight_tying,
             rank_pattern: lora.rank_pattern.clone(),
             alpha_pattern: lora.alpha_pattern.clone(),
             layers_to_transform: lora.layers_to_transform.clone(),
@@ -69,6 +72,7 @@ impl Settings {
             trainable_token_indices: self.trainable_token_indices.clone(),
             bias: self.bias,
             lora_bias: self.lora_bias,
+            ensure_weight_tying: self.ensure_weight_tying,
             rank_pattern: self.rank_pattern.clone(),
             alpha_pattern: self.alpha_pattern.clone(),
             layers_to_transform: self.layers_to_transform.clone(),
@@ -85,10 +89,12 @@ impl Settings {
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("adapter_config.json");
         if !path.is_file() {
-            return Err(Error::file(
-                &path,
-                "is missing; an adapter is a PEFT folder with adapter_config.json and adapter_model.safetensors",
-            ));
+            let message = match named_adapter(folder) {
+                // PEFT's own name for the first is default, which lies in the folder itself.
+                Some(name) => format!("is missing; the adapter {name:?} lies in the folder of that name: give that"),
+                None => "is missing; an adapter is a PEFT folder with adapter_config.json and adapter_model.safetensors".into(),
+            };
+            return Err(Error::file(&path, message));
         }
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let value: Value = serde_json::from_str(&text)
@@ -147,7 +153,7 @@ impl Settings {
             }
             Some(other) => {
                 return Err(format!(
-                    "init_lora_weights {other} changes the base model and is not supported"
+                    "init_lora_weights {other} is not supported: such an adapter belongs to a base that was changed, or trains only a part of itself"
                 ));
             }
         };
@@ -216,6 +222,7 @@ impl Settings {
             trainable_token_indices,
             bias,
             lora_bias,
+            ensure_weight_tying: table.get("ensure_weight_tying").is_some_and(truthy),
             layers_to_transform: layers,
             init,
         })
@@ -263,6 +270,7 @@ impl Settings {
             ("alpha_pattern", json!(self.alpha_pattern)),
             ("base_model_name_or_path", json!(base)),
             ("bias", json!(self.bias)),
+            ("ensure_weight_tying", json!(self.ensure_weight_tying)),
             ("exclude_modules", json!(self.exclude_modules)),
             ("init_lora_weights", json!(self.init)),
             ("layers_to_transform", json!(layers)),
@@ -285,6 +293,18 @@ impl Settings {
         }
         Value::Object(table)
     }
+}
+
+/// An adapter that PEFT saved by a name of its own: a folder in the folder.
+fn named_adapter(folder: &Path) -> Option<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("adapter_config.json").is_file())
+        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    names.into_iter().next()
 }
 
 /// A number without `.0` where it is whole, as people write it.

@@ -60,8 +60,11 @@ pub(crate) fn token_ids(
             ));
         }
     }
+    let both = !found[0].is_empty() && !found[1].is_empty();
     if tied && found[0] == found[1] {
         found[1].clear();
+    } else if tied && both && settings.ensure_weight_tying {
+        return Err("names other tokens for the head than for the embedding, which ensure_weight_tying rules out".into());
     }
     Ok(found)
 }

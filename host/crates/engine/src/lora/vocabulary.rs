@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 
 use super::names::{HEAD, PREFIX};
-use super::{Settings, saves};
+use super::{Settings, saved_ends};
 use crate::model::{Decoder, Matrix, Weights};
 use crate::{Error, Result};
 
@@ -25,20 +25,16 @@ pub(crate) fn repeats(name: &str) -> bool {
 }
 
 /// The tensor of an adapter's file that takes the place of the base's weight of embedding or head: what lies under LoRA
-/// only where the vocabulary was `resized`, elsewhere it is compared.
-fn base_tensor(
-    settings: &Settings,
-    weights: &Weights,
-    module: &str,
-    resized: bool,
-) -> Option<String> {
+/// only where the vocabulary was `resized`, elsewhere it is compared. What a `saved` module has by its own name is the
+/// adapter's.
+fn base_tensor(weights: &Weights, module: &str, saved: bool, resized: bool) -> Option<String> {
     let mut places = vec![UNDER_SAVED, UNDER_TOKENS];
     if resized {
         places.push(UNDER_LORA);
     }
     let mut names = places.into_iter().map(|place| under(module, place));
     let own = format!("{PREFIX}{module}.weight");
-    let frozen = !saves(&settings.modules_to_save, module) && weights.contains(&own);
+    let frozen = !saved && weights.contains(&own);
     names
         .find(|name| weights.contains(name))
         .or(frozen.then_some(own))
@@ -90,6 +86,8 @@ pub(crate) struct BaseEnds {
     pub(crate) held: [Option<String>; 2],
     /// Whether the file holds them for their own sake, not under LoRA alone.
     pub(crate) replaced: bool,
+    /// Which of them the adapter has whole.
+    pub(crate) saved: [bool; 2],
 }
 
 impl BaseEnds {
@@ -107,14 +105,14 @@ impl BaseEnds {
         let tokens = token_count(weights, embedding)?.unwrap_or(vocab);
         let resized = tokens != vocab;
         let ends = [embedding, HEAD];
-        let held = |resized| ends.map(|end| base_tensor(settings, weights, end, resized));
+        let saved = saved_ends(settings, embedding, tied);
+        let held = |resized| [0, 1].map(|end| base_tensor(weights, ends[end], saved[end], resized));
         let replaced = held(false).iter().any(Option::is_some);
         let mut held = held(resized);
         if tied {
             let one = held[0].clone().or(held[1].clone());
             held = [one.clone(), one];
         }
-        let saved = ends.map(|end| saves(&settings.modules_to_save, end));
         for (at, end) in ends.iter().enumerate() {
             // Of an end that the adapter has whole, the base's is seen where the adapter is off alone.
             let has_own = if tied {
@@ -132,6 +130,7 @@ impl BaseEnds {
             tokens,
             held,
             replaced,
+            saved,
         })
     }
 }
@@ -174,7 +173,7 @@ pub(super) fn read(
     decoder.embedding = own;
     decoder.head = head;
     // The same weight by its other name.
-    if tied && let Some(name) = base_tensor(settings, weights, HEAD, resized) {
+    if tied && let Some(name) = base_tensor(weights, HEAD, ends.saved[1], resized) {
         weights.take(&name, &shape, DType::F32)?;
     }
     decoder.description.vocab = ends.tokens;
@@ -194,7 +193,8 @@ fn with_rows(own: &Matrix, rows: usize) -> Result<Tensor> {
     Ok(Tensor::cat(&[&old, &fresh], 0)?)
 }
 
-/// Embedding and head of the base, which are saved beside an adapter that changes them or came with its own.
+/// What is saved beside the tensors that train: embedding and head of the base under an adapter that changes them or came with
+/// its own, and a copy of both by its second name.
 pub(super) fn saved_beside(decoder: &Decoder) -> Result<Vec<(String, Tensor)>> {
     let embedding = decoder.description.names.embedding;
     let mut saved = Vec::new();
@@ -221,11 +221,20 @@ pub(super) fn saved_beside(decoder: &Decoder) -> Result<Vec<(String, Tensor)>> {
         put(embedding, place, &decoder.embedding)?;
     }
     let lora = decoder.head_lora.is_some();
-    // A head that learns its tokens with the embedding is in the file by the embedding's name alone.
-    if lora || (decoder.replaced_ends && !decoder.tokens_are_tied()) {
+    // A head that stays one with the embedding is in the file by the embedding's name alone.
+    let one = decoder.tokens_are_tied() || decoder.ties_saved;
+    if lora || (decoder.replaced_ends && !one) {
         let (saved, tokens) = (&decoder.saved_head, &decoder.head_tokens);
         let place = place(saved.is_some(), lora, tokens.is_some());
         put(HEAD, place, decoder.head_weight())?;
+    }
+    // One copy is in the file by both names, which PEFT asks for.
+    if let Some(copy) = decoder
+        .saved_embedding
+        .as_ref()
+        .filter(|_| decoder.ties_saved)
+    {
+        put(HEAD, None, copy)?;
     }
     Ok(saved)
 }

@@ -175,6 +175,7 @@ impl Reader {
             saved_embedding: None,
             saved_head: None,
             saved_positions: None,
+            ties_saved: false,
             embedding_lora: None,
             head_lora: None,
             embedding_tokens: None,

@@ -65,7 +65,7 @@ impl Decoder {
         };
         if let Some(embedding) = embedding {
             let before = std::mem::replace(&mut self.embedding, embedding);
-            if self.head.is_none() {
+            if self.head.is_none() && !self.ties_saved {
                 self.head = Some(before);
             }
         }

@@ -239,6 +239,11 @@ fn an_adapter_that_does_not_fit_or_cannot_be_used_is_refused() {
     assert!(
         load(&copy("corda", "init_lora_weights", "corda".into())).contains("init_lora_weights")
     );
+    let tied = copy("tied", "ensure_weight_tying", true.into());
+    // No end is adapted: it comes as far as the tokenizer, which this model has not.
+    assert!(load(&tied).contains("tokenizer.json"));
+    // PEFT puts an adapter with a name into a folder of that name.
+    assert!(load(folder.path()).contains("\"bias\" lies in the folder of that name"));
     let pickle = copy("pickle", "r", 8.into());
     std::fs::rename(
         pickle.join("adapter_model.safetensors"),

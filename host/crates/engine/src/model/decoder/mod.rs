@@ -30,6 +30,8 @@ pub(crate) struct Decoder {
     pub(crate) saved_head: Option<Matrix>,
     /// As [`Self::saved_embedding`], of the learned positions.
     pub(crate) saved_positions: Option<Matrix>,
+    /// Whether [`Self::saved_embedding`] is the head's copy too, in a model whose head is its embedding.
+    pub(crate) ties_saved: bool,
     /// The embedding's adapter: A [r, V], B [H, r].
     pub(crate) embedding_lora: Option<Lora>,
     /// The head's adapter: A [r, H], B [V, r].
@@ -149,7 +151,8 @@ impl Decoder {
 
     /// The head of a pass with or without the adapter: [V, H].
     pub(super) fn head_in_use(&self, adapter: bool) -> &Matrix {
-        let saved = self.saved_head.as_ref().filter(|_| adapter);
+        let shared = self.saved_embedding.as_ref().filter(|_| self.ties_saved);
+        let saved = self.saved_head.as_ref().or(shared).filter(|_| adapter);
         saved.unwrap_or_else(|| self.head_weight())
     }
 
