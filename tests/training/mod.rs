@@ -132,7 +132,7 @@ fn what_cannot_be_trained_ends_with_two_and_one_line_that_names_it() {
         ("train.batch_size=\"four\"", "train.batch_size"),
         ("model.path=nowhere", "nowhere"),
         ("data.path=missing.jsonl", "missing.jsonl"),
-        ("lora.init_lora_weights=olora", "lora.init_lora_weights"),
+        ("lora.init_lora_weights=loftq", "lora.init_lora_weights"),
     ] {
         let output = codetune(
             folder.path(),

@@ -129,6 +129,10 @@ fn run_config() -> Value {
             FieldKind::Integers => {
                 json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } })
             }
+            FieldKind::IntegersByName => {
+                let list = json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } });
+                json!({ "oneOf": [list, { "type": "object", "additionalProperties": list }] })
+            }
             FieldKind::FlagOrWord => {
                 json!({ "oneOf": [{ "type": "boolean" }, { "type": "string" }] })
             }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use domain::DataConfig;
-use engine::data::prompts;
+use engine::data::{TokenizerSource, prompts};
 use engine::generate::{GenerateRequest, Generator};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -120,7 +120,8 @@ pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCo
         ..DataConfig::default()
     };
     let told = |error: engine::Error| usage_error(error.to_string());
-    let asked = prompts(&data, &model, args.limit.unwrap_or(usize::MAX)).map_err(told)?;
+    let tokens = TokenizerSource::of(&model, args.adapter.as_deref()).map_err(told)?;
+    let asked = prompts(&data, tokens, args.limit.unwrap_or(usize::MAX)).map_err(told)?;
     let host = open_named(config)?;
     let named = scorers::with_settings(&args.scorers, &args.scorer_config)?;
     let scorers = Scorers::open(&host, named).map_err(refused)?;

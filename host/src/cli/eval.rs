@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use domain::{DataConfig, DataFormat};
 use engine::{
-    data::{Prompt, prompts},
+    data::{Prompt, TokenizerSource, prompts},
     evaluate,
     generate::{GenerateRequest, Generator},
 };
@@ -106,7 +106,8 @@ pub(crate) fn run(args: &EvalArgs, config: &Config) -> anyhow::Result<ExitCode> 
         ..DataConfig::default()
     };
     if !args.scorers.is_empty() {
-        let prompts = prompts(&data, &model, args.prompts).map_err(bad_input)?;
+        let tokens = TokenizerSource::of(&model, args.adapter.as_deref()).map_err(bad_input)?;
+        let prompts = prompts(&data, tokens, args.prompts).map_err(bad_input)?;
         return comparison::run(args, config, &model, &prompts);
     }
     match args.completions {
@@ -147,7 +148,8 @@ fn complete(
     data: &DataConfig,
     count: usize,
 ) -> anyhow::Result<ExitCode> {
-    let rows = prompts(data, model, count).map_err(bad_input)?;
+    let tokens = TokenizerSource::of(model, args.adapter.as_deref()).map_err(bad_input)?;
+    let rows = prompts(data, tokens, count).map_err(bad_input)?;
     let generator = Generator::load(model, args.adapter.as_deref()).map_err(bad_input)?;
     let mut out = io::stdout().lock();
     for (index, Prompt { prompt, reference }) in rows.into_iter().enumerate() {

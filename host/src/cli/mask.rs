@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use engine::data::{PreviewRow, PreviewToken, preview};
+use engine::data::{PreviewRow, PreviewToken, TokenizerSource, preview};
 
 use super::{run_file, usage_error};
 use crate::config::Config;
@@ -38,11 +38,14 @@ pub(crate) fn run(args: &MaskArgs, settings: &Config) -> anyhow::Result<ExitCode
     let config = run_file::local(&config, &settings.hub, &engine::StopFlag::new())
         .and_then(|config| run_file::curated(&config, settings, &engine::StopFlag::new()))
         .map_err(|error| usage_error(error.to_string()))?;
-    let model = config.model.path.as_deref().unwrap_or_default();
+    let model = Path::new(config.model.path.as_deref().unwrap_or_default());
+    let adapter = config.lora.init_adapter.as_deref().map(Path::new);
+    let tokens =
+        TokenizerSource::of(model, adapter).map_err(|error| usage_error(error.to_string()))?;
     let seed = config.train.seed;
     let mut rows = Vec::new();
     for (_, data) in config.data.each() {
-        let shown = preview(&data, Path::new(model), args.rows, seed);
+        let shown = preview(&data, tokens, args.rows, seed);
         rows.extend(shown.map_err(|error| usage_error(error.to_string()))?);
     }
     let mut out = io::stdout().lock();

@@ -186,6 +186,7 @@ fn fields_table() -> String {
             FieldKind::Flag => "`true` or `false`".to_owned(),
             FieldKind::Words => "text or a list".to_owned(),
             FieldKind::Integers => "a list of whole numbers".to_owned(),
+            FieldKind::IntegersByName => "a list of whole numbers, or a table of such".to_owned(),
             FieldKind::FlagOrWord => "`true`, `false` or a word".to_owned(),
             FieldKind::Table => "a table of names and values".to_owned(),
         };

@@ -27,7 +27,7 @@ pub use plugin::{
 pub use run::{RunId, RunStatus};
 pub use run_config::{
     DataConfig, DataFormat, Documents, FIELDS, Field, FieldKind, FimLoss, FimMode, FimSpan,
-    InitLoraWeights, IntervalStrategy, LoraConfig, LrCurve, LrSchedulerKwargs, LrSchedulerType,
-    Method, MixedData, ModelConfig, ModelDtype, Optim, Overflow, PluginStage, PluginUse, Quantize,
-    RunConfig, TargetModules, TrainConfig, TrainOn, parse_size,
+    InitLoraWeights, IntervalStrategy, LoraBias, LoraConfig, LrCurve, LrSchedulerKwargs,
+    LrSchedulerType, Method, MixedData, ModelConfig, ModelDtype, Optim, Overflow, PluginStage,
+    PluginUse, Quantize, RunConfig, TargetModules, TokenIndices, TrainConfig, TrainOn, parse_size,
 };

@@ -275,6 +275,40 @@ fn modules_are_chosen_and_left_out_by_names_or_by_an_expression_of_python() {
 }
 
 #[test]
+fn biases_of_b_and_tokens_are_held_to_what_peft_knows() {
+    for (set, told) in [
+        (
+            &["lora.lora_bias=true", "lora.use_dora=true"][..],
+            "lora.lora_bias: needs",
+        ),
+        (
+            &["lora.lora_bias=true", "lora.init_lora_weights=olora"],
+            "lora.lora_bias: needs",
+        ),
+        (&["lora.bias=some"], "lora.bias"),
+        (
+            &["lora.trainable_token_indices=[]"],
+            "lora.trainable_token_indices: must name",
+        ),
+        (
+            &["lora.trainable_token_indices={ lm_head = [] }"],
+            "lora.trainable_token_indices: must name",
+        ),
+        (
+            &["lora.trainable_token_indices=[-1]"],
+            "must be a list of token ids",
+        ),
+    ] {
+        let message = refusal(MINIMAL, set);
+        assert!(message.contains(told), "{message}");
+    }
+    let both = "lora.trainable_token_indices={ embed_tokens = [3, 4], lm_head = [5] }".to_owned();
+    let config = RunConfig::from_toml(MINIMAL, &[both, "lora.bias=all".into()]).unwrap();
+    let read = RunConfig::from_toml(&config.to_toml(), &[]).unwrap();
+    assert_eq!(read, config);
+}
+
+#[test]
 fn scorers_need_held_out_prompts_and_a_name_of_their_own() {
     let scorer = "[[plugins]]\nname = \"parses\"\nstage = \"score\"\n";
     let once = format!("{MINIMAL}\n{scorer}");
@@ -313,7 +347,7 @@ fn every_field_of_the_table_exists_in_the_config_or_is_optional() {
             FieldKind::Text | FieldKind::Lines | FieldKind::Words | FieldKind::FlagOrWord => {
                 "\"cpu\"".to_owned()
             }
-            FieldKind::Integers => "[1]".to_owned(),
+            FieldKind::Integers | FieldKind::IntegersByName => "[1]".to_owned(),
             FieldKind::Table => "{}".to_owned(),
         };
         let set = RunConfig::from_toml(&text, &[format!("{}={probe}", field.path)]);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     Error, Result, data,
-    data::{IGNORED, Sample},
+    data::{IGNORED, Sample, TokenizerSource},
     lora::read_adapter,
     model::{Batch, Decoder, Loading, TokenLoss},
     tokenizer::Tokenizer,
@@ -48,14 +48,15 @@ pub struct Evaluation {
 /// # Errors
 /// What [`data::load`] refuses, a model or adapter that cannot be read, and a loss that is not finite.
 pub fn evaluate(model: &Path, adapter: Option<&Path>, data: &DataConfig) -> Result<Evaluation> {
-    let mut samples = data::measured(data, model)?;
+    let tokens = TokenizerSource::of(model, adapter)?;
+    let mut samples = data::measured(data, tokens)?;
     let mut decoder = Decoder::load(model, Loading::frozen(DType::F32))?;
     if let Some(adapter) = adapter {
         read_adapter(&mut decoder, adapter, false)?;
     }
     // Sequences of like length cost least together; the sum does not depend on the order.
     samples.samples.sort_by_key(|sample| sample.input_ids.len());
-    let mut matches = Matches::new(model);
+    let mut matches = Matches::new(tokens.folder());
     let (mut loss, mut tokens) = (0.0, 0);
     let mut rest = &samples.samples[..];
     while !rest.is_empty() {

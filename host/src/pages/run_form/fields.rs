@@ -85,7 +85,8 @@ fn parse(field: &Field, text: Option<&str>) -> Result<Option<Value>, String> {
             .map_err(|_| format!("must end with a quote as it begins with one: {text}"))?
             .into(),
         FieldKind::Words if text.contains(',') => items(text).collect(),
-        FieldKind::Integers => items(text)
+        FieldKind::IntegersByName if text.starts_with('{') => by_name(text)?,
+        FieldKind::Integers | FieldKind::IntegersByName => items(text)
             .map(|item| {
                 item.parse::<u64>().map(Value::from).map_err(|_| {
                     format!("must be whole numbers with commas between them, not {item:?}")
@@ -106,6 +107,14 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(str::trim)
         .filter(|item| !item.is_empty())
+}
+
+/// Lists of numbers by name, as they would stand in one line of a RUN.toml.
+fn by_name(text: &str) -> Result<Value, String> {
+    let line = format!("value = {text}");
+    let table: toml::Table = toml::from_str(&line)
+        .map_err(|error| format!("must be a list of whole numbers: {}", error.message()))?;
+    serde_json::to_value(table.get("value")).map_err(|error| error.to_string())
 }
 
 /// The lines of a table's field: what would stand under its name in a RUN.toml.
@@ -143,6 +152,10 @@ pub(super) fn texts(config: &Value) -> Vec<(String, String)> {
             }
             let text = match (field.kind, value) {
                 (FieldKind::Words, value) => words(value),
+                // A text of one line.
+                (FieldKind::IntegersByName, Value::Object(_)) => toml::Value::try_from(value)
+                    .ok()
+                    .map(|table| table.to_string()),
                 (_, value) => text(value),
             };
             text.map(|text| (field.path.to_owned(), text))
@@ -205,6 +218,8 @@ mod tests {
                 "init_lora_weights": false,
                 "rank_pattern": { "q_proj": 32, "layers\\.1\\..*": 4 },
                 "layers_to_transform": [0, 2],
+                "trainable_token_indices": { "embed_tokens": [5, 7], "lm_head": [9] },
+                "bias": "lora_only",
             },
             "train": {
                 "learning_rate": 0.00005,

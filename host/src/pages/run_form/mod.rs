@@ -323,9 +323,11 @@ fn page(
             FieldKind::Flag => ("flag", false, None, &[][..]),
             FieldKind::Table => ("table", false, None, &[][..]),
             FieldKind::Lines => ("lines", false, None, &[][..]),
-            FieldKind::Text | FieldKind::Words | FieldKind::Integers | FieldKind::FlagOrWord => {
-                ("text", false, None, &[][..])
-            }
+            FieldKind::Text
+            | FieldKind::Words
+            | FieldKind::Integers
+            | FieldKind::IntegersByName
+            | FieldKind::FlagOrWord => ("text", false, None, &[][..]),
         };
         let usual = default.get(field.path).unwrap_or_default();
         Input {

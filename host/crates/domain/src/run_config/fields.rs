@@ -43,13 +43,17 @@ pub enum FieldKind {
     Words,
     /// A list of whole numbers.
     Integers,
+    /// The same, or a table of such lists by names.
+    IntegersByName,
     /// Yes, no, or a word.
     FlagOrWord,
     /// Names and their values; the keys of some tables are known, others are the user's own.
     Table,
 }
 
-use FieldKind::{Choice, Flag, FlagOrWord, Integer, Integers, Lines, Number, Table, Text, Words};
+use FieldKind::{
+    Choice, Flag, FlagOrWord, Integer, Integers, IntegersByName, Lines, Number, Table, Text, Words,
+};
 
 const fn field(
     path: &'static str,
@@ -112,11 +116,15 @@ pub const FIELDS: &[Field] = &[
     field("lora.exclude_modules", "Excluded modules", Words, "Which of the target modules get no adapter: a regex, or names; one name alone ends with a comma."),
     field("lora.use_rslora", "rsLoRA", Flag, "Scale by alpha / sqrt(r), which keeps high ranks stable."),
     field("lora.use_dora", "DoRA", Flag, "Learn magnitude and direction apart."),
-    field("lora.init_lora_weights", "Initial weights", FlagOrWord, "true: B is zero; gaussian, pissa or pissa_niter_N; false: both random."),
+    field("lora.init_lora_weights", "Initial weights", FlagOrWord, "true: B is zero; gaussian, orthogonal, olora, pissa or pissa_niter_N; false: both random."),
     field("lora.rank_pattern", "Ranks by module", Table, "Rank by module name or regex: q_proj = 32."),
     field("lora.alpha_pattern", "Alphas by module", Table, "Alpha by module name or regex: q_proj = 64."),
     field("lora.layers_to_transform", "Layers", Integers, "Numbers of the layers that get an adapter, from 0; empty for all."),
     field("lora.modules_to_save", "Modules trained whole", Words, "Modules that are trained and saved whole, for example lm_head, embed_tokens, norm."),
+    field("lora.trainable_token_indices", "Tokens that train", IntegersByName, "Ids of tokens whose rows of the embedding are trained alone, for example those that were added."),
+    field("lora.bias", "Biases that train", Choice(&["none", "all", "lora_only"]), "The model's own biases: none, all, or those of layers that have an adapter."),
+    field("lora.lora_bias", "Bias of B", Flag, "B has a bias too, which begins as zero."),
+    field("lora.ensure_weight_tying", "Keep ends tied", Flag, "Where the head is the embedding, train one copy of both instead of two."),
     field("lora.loraplus_lr_ratio", "LoRA+ ratio", Number { min: 1.0, max: 1000.0 }, "Learning rate of B over that of A; 16 is usual."),
     field("lora.init_adapter", "Start from adapter", Text, "A PEFT folder to go on from; it brings the rest of this section."),
     field("train.output", "Output folder", Text, "Folder for adapter and checkpoints; the studio chooses one for runs of the web page."),

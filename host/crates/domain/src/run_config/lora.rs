@@ -36,6 +36,15 @@ pub struct LoraConfig {
         deserialize_with = "super::data::one_or_many"
     )]
     pub modules_to_save: Vec<String>,
+    /// Tokens whose rows of the embedding are trained and saved, the others staying as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trainable_token_indices: Option<TokenIndices>,
+    /// Which biases of the model train with the adapter.
+    pub bias: LoraBias,
+    /// B has a bias too.
+    pub lora_bias: bool,
+    /// A head that is the embedding stays it where `modules_to_save` name either.
+    pub ensure_weight_tying: bool,
     /// How A and B begin.
     pub init_lora_weights: InitLoraWeights,
     /// Learning rate of B over that of A (LoRA+, arXiv 2402.12354).
@@ -60,6 +69,10 @@ impl Default for LoraConfig {
             alpha_pattern: BTreeMap::new(),
             layers_to_transform: Vec::new(),
             modules_to_save: Vec::new(),
+            trainable_token_indices: None,
+            bias: LoraBias::None,
+            lora_bias: false,
+            ensure_weight_tying: false,
             init_lora_weights: InitLoraWeights::Flag(true),
             loraplus_lr_ratio: None,
             init_adapter: None,
@@ -80,15 +93,42 @@ pub enum TargetModules {
     List(Vec<String>),
 }
 
+/// PEFT's `trainable_token_indices`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "must be a list of token ids, or a table of such lists by embed_tokens and lm_head"
+)]
+pub enum TokenIndices {
+    /// Of the embedding, and of a head that is the embedding.
+    List(Vec<u32>),
+    /// By the embedding's or the head's name.
+    ByModule(BTreeMap<String, Vec<u32>>),
+}
+
+/// PEFT's `bias`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoraBias {
+    /// None.
+    #[default]
+    None,
+    /// Those of linear layers and of norms.
+    All,
+    /// Those of the layers that have an adapter.
+    LoraOnly,
+}
+
 /// PEFT's `init_lora_weights`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     untagged,
-    expecting = "must be true, false, \"gaussian\", \"pissa\" or \"pissa_niter_N\""
+    expecting = "must be true, false, \"gaussian\", \"orthogonal\", \"olora\", \"pissa\" or \"pissa_niter_N\""
 )]
 pub enum InitLoraWeights {
     /// `true`: A Kaiming-uniform, B zero. `false`: both random.
     Flag(bool),
-    /// `gaussian`, `pissa` (arXiv 2404.02948), or `pissa_niter_N`: PiSSA by N rounds of an approximation.
+    /// `gaussian`; `orthogonal`: rows of A at right angles to those of B; `olora` (arXiv 2406.01775); `pissa` (arXiv
+    /// 2404.02948), or `pissa_niter_N`: PiSSA by N rounds of an approximation.
     Named(String),
 }

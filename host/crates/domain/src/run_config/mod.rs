@@ -19,7 +19,7 @@ pub use data::{
 };
 pub use fields::{FIELDS, Field, FieldKind};
 pub use interval::IntervalStrategy;
-pub use lora::{InitLoraWeights, LoraConfig, TargetModules};
+pub use lora::{InitLoraWeights, LoraBias, LoraConfig, TargetModules, TokenIndices};
 pub use model::{ModelConfig, ModelDtype, Quantize};
 pub use size::parse_size;
 pub use train::{LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, Optim, TrainConfig};

@@ -3,6 +3,7 @@ use serde_json::Value;
 
 use super::{
     FIELDS, FieldKind, InitLoraWeights, Method, PluginStage, PluginUse, RunConfig, TargetModules,
+    TokenIndices,
 };
 use crate::FieldErrors;
 
@@ -243,14 +244,36 @@ impl RunConfig {
         if let InitLoraWeights::Named(name) = &lora.init_lora_weights {
             let rounds = name.strip_prefix("pissa_niter_");
             let rounds = rounds.is_some_and(|number| number.parse::<u8>().is_ok());
-            if !rounds && !matches!(name.as_str(), "gaussian" | "pissa") {
+            let known = ["gaussian", "orthogonal", "olora", "pissa"];
+            if !rounds && !known.contains(&name.as_str()) {
                 errors.push(
                     "lora.init_lora_weights",
                     format!(
-                        "must be true, false, \"gaussian\", \"pissa\" or \"pissa_niter_N\" with N up to 255, not {name:?}"
+                        "must be true, false, \"gaussian\", \"orthogonal\", \"olora\", \"pissa\" or \"pissa_niter_N\" with N up to 255, not {name:?}"
                     ),
                 );
             }
+        }
+        let no_tokens = match &lora.trainable_token_indices {
+            None => false,
+            Some(TokenIndices::List(tokens)) => tokens.is_empty(),
+            Some(TokenIndices::ByModule(table)) => {
+                table.is_empty() || table.values().any(Vec::is_empty)
+            }
+        };
+        if no_tokens {
+            errors.push(
+                "lora.trainable_token_indices",
+                "must name at least one token; leave it out to train none by itself",
+            );
+        }
+        // As PEFT has it: neither is known of a bias beside them.
+        let plain = matches!(lora.init_lora_weights, InitLoraWeights::Flag(_));
+        if lora.lora_bias && (lora.use_dora || !plain) {
+            errors.push(
+                "lora.lora_bias",
+                "needs lora.init_lora_weights to be true or false, and no lora.use_dora",
+            );
         }
         let patterns = [
             ("rank_pattern", lora.rank_pattern.keys().collect::<Vec<_>>()),
@@ -335,6 +358,7 @@ fn out_of_range(value: &Value, kind: FieldKind) -> Option<String> {
         | FieldKind::FlagOrWord
         | FieldKind::Words
         | FieldKind::Integers
+        | FieldKind::IntegersByName
         | FieldKind::Table => None,
     }
 }

@@ -34,6 +34,10 @@ pub(crate) struct Card<'a> {
     pub(crate) adapter: Option<&'a Settings>,
     /// Tensors that the adapter changes.
     pub(crate) adapted: Option<usize>,
+    /// Tokens that the base of an adapter must be given before it fits.
+    pub(crate) resized: Option<usize>,
+    /// An adapter's folder has a tokenizer of its own.
+    pub(crate) has_tokenizer: bool,
     pub(crate) facts: &'a Facts,
     pub(crate) checked: Option<&'a Verification>,
 }
@@ -130,12 +134,19 @@ impl Card<'_> {
 
     fn usage(&self, base: &str) -> String {
         match self.holds {
-            Holds::Adapter => format!(
-                "```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
-                 base = AutoModelForCausalLM.from_pretrained(\"{base}\")\n\
-                 model = PeftModel.from_pretrained(base, \"path/to/this/folder\")\n\
-                 tokenizer = AutoTokenizer.from_pretrained(\"{base}\")\n```\n"
-            ),
+            Holds::Adapter => {
+                let resize = self.resized.map(|tokens| {
+                    format!("base.resize_token_embeddings({tokens})  # as the adapter was trained\n")
+                });
+                let tokenizer = if self.has_tokenizer { "path/to/this/folder" } else { base };
+                format!(
+                    "```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
+                     base = AutoModelForCausalLM.from_pretrained(\"{base}\")\n{}\
+                     model = PeftModel.from_pretrained(base, \"path/to/this/folder\")\n\
+                     tokenizer = AutoTokenizer.from_pretrained(\"{tokenizer}\")\n```\n",
+                    resize.unwrap_or_default()
+                )
+            }
             Holds::Model => "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
                  model = AutoModelForCausalLM.from_pretrained(\"path/to/this/folder\")\n\
                  tokenizer = AutoTokenizer.from_pretrained(\"path/to/this/folder\")\n```\n"

@@ -10,6 +10,7 @@ use super::{
     fim::Fim,
     format::{self, Content},
     origin::Row,
+    source::TokenizerSource,
 };
 use crate::{Error, Result, chat::ChatTemplate, tokenizer::Tokenizer};
 
@@ -35,22 +36,22 @@ impl Encoder {
     pub(super) fn new(
         config: &DataConfig,
         format: DataFormat,
-        model_dir: &Path,
+        tokens: TokenizerSource<'_>,
         seed: u64,
     ) -> Result<Self> {
-        let vocab_size = vocab_size(model_dir)?;
+        let vocab_size = tokens.vocab_size()?;
         // Token ids speak for themselves: a model without a tokenizer can be trained on them.
         let tokenizer = match format {
             DataFormat::Tokenized => None,
-            _ => Some(Tokenizer::load(model_dir)?),
+            _ => Some(tokens.tokenizer()?),
         };
         let template = match (format, &tokenizer) {
             (DataFormat::Messages | DataFormat::Sharegpt, Some(tokenizer)) => {
-                Some(template(config, tokenizer, model_dir)?)
+                Some(template(config, tokenizer, tokens.folder())?)
             }
             // Texts need none, but one that somebody asks for must be there.
             (DataFormat::Preference | DataFormat::Completion, Some(tokenizer)) => {
-                match template(config, tokenizer, model_dir) {
+                match template(config, tokenizer, tokens.folder()) {
                     Err(error) if config.chat_template.is_some() => return Err(error),
                     found => found.ok(),
                 }
@@ -61,7 +62,7 @@ impl Encoder {
                     && (config.chat_template.is_some()
                         || tokenizer.chat_templates().next().is_some()) =>
             {
-                Some(template(config, tokenizer, model_dir)?)
+                Some(template(config, tokenizer, tokens.folder())?)
             }
             _ => None,
         };
@@ -306,11 +307,11 @@ impl Encoder {
     }
 }
 
-fn template(config: &DataConfig, tokenizer: &Tokenizer, model_dir: &Path) -> Result<ChatTemplate> {
+fn template(config: &DataConfig, tokenizer: &Tokenizer, folder: &Path) -> Result<ChatTemplate> {
     let asked = config.chat_template.as_deref();
     if asked.is_none() && tokenizer.chat_templates().next().is_none() {
         return Err(Error::file(
-            model_dir,
+            folder,
             "holds no chat template (tokenizer_config.json or chat_template.jinja), which the format messages \
              needs; use the instruct variant of the model, or set data.chat_template",
         ));
@@ -319,19 +320,4 @@ fn template(config: &DataConfig, tokenizer: &Tokenizer, model_dir: &Path) -> Res
         Some(_) => FieldErrors::one("data.chat_template", error.to_string()).into(),
         None => error,
     })
-}
-
-/// `vocab_size` of config.json; `None` where the folder has none, as with a tokenizer on its own.
-fn vocab_size(model_dir: &Path) -> Result<Option<usize>> {
-    let path = model_dir.join("config.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    let config: serde_json::Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::file(&path, format!("is not valid JSON: {error}")))?;
-    let size = config["vocab_size"]
-        .as_u64()
-        .or_else(|| config["text_config"]["vocab_size"].as_u64());
-    Ok(size.map(|size| size as usize))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use domain::{DataConfig, DataFormat, FieldErrors, FimLoss};
 use serde_json::Value;
 
-use super::{IGNORED, Sample, encode::Encoder, open, read, windows};
+use super::{IGNORED, Sample, TokenizerSource, encode::Encoder, open, read, windows};
 use crate::{Error, Result, tokenizer::Piece, tokenizer::Tokenizer};
 
 /// What a model is measured on.
@@ -33,8 +33,12 @@ pub struct Prompt {
 ///
 /// # Errors
 /// As [`super::load`].
-pub fn measured(config: &DataConfig, model_dir: &Path) -> Result<Measured> {
-    let opened = open(config, model_dir, 0)?;
+pub fn measured<'a>(
+    config: &DataConfig,
+    tokens: impl Into<TokenizerSource<'a>>,
+) -> Result<Measured> {
+    let tokens = tokens.into();
+    let opened = open(config, tokens, 0)?;
     let (encoder, path) = (&opened.encoder, &opened.path);
     if encoder.format() == DataFormat::Text {
         let column = opened
@@ -53,7 +57,7 @@ pub fn measured(config: &DataConfig, model_dir: &Path) -> Result<Measured> {
                 }
             })
             .collect::<Result<Vec<_>>>()?;
-        let tokenizer = Tokenizer::load(model_dir)?;
+        let tokenizer = tokens.tokenizer()?;
         let samples = windows(&documents, &tokenizer, encoder.max_seq_length(), false)?;
         if samples.is_empty() {
             return Err(Error::NoSupervisedToken(format!(
@@ -70,7 +74,8 @@ pub fn measured(config: &DataConfig, model_dir: &Path) -> Result<Measured> {
     let (samples, _) = opened.encode_all()?;
     let bytes = match encoder.tokenizer() {
         Some(tokenizer) => Some(labelled_bytes(&samples, tokenizer)?),
-        None => Tokenizer::load(model_dir)
+        None => tokens
+            .tokenizer()
             .ok()
             .map(|tokenizer| labelled_bytes(&samples, &tokenizer))
             .transpose()?,
@@ -84,16 +89,21 @@ pub fn measured(config: &DataConfig, model_dir: &Path) -> Result<Measured> {
 ///
 /// # Errors
 /// A format without prompts, and what [`super::load`] refuses.
-pub fn prompts(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Vec<Prompt>> {
+pub fn prompts<'a>(
+    config: &DataConfig,
+    tokens: impl Into<TokenizerSource<'a>>,
+    count: usize,
+) -> Result<Vec<Prompt>> {
+    let tokens = tokens.into();
     if config.format == DataFormat::Fim {
-        return middles(config, model_dir, count);
+        return middles(config, tokens, count);
     }
     if config.format == DataFormat::Auto
         && let Some(found) = asked(config, count)?
     {
         return Ok(found);
     }
-    let opened = open(config, model_dir, 0)?;
+    let opened = open(config, tokens, 0)?;
     let encoder = &opened.encoder;
     if !matches!(
         encoder.format(),
@@ -165,15 +175,15 @@ fn asked(config: &DataConfig, count: usize) -> Result<Option<Vec<Prompt>>> {
 }
 
 /// The first `count` documents, each cut as in training: the prompt ends where the middle begins.
-fn middles(config: &DataConfig, model_dir: &Path, count: usize) -> Result<Vec<Prompt>> {
+fn middles(config: &DataConfig, tokens: TokenizerSource<'_>, count: usize) -> Result<Vec<Prompt>> {
     let every = DataConfig {
         fim_rate: 1.0,
         fim_loss: FimLoss::Middle,
         packing: false,
         ..config.clone()
     };
-    let (samples, _) = open(&every, model_dir, 0)?.encode_all()?;
-    let tokenizer = Tokenizer::load(model_dir)?;
+    let (samples, _) = open(&every, tokens, 0)?.encode_all()?;
+    let tokenizer = tokens.tokenizer()?;
     let ends = tokenizer.eos_ids();
     samples
         .iter()

@@ -73,7 +73,7 @@ pub fn inspect(
     let tokens = match (model_dir, format) {
         (Some(model_dir), Some(_)) if problem.is_none() => {
             let format = detect::format(&config, &first, path)?;
-            let encoder = encode::Encoder::new(&config, format, model_dir, seed)?;
+            let encoder = encode::Encoder::new(&config, format, model_dir.into(), seed)?;
             let (samples, mut report) = encode_all(&source, &encoder, path)?;
             report.count(&samples, &[]);
             if config.packing {

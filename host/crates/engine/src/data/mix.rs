@@ -1,20 +1,18 @@
 //! Several datasets as one: what each holds, in the order of their names, and how many samples of it are taken.
 
-use std::path::Path;
-
 use domain::DataConfig;
 use rand::SeedableRng;
 use rand::seq::index;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Data, Pair, pairs};
+use super::{Data, Pair, TokenizerSource, pairs};
 use crate::Result;
 
 /// Every dataset of a run: its samples behind one another, and one report.
-pub(super) fn load(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Data> {
+pub(super) fn load(config: &DataConfig, tokens: TokenizerSource<'_>, seed: u64) -> Result<Data> {
     let mut all: Option<Data> = None;
     for (name, one) in config.each() {
-        let mut data = super::load_one(&one, model_dir, seed)?;
+        let mut data = super::load_one(&one, tokens, seed)?;
         let said = said(name, data.train.len(), data.eval.len());
         data.report.notes.extend(said);
         match &mut all {
@@ -33,15 +31,16 @@ pub(super) fn load(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<D
 ///
 /// # Errors
 /// As [`super::load`], and where the data is of another format.
-pub(crate) fn load_pairs(
+pub(crate) fn load_pairs<'a>(
     config: &DataConfig,
-    model_dir: &Path,
+    tokens: impl Into<TokenizerSource<'a>>,
     seed: u64,
     tell: &mut dyn FnMut(String),
 ) -> Result<(Vec<Pair>, Vec<Pair>)> {
+    let tokens = tokens.into();
     let (mut train, mut eval) = (Vec::new(), Vec::new());
     for (name, one) in config.each() {
-        let (mut more, mut held_out) = pairs::load_one(&one, model_dir, seed, tell)?;
+        let (mut more, mut held_out) = pairs::load_one(&one, tokens, seed, tell)?;
         said(name, more.len(), held_out.len())
             .into_iter()
             .for_each(&mut *tell);

@@ -23,6 +23,7 @@ mod preview;
 mod read;
 mod report;
 mod rows;
+mod source;
 mod split;
 mod splits;
 mod stream;
@@ -52,6 +53,7 @@ pub(crate) use read::{is_data_file, is_guarded, of_train};
 pub use read::{read_documents, read_texts};
 pub use report::{DataReport, LengthBin};
 pub use rows::{DatasetRows, Fit, curated, rows};
+pub use source::TokenizerSource;
 pub(crate) use splits::{CARD, Wanted, choose};
 pub(crate) use stream::Stream;
 pub use windows::windows;
@@ -110,7 +112,7 @@ pub(crate) struct Opened {
 }
 
 /// Finds the files of `data.path` and their format, and loads the tokenizer.
-pub(crate) fn open(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Opened> {
+pub(crate) fn open(config: &DataConfig, tokens: TokenizerSource<'_>, seed: u64) -> Result<Opened> {
     if config.path.is_none() {
         return Err(domain::FieldErrors::one("data.path", "is required: a file or folder").into());
     }
@@ -119,7 +121,7 @@ pub(crate) fn open(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<O
     let mut source = read::Source::find(&path, &config)?;
     let first = source.first()?;
     let format = detect::format(&config, &first, &path)?;
-    let encoder = encode::Encoder::new(&config, format, model_dir, seed)?;
+    let encoder = encode::Encoder::new(&config, format, tokens, seed)?;
     source.notes.extend(encoder.notes(&first));
     Ok(Opened {
         path,
@@ -131,15 +133,19 @@ pub(crate) fn open(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<O
 
 /// Reads, encodes, cuts and splits the data of a run, all its datasets.
 ///
-/// `model_dir` gives the tokenizer, the chat template and the size of the vocabulary; `seed` decides which rows
+/// `tokens`, a model's folder say, gives the tokenizer, the chat template and the size of the vocabulary; `seed` decides which rows
 /// `data.eval_split` holds out and where fill-in-the-middle samples are cut. The same input gives the same data, in
 /// the same order.
 ///
 /// # Errors
 /// [`Error::Fields`] for a setting that does not fit the data or the model, [`Error::File`] with line and field for a bad row or an
 /// empty dataset, and [`Error::NoSupervisedToken`] where nothing could be learned.
-pub fn load(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Data> {
-    let mut data = mix::load(config, model_dir, seed)?;
+pub fn load<'a>(
+    config: &DataConfig,
+    tokens: impl Into<TokenizerSource<'a>>,
+    seed: u64,
+) -> Result<Data> {
+    let mut data = mix::load(config, tokens.into(), seed)?;
     data.train.shrink_to_fit();
     data.eval.shrink_to_fit();
     data.report.count(&data.train, &data.eval);
@@ -151,8 +157,8 @@ pub fn load(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Data> {
 }
 
 /// As [`load`], of one dataset, nothing counted yet.
-fn load_one(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Data> {
-    let opened = open(config, model_dir, seed)?;
+fn load_one(config: &DataConfig, tokens: TokenizerSource<'_>, seed: u64) -> Result<Data> {
+    let opened = open(config, tokens, seed)?;
     let (encoded, mut report) = opened.encode_all()?;
     let (train, eval) = match opened.held_out()? {
         Some((eval, eval_report)) => {

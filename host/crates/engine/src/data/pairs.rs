@@ -5,7 +5,7 @@ use std::path::Path;
 use domain::{DataConfig, DataFormat, FieldErrors};
 use rayon::prelude::*;
 
-use super::{ROWS_AT_ONCE, Sample, encode::Encoder, mix, open, read, split};
+use super::{ROWS_AT_ONCE, Sample, TokenizerSource, encode::Encoder, mix, open, read, split};
 use crate::{Error, Result};
 
 /// Two completions of one prompt; their labels are the completions' tokens.
@@ -22,11 +22,11 @@ pub(crate) struct Pair {
 /// As [`super::load`], and where the data is of another format.
 pub(super) fn load_one(
     config: &DataConfig,
-    model_dir: &Path,
+    tokens: TokenizerSource<'_>,
     seed: u64,
     tell: &mut dyn FnMut(String),
 ) -> Result<(Vec<Pair>, Vec<Pair>)> {
-    let opened = open(&as_pairs(config)?, model_dir, seed)?;
+    let opened = open(&as_pairs(config)?, tokens, seed)?;
     let (encoder, path) = (&opened.encoder, &opened.path);
     opened.source.notes.iter().cloned().for_each(&mut *tell);
     if encoder.format() != DataFormat::Preference {

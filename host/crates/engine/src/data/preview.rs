@@ -1,11 +1,9 @@
 //! What a run would train on, token by token.
 
-use std::path::Path;
-
 use domain::DataConfig;
 use serde::Serialize;
 
-use super::{IGNORED, Sample, encode::Encoded, open, pack, report::labelled};
+use super::{IGNORED, Sample, TokenizerSource, encode::Encoded, open, pack, report::labelled};
 use crate::{Result, tokenizer::Tokenizer};
 
 /// One row as the model will see it.
@@ -47,17 +45,18 @@ pub struct PreviewToken {
 ///
 /// # Errors
 /// As [`super::load`], except that a row without a label is shown instead of refused.
-pub fn preview(
+pub fn preview<'a>(
     config: &DataConfig,
-    model_dir: &Path,
+    tokenizer: impl Into<TokenizerSource<'a>>,
     rows: usize,
     seed: u64,
 ) -> Result<Vec<PreviewRow>> {
-    let opened = open(config, model_dir, seed)?;
+    let own = tokenizer.into();
+    let opened = open(config, own, seed)?;
     let encoder = &opened.encoder;
     let loaded = match encoder.tokenizer() {
         Some(_) => None,
-        None => Tokenizer::load(model_dir).ok(),
+        None => own.tokenizer().ok(),
     };
     let tokenizer = encoder.tokenizer().or(loaded.as_ref());
     let mut shown = Vec::new();

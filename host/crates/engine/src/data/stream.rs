@@ -1,6 +1,6 @@
 //! Data that is read while training goes on: a set larger than memory, shuffled within a buffer.
 
-use std::{collections::VecDeque, path::Path};
+use std::collections::VecDeque;
 
 use domain::{DataConfig, FieldErrors};
 use rand::{Rng, SeedableRng};
@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use super::{
-    DataReport, Opened, ROWS_AT_ONCE, Sample, encode_rows, no_supervised_token, open, pack, read,
+    DataReport, Opened, ROWS_AT_ONCE, Sample, TokenizerSource, encode_rows, no_supervised_token,
+    open, pack, read,
 };
 use crate::{Error, Result};
 
@@ -39,8 +40,12 @@ impl Stream {
     ///
     /// # Errors
     /// As [`super::load`]; a bad row further on is met when it is read.
-    pub(crate) fn open(config: &DataConfig, model_dir: &Path, seed: u64) -> Result<Self> {
-        let opened = open(config, model_dir, seed)?;
+    pub(crate) fn open<'a>(
+        config: &DataConfig,
+        tokens: impl Into<TokenizerSource<'a>>,
+        seed: u64,
+    ) -> Result<Self> {
+        let opened = open(config, tokens.into(), seed)?;
         // A dataset_info.json may say it too.
         if opened.config.num_samples.is_some() {
             return Err(FieldErrors::one(

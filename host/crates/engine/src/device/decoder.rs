@@ -48,7 +48,13 @@ pub(crate) const LOGITS: usize = 256 << 20;
 const ROWS_AT_ONCE: usize = 128;
 
 /// What a device cannot do, by its setting's name.
-fn refuse(description: &Description) -> Result<()> {
+fn refuse(decoder: &model::Decoder) -> Result<()> {
+    let description = &decoder.description;
+    // Rows that do not train are part of the tables there.
+    if decoder.token_parameters().any(|rows| rows.grad.is_some()) {
+        let message = "train on the CPU alone; set model.device to cpu";
+        return Err(domain::FieldErrors::one("lora.trainable_token_indices", message).into());
+    }
     if description.head_dim <= WIDEST_HEAD {
         return Ok(());
     }
@@ -74,7 +80,7 @@ impl Decoder {
     /// # Errors
     /// It holds what a device cannot do, by the setting's name, or does not fit into the memory there.
     pub(crate) fn place(device: Device, decoder: &model::Decoder) -> Result<Self> {
-        refuse(&decoder.description)?;
+        refuse(decoder)?;
         let adapters = Adapters::place(&device, &parameters(decoder))?;
         let blocks = decoder
             .blocks

@@ -53,9 +53,16 @@ impl Ends {
         let embedding_lora = embedding_lora.map(|lora| Lora::place(lora, adapters));
         Ok(Self {
             positions: maybe(&decoder.positions)?,
-            saved_embedding: maybe(&decoder.saved_embedding)?,
+            saved_embedding: match &decoder.embedding_tokens {
+                Some(tokens) => Some(matrix(&tokens.merged(&decoder.embedding)?)?),
+                None => maybe(&decoder.saved_embedding)?,
+            },
             saved_positions: maybe(&decoder.saved_positions)?,
-            saved_head: maybe(&decoder.saved_head)?,
+            saved_head: match decoder.head_tokens_in_use() {
+                Some(tokens) => Some(matrix(&tokens.merged(decoder.head_weight())?)?),
+                None if decoder.ties_saved => maybe(&decoder.saved_embedding)?,
+                None => maybe(&decoder.saved_head)?,
+            },
             embedding_lora: embedding_lora.transpose()?,
             adapted_head: adapted_head.transpose()?,
             embedding_scale: decoder.description.embedding_scale,

@@ -14,8 +14,9 @@ pub(crate) struct Linear {
     lora: Option<Lora>,
     /// What PiSSA took out of the weight, which a pass without the adapter adds: A [r, in], B [out, r] and the scale.
     principal: Option<(Rows, Rows, f32)>,
-    /// An adapter's own copy of weight and bias, as in [`model::Linear`].
+    /// An adapter's own copy of weight and bias, and its own bias alone, as in [`model::Linear`].
     saved: Option<(Matrix, Option<Vector>)>,
+    own_bias: Option<Vector>,
 }
 
 /// As [`model::Lora`], with its tensors' places.
@@ -31,6 +32,8 @@ pub(super) struct Lora {
     name: String,
     /// [out], there with DoRA.
     pub(super) magnitude: Option<Slot>,
+    /// Of B: [out].
+    bias: Option<Slot>,
 }
 
 /// What an adapter's forward leaves for its backward.
@@ -53,6 +56,7 @@ struct Decomposed {
 impl Lora {
     pub(super) fn place(lora: &model::Lora, adapters: &Adapters) -> Result<Self> {
         let magnitude = lora.dora.as_ref().map(|dora| &dora.magnitude.name);
+        let bias = lora.bias.as_ref().map(|bias| adapters.slot(&bias.name));
         Ok(Self {
             a: adapters.slot(&lora.a.name)?,
             b: adapters.slot(&lora.b.name)?,
@@ -60,12 +64,31 @@ impl Lora {
             dropout: lora.dropout,
             name: lora.a.name.clone(),
             magnitude: magnitude.map(|name| adapters.slot(name)).transpose()?,
+            bias: bias.transpose()?,
         })
     }
 
     fn mask(&self, pass: Pass) -> Option<u64> {
         let seed = pass.dropout.filter(|_| self.dropout > 0.0)?;
         Some(mask_seed(&self.name, seed))
+    }
+
+    /// Adds the bias of B, times the scale, to the outputs `y`.
+    fn add_bias(&self, device: &Device, adapters: &Adapters, y: &Rows) -> Result<()> {
+        let Some(slot) = self.bias else { return Ok(()) };
+        let own = adapters.exact(slot);
+        let bias = device.zeros(1, own.len(), Element::F32)?;
+        device.add_scaled(&bias, &own, 0.0, self.scale)?;
+        device.add_bias(y, &bias)
+    }
+
+    /// Adds the gradient of the bias of B, given that of the outputs.
+    fn add_bias_gradient(&self, device: &Device, adapters: &Adapters, dy: &Rows) -> Result<()> {
+        let Some(slot) = self.bias else { return Ok(()) };
+        let gradient = adapters.gradient(slot);
+        let sums = device.zeros(1, gradient.len(), Element::F32)?;
+        device.column_sums(&sums, dy)?;
+        device.add_scaled(&gradient, &sums, 1.0, self.scale)
     }
 
     fn dropped(&self, device: &Device, x: &Rows, pass: Pass) -> Result<Option<Rows>> {
@@ -92,6 +115,8 @@ impl Linear {
         let saved = linear.saved.as_ref();
         let saved = saved.map(|saved| placed(&saved.weight, saved.bias.as_ref()));
         let (weight, bias) = placed(&linear.weight, linear.bias.as_ref())?;
+        let own_bias = linear.own_bias.as_ref();
+        let own_bias = own_bias.map(|bias| Vector::place(device, bias, adapters));
         let principal = linear.principal.as_ref().map(|split| {
             let (a, b) = (dense(device, &split.a)?, dense(device, &split.b)?);
             Ok::<_, crate::Error>((a, b, split.scale))
@@ -100,6 +125,7 @@ impl Linear {
             bias,
             principal: principal.transpose()?,
             saved: saved.transpose()?,
+            own_bias: own_bias.transpose()?,
             ..Self::adapted(weight, linear.lora.as_ref(), adapters)?
         })
     }
@@ -117,13 +143,17 @@ impl Linear {
             lora,
             principal: None,
             saved: None,
+            own_bias: None,
         })
     }
 
     fn in_use(&self, pass: Pass) -> (&Matrix, Option<&Vector>) {
         match self.saved.as_ref().filter(|_| pass.adapter) {
             Some((weight, bias)) => (weight, bias.as_ref()),
-            None => (&self.weight, self.bias.as_ref()),
+            None => {
+                let own = self.own_bias.as_ref().filter(|_| pass.adapter);
+                (&self.weight, own.or(self.bias.as_ref()))
+            }
         }
     }
 
@@ -157,7 +187,8 @@ impl Linear {
         let Some(magnitude) = lora.magnitude else {
             self.weight.product(device, y, x, 1.0, beta)?;
             device.product(y, (&low, false), (&b, true), lora.scale, 1.0)?;
-            add_bias(device, y, self.bias.as_ref())?;
+            add_bias(device, y, self.in_use(pass).1)?;
+            lora.add_bias(device, adapters, y)?;
             return Ok(Some(Kept {
                 low,
                 decomposed: None,
@@ -177,7 +208,7 @@ impl Linear {
         }
         device.product(&product, (&low, false), (&b, true), lora.scale, 1.0)?;
         device.times_columns(y, &product, &factors, 0.0, add || dropped.is_some())?;
-        add_bias(device, y, self.bias.as_ref())?;
+        add_bias(device, y, self.in_use(pass).1)?;
         let product = device.as_activations(product)?;
         let decomposed = Some(Decomposed {
             factors,
@@ -248,6 +279,7 @@ impl Linear {
         }
         // What the low-rank update gets back: with DoRA the gradient times magnitude over norm.
         let d_update = scaled.as_ref().unwrap_or(dy);
+        lora.add_bias_gradient(device, adapters, dy)?;
         let (a, b) = (adapters.value(lora.a), adapters.value(lora.b));
         let d_low = device.activations(dy.rows, a.rows)?;
         device.product(&d_low, (d_update, false), (&b, false), 1.0, 0.0)?;

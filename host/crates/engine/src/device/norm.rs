@@ -14,8 +14,9 @@ pub(crate) struct Norm {
     eps: f32,
     /// A weight of ones and a bias of zeros, where the weight trains: the norm with them is what its gradient is made of.
     plain: Option<(Rows, Rows)>,
-    /// An adapter's own copy, as in [`model::Norm`].
+    /// An adapter's own copy, and its own bias alone, as in [`model::Norm`].
     saved: Option<Box<Norm>>,
+    own_bias: Option<Vector>,
 }
 
 impl Norm {
@@ -39,6 +40,7 @@ impl Norm {
             eps: norm.eps,
             plain: plain.transpose()?,
             saved: saved.transpose()?.map(Box::new),
+            own_bias: norm.own_bias.as_ref().map(vector).transpose()?,
         })
     }
 
@@ -47,10 +49,21 @@ impl Norm {
         saved.unwrap_or(self)
     }
 
+    fn bias_in_use(&self, pass: Pass) -> Option<&Vector> {
+        let own = self.own_bias.as_ref().filter(|_| pass.adapter);
+        own.or(self.in_use(pass).bias.as_ref())
+    }
+
     /// Whether something in it trains.
     pub(crate) fn trains(&self) -> bool {
+        let trains = |vector: &Option<Vector>| {
+            let vector = vector.as_ref();
+            vector.is_some_and(|vector| vector.gradient.is_some())
+        };
         let own = self.weight.gradient.is_some();
-        own || self.saved.as_ref().is_some_and(|saved| saved.trains())
+        own || trains(&self.bias)
+            || trains(&self.own_bias)
+            || self.saved.as_ref().is_some_and(|saved| saved.trains())
     }
 
     fn shape(&self, x: &Rows) -> NormShape {
@@ -70,7 +83,7 @@ impl Norm {
         pass: Pass,
     ) -> Result<()> {
         let norm = self.in_use(pass);
-        let bias = norm.bias.as_ref().map(|bias| &bias.values);
+        let bias = self.bias_in_use(pass).map(|bias| &bias.values);
         device.norm(y, x, &norm.weight.values, bias, norm.shape(x))
     }
 
@@ -90,15 +103,16 @@ impl Norm {
         pass: Pass,
     ) -> Result<()> {
         let norm = self.in_use(pass);
+        if let Some(bias) = self.bias_in_use(pass) {
+            bias.add_bias_gradient(device, dy)?;
+        }
         norm.add_gradients(device, x, dy)?;
         let weight = (&norm.weight.values, norm.bias.is_some());
         device.norm_backward(dx, (x, dy), weight, norm.shape(x), add)
     }
 
+    /// Adds the gradient of the weight.
     fn add_gradients(&self, device: &Device, x: &Rows, dy: &Rows) -> Result<()> {
-        if let Some(bias) = &self.bias {
-            bias.add_bias_gradient(device, dy)?;
-        }
         let Some((gradient, (ones, zeros))) =
             self.weight.gradient.as_ref().zip(self.plain.as_ref())
         else {

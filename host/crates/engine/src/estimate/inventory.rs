@@ -176,7 +176,7 @@ impl Inventory {
             inventory.ranks /= layers;
             inventory.decomposed /= layers;
             inventory.dropout = settings.lora_dropout > 0.0;
-            inventory.splits_base = crate::lora::Pissa::of(&settings.init).is_some();
+            inventory.splits_base = crate::lora::Split::of(&settings.init).is_some();
         }
         Ok(inventory)
     }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use domain::{DataFormat, Method, RunConfig};
 
 use crate::Result;
-use crate::data::{Pair, Sample, Stream, drop_unsupervised};
+use crate::data::{Pair, Sample, Stream, TokenizerSource, drop_unsupervised};
 
 /// How long something is that a run trains on: a sequence, a pair, or a batch row of a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,8 +77,10 @@ impl Lengths {
     pub(crate) fn of_run(config: &RunConfig) -> Result<Self> {
         let folder = PathBuf::from(config.model.path.as_deref().unwrap_or_default());
         let seed = config.train.seed;
+        let adapter = config.lora.init_adapter.as_deref().map(Path::new);
+        let tokens = TokenizerSource::of(&folder, adapter)?;
         if let Method::Dpo | Method::Orpo = config.train.method {
-            let (train, eval) = crate::data::load_pairs(&config.data, &folder, seed, &mut |_| {})?;
+            let (train, eval) = crate::data::load_pairs(&config.data, tokens, seed, &mut |_| {})?;
             let orpo = config.train.method == Method::Orpo;
             let of = |pairs: &[Pair]| -> Vec<Extent> {
                 pairs
@@ -97,9 +99,9 @@ impl Lengths {
             });
         }
         if config.data.streaming {
-            return Self::of_stream(config, &folder, LOOKED_AT);
+            return Self::of_stream(config, tokens, LOOKED_AT);
         }
-        let data = crate::data::load(&config.data, &folder, seed)?;
+        let data = crate::data::load(&config.data, tokens, seed)?;
         let (mut train, mut eval) = (data.train, data.eval);
         // As the run will; what it leaves out, it says itself.
         drop_unsupervised(&mut train);
@@ -118,8 +120,8 @@ impl Lengths {
 
     /// Reads what the run will, up to so many tokens. A row that is not seen may be as long as rows can be, so that
     /// a limit holds to the end of the run.
-    fn of_stream(config: &RunConfig, folder: &Path, most: u64) -> Result<Self> {
-        let mut stream = Stream::open(&config.data, folder, config.train.seed)?;
+    fn of_stream(config: &RunConfig, tokens: TokenizerSource<'_>, most: u64) -> Result<Self> {
+        let mut stream = Stream::open(&config.data, tokens, config.train.seed)?;
         let mut eval = stream.held_out()?;
         drop_unsupervised(&mut eval);
         let rows =
@@ -147,7 +149,8 @@ impl Lengths {
         });
         let tokenizer = match config.data.format {
             DataFormat::Tokenized => 0,
-            _ => std::fs::metadata(folder.join("tokenizer.json")).map_or(0, |file| file.len()),
+            _ => std::fs::metadata(tokens.folder().join("tokenizer.json"))
+                .map_or(0, |file| file.len()),
         };
         Ok(Self {
             bytes: stream.largest_buffer()
@@ -190,7 +193,7 @@ mod tests {
         let model = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../../tests/fixtures/goldens/qwen2/model");
         let shape = |most: u64, batch: u32| {
-            let lengths = Lengths::of_stream(&config, &model, most).unwrap();
+            let lengths = Lengths::of_stream(&config, (&model).into(), most).unwrap();
             let shape = Shape::of(&config, &lengths, batch);
             (shape.tokens, shape.scored)
         };

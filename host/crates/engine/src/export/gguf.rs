@@ -52,7 +52,8 @@ pub(super) fn write_model(
     match tokenizer {
         Some(tokenizer) => {
             let rows = merged.description.vocab;
-            let found = vocabulary(&merged.folder, tokenizer, rows, end_of_turn)?;
+            let folder = &merged.tokenizer_folder;
+            let found = vocabulary(folder, tokenizer, rows, end_of_turn)?;
             metadata.extend(found.metadata);
             warnings.extend(found.warnings);
         }

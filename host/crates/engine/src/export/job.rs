@@ -117,6 +117,13 @@ impl Job<'_> {
     ) -> Result<()> {
         let dtype = report.dtype.unwrap_or(ExportDtype::F32);
         let name = made_of(self.request);
+        let merges = matches!(self.request.format, Format::Safetensors | Format::Gguf);
+        if let (true, Some(module)) = (merges, merged.bias_without_place()) {
+            let message = format!(
+                "has no bias of {module}, into which the adapter's lora_bias could be merged; export --format peft"
+            );
+            return Err(Error::file(merged.folder.join("config.json"), message));
+        }
         match (self.request.format, merged.adapter()) {
             (Format::Peft, Some(adapter)) => peft::write(path, merged, adapter),
             (Format::GgufLora, _) => gguf::write_lora(path, merged, dtype, &name),
@@ -164,6 +171,8 @@ impl Job<'_> {
             base: base_name(merged).as_deref(),
             adapter: merged.adapter().map(|adapter| &adapter.settings),
             adapted: merged.adapter().map(|_| merged.adapted()),
+            resized: merged.resized(),
+            has_tokenizer: merged.tokenizer_folder != merged.folder,
             facts: &Facts::beside(request.adapter.as_deref().unwrap_or(&request.model)),
             checked,
         }

@@ -19,7 +19,7 @@ mod safetensors;
 mod tests;
 mod verify;
 
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, tokenizer_folder};
 use crate::{Error, Result};
 use chat::Chat;
 use job::Job;
@@ -58,9 +58,12 @@ pub fn export_telling(request: &Request, tell: &mut dyn FnMut(Progress)) -> Resu
         true => Some(scratch.path()),
         false => request.adapter.as_deref(),
     };
-    let mut merged = Merged::open(&request.model, adapter)?;
-    let tokenizer = match request.model.join("tokenizer.json").is_file() {
-        true => Some(Tokenizer::load(&request.model)?),
+    // What is converted leaves the tokenizer behind that an adapter may have brought.
+    let own = request.adapter.as_deref();
+    let folder = tokenizer_folder(&request.model, own);
+    let mut merged = Merged::open(&request.model, adapter, folder)?;
+    let tokenizer = match folder.join("tokenizer.json").is_file() {
+        true => Some(Tokenizer::of(&request.model, own)?),
         false => None,
     };
     let chat = match &tokenizer {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::merge::{Adapter, Merged};
 use crate::card::Facts;
 use crate::lora::{Base, peft_defaults, write_json, write_origin};
+use crate::train::copy_tokenizer;
 use crate::{Error, Result, files};
 
 /// Writes the folder: the tensors as they are, and a config that holds every key of PEFT's.
@@ -47,6 +48,9 @@ pub(super) fn write(folder: &Path, merged: &Merged, adapter: &Adapter) -> Result
     std::fs::File::open(&to)
         .and_then(|file| file.sync_all())
         .map_err(Error::io("write", &to))?;
+    if merged.tokenizer_folder != merged.folder {
+        copy_tokenizer(&merged.tokenizer_folder, folder)?;
+    }
     let facts = Facts::beside(&adapter.folder);
     let run = (facts != Facts::default()).then_some(facts);
     write_origin(folder, &base, &merged.description.model_type, run.as_ref())

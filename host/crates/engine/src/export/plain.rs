@@ -1,12 +1,12 @@
-//! A PiSSA adapter as an ordinary one, as PEFT converts it.
+//! A PiSSA or OLoRA adapter as an ordinary one, as PEFT converts it.
 
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
 use serde_json::{Value, json};
 
-use super::merge::{Adapter, PREFIX};
-use crate::lora::{Pissa, principal, write_json};
+use super::merge::Adapter;
+use crate::lora::{PREFIX, Split, principal, write_json};
 use crate::model::{Weights, weights};
 use crate::{Error, Result};
 
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// A file cannot be read or written, or the adapter does not fit the model.
 pub(super) fn convert(model: &Path, adapter: &Path, folder: &Path) -> Result<bool> {
     let mut adapter = Adapter::open(adapter)?;
-    let Some(pissa) = Pissa::of(&adapter.settings.init) else {
+    let Some(split) = Split::of(&adapter.settings.init) else {
         return Ok(false);
     };
     let mut base = Weights::open_folder(model)?;
@@ -55,7 +55,7 @@ pub(super) fn convert(model: &Path, adapter: &Path, folder: &Path) -> Result<boo
         let a = adapter.weights.take(&name, &[rank, input], DType::F32)?;
         let b = adapter.weights.take(&name_b, &[out, rank], DType::F32)?;
         let weight = base.take(&weight, &[out, input], DType::F32)?;
-        let (a0, b0) = principal(&weight, path, &adapter.settings, pissa)?;
+        let (a0, b0) = principal(&weight, path, &adapter.settings, split)?;
         tensors.push((name, Tensor::cat(&[&a, &a0], 0)?));
         tensors.push((name_b, Tensor::cat(&[&b, &b0.neg()?], 1)?));
     }

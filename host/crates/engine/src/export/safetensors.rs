@@ -29,7 +29,7 @@ pub(super) fn write(
     max_shard_size: u64,
     tell: Tell<'_>,
 ) -> Result<()> {
-    copy_companions(&merged.folder, folder)?;
+    copy_companions(&merged.tokenizer_folder, &merged.folder, folder)?;
     write_json(&folder.join("config.json"), &config(merged, dtype))?;
     let entries: Vec<(Entry, Dtype)> = merged
         .entries()

@@ -82,7 +82,7 @@ impl Generator {
         if merge {
             decoder.merge_adapter()?;
         }
-        let tokenizer = Tokenizer::load(model)?;
+        let tokenizer = Tokenizer::of(model, adapter)?;
         let mut ends = tokenizer.eos_ids().to_vec();
         for &id in &decoder.description.eos {
             if !ends.contains(&id) {

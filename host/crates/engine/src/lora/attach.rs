@@ -3,10 +3,10 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 use domain::LoraConfig;
 
-use super::fresh::{drawn, parameter};
-use super::names::{HEAD, magnitude_name, names};
+use super::fresh::{drawn, drawn_bias, parameter};
+use super::names::{HEAD, lora_bias_name, magnitude_name, names};
 use super::target::targets;
-use super::{Settings, ends, pissa, whole};
+use super::{Settings, biases, ends, split, tokens, vocabulary, whole};
 use crate::model::{Decoder, Dora, Linear, Lora, Weights};
 use crate::{Error, Result, ops};
 
@@ -22,7 +22,7 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
     let ends = [decoder.description.names.embedding, HEAD];
     let chosen = targets(settings, &modules, &ends)
         .map_err(|message| domain::FieldErrors::one("lora", message))?;
-    pissa::split(decoder, settings, |linear| chosen.contains(&linear.name))?;
+    split::split(decoder, settings, |linear| chosen.contains(&linear.name))?;
     for linear in decoder
         .linears_mut()
         .filter(|linear| chosen.contains(&linear.name))
@@ -31,7 +31,8 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
             Some(principal) => (ops::copy(&principal.a)?, ops::copy(&principal.b)?),
             None => drawn(settings, &linear.name, linear.weight.shape(), seed)?,
         };
-        put(linear, settings, &a, &b, true)?;
+        let bias = drawn_bias(settings, &linear.name, linear.weight.outputs(), seed)?;
+        put(linear, settings, (&a, &b, bias.as_ref()), true)?;
         if settings.use_dora {
             // As PEFT: the magnitudes begin as the norms, so that a fresh adapter changes nothing.
             let norms = norms_of(linear)?;
@@ -39,7 +40,9 @@ pub(crate) fn attach(decoder: &mut Decoder, settings: &Settings, seed: u64) -> R
         }
     }
     ends::attach(decoder, settings, &chosen, seed)?;
-    whole::attach(decoder, &settings.modules_to_save)
+    whole::attach(decoder, settings)?;
+    tokens::attach(decoder, settings)?;
+    biases::attach(decoder, settings)
 }
 
 /// Which setting of a run, by its name in a RUN.toml, asks for another adapter than the one that was read into the model;
@@ -66,6 +69,16 @@ pub(crate) fn differing(
             asked.modules_to_save != read.modules_to_save,
         ),
         ("lora.init_lora_weights", asked.init != read.init),
+        ("lora.bias", asked.bias != read.bias),
+        ("lora.lora_bias", asked.lora_bias != read.lora_bias),
+        (
+            "lora.ensure_weight_tying",
+            asked.ensure_weight_tying != read.ensure_weight_tying,
+        ),
+        (
+            "lora.trainable_token_indices",
+            asked.trainable_token_indices != read.trainable_token_indices,
+        ),
     ];
     let named = pairs
         .iter()
@@ -113,7 +126,8 @@ fn read_tensors(
         });
     }
     let mut weights = Weights::open(std::slice::from_ref(&path))?;
-    pissa::split(decoder, settings, |linear| {
+    vocabulary::read(decoder, &path, &mut weights, settings)?;
+    split::split(decoder, settings, |linear| {
         weights.contains(&names(&linear.name).0)
     })?;
     for linear in decoder.linears_mut() {
@@ -139,7 +153,10 @@ fn read_tensors(
         }
         let a = weights.take(&name_a, &[rank, input], DType::F32)?;
         let b = weights.take(&name_b, &[out, rank], DType::F32)?;
-        put(linear, settings, &a, &b, trainable)?;
+        let name = lora_bias_name(&linear.name);
+        let mut bias = || weights.take(&name, &[out], DType::F32);
+        let bias = settings.lora_bias.then(&mut bias).transpose()?;
+        put(linear, settings, (&a, &b, bias.as_ref()), trainable)?;
         if settings.use_dora {
             let name = magnitude_name(&linear.name);
             let magnitude = weights.take(&name, &[out], DType::F32)?;
@@ -147,25 +164,27 @@ fn read_tensors(
         }
     }
     ends::read(decoder, &path, &mut weights, settings, trainable)?;
-    let names = &settings.modules_to_save;
-    whole::read(decoder, folder, &mut weights, names, trainable)?;
+    whole::read(decoder, folder, &mut weights, settings, trainable)?;
+    tokens::read(decoder, folder, &mut weights, settings, trainable)?;
+    biases::read(decoder, &mut weights, settings, trainable)?;
     if decoder.adapter_parameters().is_empty() {
         return Err(Error::file(&path, "holds no adapter for this model"));
     }
-    weights.finish(|_| false)
+    weights.finish(vocabulary::repeats)
 }
 
 fn put(
     linear: &mut Linear,
     settings: &Settings,
-    a: &Tensor,
-    b: &Tensor,
+    (a, b, bias): (&Tensor, &Tensor, Option<&Tensor>),
     trainable: bool,
 ) -> Result<()> {
     let (name_a, name_b) = names(&linear.name);
+    let bias = bias.map(|bias| parameter(lora_bias_name(&linear.name), bias, trainable));
     linear.lora = Some(Lora {
         a: parameter(name_a, a, trainable)?,
         b: parameter(name_b, b, trainable)?,
+        bias: bias.transpose()?,
         scale: settings.scale(&linear.name),
         dropout: settings.lora_dropout,
         dora: None,

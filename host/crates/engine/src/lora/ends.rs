@@ -8,16 +8,16 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use domain::InitLoraWeights;
 
-use super::fresh::{drawn, parameter};
-use super::names::{HEAD, PREFIX, magnitude_name, names};
-use super::{Pissa, Settings};
+use super::fresh::{drawn, drawn_bias, parameter};
+use super::names::{HEAD, PREFIX, lora_bias_name, magnitude_name, names};
+use super::{Settings, Split};
 use crate::model::{Decoder, Dora, Lora, Matrix, Weights, named_generator, normal};
 use crate::{Error, Result};
 
 /// Gives the ends that are among the chosen modules a fresh adapter.
 ///
 /// # Errors
-/// PiSSA was asked for on the head, whose weight may be the embedding's.
+/// PiSSA or OLoRA was asked for on the head, whose weight may be the embedding's.
 pub(super) fn attach(
     decoder: &mut Decoder,
     settings: &Settings,
@@ -28,17 +28,28 @@ pub(super) fn attach(
     let embedding = decoder.description.names.embedding;
     decoder.head_lora = None;
     decoder.embedding_lora = None;
+    refuse_tied(decoder, settings, chosen(HEAD) || chosen(embedding))
+        .map_err(|message| domain::FieldErrors::one("lora.ensure_weight_tying", message))?;
     if chosen(HEAD) {
-        if Pissa::of(&settings.init).is_some() {
-            let message = "lm_head cannot begin with PiSSA: its weight may be the embedding's; leave it out, or set lora.init_lora_weights";
+        if Split::of(&settings.init).is_some() {
+            let message = "lm_head cannot begin with PiSSA or OLoRA: its weight may be the embedding's; leave it out, or set lora.init_lora_weights";
             return Err(domain::FieldErrors::one("lora.target_modules", message).into());
         }
         let (a, b) = drawn(settings, HEAD, decoder.head_weight().shape(), seed)?;
-        let lora = lora(settings, HEAD, names(HEAD), (&a, &b), true)?;
+        let mut lora = lora(settings, HEAD, names(HEAD), (&a, &b), true)?;
+        let bias = drawn_bias(settings, HEAD, decoder.head_weight().outputs(), seed)?;
+        lora.bias = bias
+            .map(|bias| parameter(lora_bias_name(HEAD), &bias, true))
+            .transpose()?;
         let magnitude = fresh_magnitude(settings, || lora.norms(decoder.head_weight()))?;
         decoder.head_lora = Some(with_magnitude(lora, HEAD, magnitude, true, None)?);
     }
     if chosen(embedding) {
+        if settings.lora_bias {
+            let message =
+                format!("of {embedding} is not there in PEFT either; leave one of both out");
+            return Err(domain::FieldErrors::one("lora.lora_bias", message).into());
+        }
         let (vocab, hidden) = decoder.embedding.shape();
         let rank = settings.rank(embedding);
         let [name_a, name_b] = embedding_names(embedding);
@@ -73,11 +84,20 @@ pub(super) fn read(
     decoder.embedding_lora = None;
     let (vocab, hidden) = decoder.embedding.shape();
     let (head_a, head_b) = names(HEAD);
+    let [embedding_a, _] = embedding_names(decoder.description.names.embedding);
+    let adapted = weights.contains(&head_a) || weights.contains(&embedding_a);
+    refuse_tied(decoder, settings, adapted)
+        .map_err(|message| Error::file(path, format!("ensure_weight_tying {message}")))?;
     if weights.contains(&head_a) || weights.contains(&head_b) {
         let rank = settings.rank(HEAD);
         let a = weights.take(&head_a, &[rank, hidden], DType::F32)?;
         let b = weights.take(&head_b, &[vocab, rank], DType::F32)?;
-        let lora = lora(settings, HEAD, (head_a, head_b), (&a, &b), trainable)?;
+        let mut lora = lora(settings, HEAD, (head_a, head_b), (&a, &b), trainable)?;
+        if settings.lora_bias {
+            let name = lora_bias_name(HEAD);
+            let bias = weights.take(&name, &[vocab], DType::F32)?;
+            lora.bias = Some(parameter(name, &bias, trainable)?);
+        }
         let magnitude = read_magnitude(weights, settings, HEAD, vocab)?;
         let norms = match (&magnitude, trainable) {
             (Some(_), false) => Some(lora.norms(decoder.head_weight())?),
@@ -105,17 +125,12 @@ pub(super) fn read(
     Ok(())
 }
 
-/// The weights that PEFT saves beside the adapters of the ends, in f32.
-pub(super) fn saved_beside(decoder: &Decoder) -> Result<Vec<(String, Tensor)>> {
-    let mut saved = Vec::new();
-    if decoder.embedding_lora.is_some() {
-        let module = decoder.description.names.embedding;
-        saved.push((base_name(module), decoder.embedding.dense()?));
+/// Two adapters of one weight that are to stay one are an option of PEFT's that is not done.
+fn refuse_tied(decoder: &Decoder, settings: &Settings, adapted: bool) -> Result<(), String> {
+    match settings.ensure_weight_tying && decoder.head.is_none() && adapted {
+        true => Err("is not supported where target_modules name embedding or head; modules_to_save or trainable_token_indices may".into()),
+        false => Ok(()),
     }
-    if decoder.head_lora.is_some() {
-        saved.push((base_name(HEAD), decoder.head_weight().dense()?));
-    }
-    Ok(saved)
 }
 
 fn lora(
@@ -128,6 +143,7 @@ fn lora(
     Ok(Lora {
         a: parameter(names.0, a, trainable)?,
         b: parameter(names.1, b, trainable)?,
+        bias: None,
         scale: settings.scale(module),
         dropout: settings.lora_dropout,
         dora: None,
@@ -168,8 +184,7 @@ fn with_magnitude(
     Ok(lora)
 }
 
-/// Refuses an adapter that was trained over another weight than the model's: PEFT would put it in the model's place, as
-/// after the vocabulary was changed.
+/// Refuses an adapter that was trained over another weight than the model's, which PEFT would put in the model's place.
 fn check_base(path: &Path, weights: &mut Weights, module: &str, own: &Matrix) -> Result<()> {
     let name = base_name(module);
     if !weights.contains(&name) {
@@ -178,7 +193,7 @@ fn check_base(path: &Path, weights: &mut Weights, module: &str, own: &Matrix) ->
     let (rows, columns) = own.shape();
     let refuse = || {
         let message = format!(
-            "holds a weight of {module} that is not the model's (it was trained over another model, or one with more tokens); give the model that it was trained over"
+            "holds a weight of {module} that is not the model's (it was trained over another model); give the model that it was trained over"
         );
         Err(Error::file(path, message))
     };

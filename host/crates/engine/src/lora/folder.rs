@@ -73,7 +73,7 @@ pub(crate) fn write_adapter(
     let mut tensors: Vec<_> = parameters
         .map(|parameter| (parameter.name.clone(), parameter.value.clone()))
         .collect();
-    tensors.extend(super::ends::saved_beside(decoder)?);
+    tensors.extend(super::vocabulary::saved_beside(decoder)?);
     weights::write(
         &folder.join("adapter_model.safetensors"),
         tensors,

@@ -132,15 +132,26 @@ fn logits_of_the_base_and_with_an_adapter_are_those_of_transformers_and_peft() {
         let golden = Golden::read(case);
         let mut decoder = decoder(case);
         let batch = Batch::new(&golden.samples).unwrap();
-        let vocab = decoder.description.vocab;
-        let base = values(&decoder.logits(&batch, false).unwrap());
-        assert_close(
-            &format!("{case} base"),
-            &base,
-            &golden.logits("logits_base", vocab),
-            1e-5,
-        );
+        let resized = case.starts_with("resized");
+        let base = |decoder: &Decoder| {
+            let base = values(&decoder.logits(&batch, false).unwrap());
+            let expected = golden.logits("logits_base", decoder.description.vocab);
+            assert_close(&format!("{case} base"), &base, &expected, 1e-5);
+            base
+        };
+        let before = (!resized).then(|| base(&decoder));
         read_adapter(&mut decoder, &folder(case).join("adapter_init"), false).unwrap();
+        let vocab = decoder.description.vocab;
+        let Some(before) = before else {
+            // What became of the base is in the adapter's file, but where the adapter has both ends whole.
+            if case != "resized-whole" {
+                base(&decoder);
+            }
+            let adapted = values(&decoder.logits(&batch, true).unwrap());
+            let expected = golden.logits("logits_adapter", vocab);
+            assert_close(&format!("{case} adapter"), &adapted, &expected, 1e-5);
+            continue;
+        };
         let adapted = values(&decoder.logits(&batch, true).unwrap());
         assert_close(
             &format!("{case} adapter"),
@@ -152,8 +163,8 @@ fn logits_of_the_base_and_with_an_adapter_are_those_of_transformers_and_peft() {
         let what = format!("{case}: the base shows through when adapters are off");
         match decoder.linears().any(|linear| linear.principal.is_some()) {
             // What was taken out of a weight is put back into the sum, not into the weight.
-            true => assert_close(&what, &without, &base, 1e-5),
-            false => assert_eq!(without, base, "{what}"),
+            true => assert_close(&what, &without, &before, 1e-5),
+            false => assert_eq!(without, before, "{what}"),
         }
     }
 }
@@ -275,6 +286,31 @@ fn a_fresh_adapter_changes_nothing_yet_and_begins_as_in_peft() {
 }
 
 #[test]
+fn an_orthogonal_start_adds_nothing_though_neither_side_is_zero() {
+    let mut decoder = decoder("qwen2");
+    let mut settings = Settings::of_run(&domain::LoraConfig {
+        init_lora_weights: domain::InitLoraWeights::Named("orthogonal".into()),
+        ..Default::default()
+    });
+    attach(&mut decoder, &settings, 7).unwrap();
+    let mut squares = (0.0, 0);
+    for linear in decoder.linears() {
+        let lora = linear.lora.as_ref().unwrap();
+        let product = values(&lora.b.value.matmul(&lora.a.value).unwrap());
+        assert!(product.iter().all(|x| x.abs() < 1e-5), "{}", linear.name);
+        for x in [values(&lora.a.value), values(&lora.b.value)].concat() {
+            squares = (squares.0 + f64::from(x * x), squares.1 + 1);
+        }
+    }
+    // Half of the rows of an orthogonal matrix of normal values, a tenth of each.
+    let deviation = (squares.0 / f64::from(squares.1)).sqrt();
+    assert!((deviation - 0.1 / 2f64.sqrt()).abs() < 2e-3, "{deviation}");
+    settings.r = 3;
+    let message = attach(&mut decoder, &settings, 7).unwrap_err().to_string();
+    assert!(message.contains("even rank"), "{message}");
+}
+
+#[test]
 fn a_base_in_16_bits_has_the_loss_of_one_in_f32_within_half_a_percent() {
     for case in &cases() {
         let golden = Golden::read(case);
@@ -349,8 +385,12 @@ fn gradients_are_the_same_bits_with_segments_of_any_size_and_without() {
 }
 
 #[test]
-fn pissa_begins_with_the_product_that_peft_finds_and_leaves_the_same_rest() {
-    for (case, decomposed) in [("pissa", false), ("pissa-rslora-dora", true)] {
+fn pissa_and_olora_begin_with_the_product_that_peft_finds_and_leave_the_same_rest() {
+    for (case, init, decomposed) in [
+        ("pissa", "pissa", false),
+        ("pissa-rslora-dora", "pissa", true),
+        ("olora", "olora", false),
+    ] {
         let reference = std::fs::read(folder(case).join("fresh.safetensors")).unwrap();
         let reference = SafeTensors::deserialize(&reference).unwrap();
         let expected = |name: String| -> Vec<f32> {
@@ -361,7 +401,7 @@ fn pissa_begins_with_the_product_that_peft_finds_and_leaves_the_same_rest() {
         let mut decoder = decoder(case);
         let mut settings = Settings::read(&folder(case).join("adapter_init")).unwrap();
         assert_eq!(settings.use_dora, decomposed);
-        settings.init = domain::InitLoraWeights::Named("pissa".into());
+        settings.init = domain::InitLoraWeights::Named(init.into());
         attach(&mut decoder, &settings, 7).unwrap();
         let mut compared = 0;
         for linear in decoder.linears() {

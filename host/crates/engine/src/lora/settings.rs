@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use domain::{InitLoraWeights, LoraConfig, TargetModules};
+use domain::{InitLoraWeights, LoraBias, LoraConfig, TargetModules, TokenIndices};
 use serde_json::{Map, Value, json};
 
-use super::Pissa;
+use super::Split;
 use super::keys::{IDLE, READ, UNSUPPORTED};
 use super::target::pattern_matches;
 use crate::{Error, Result};
@@ -21,6 +21,14 @@ pub(crate) struct Settings {
     pub(crate) use_dora: bool,
     /// Modules that are trained and saved whole.
     pub(crate) modules_to_save: Vec<String>,
+    /// Tokens whose rows of embedding or head are trained and saved.
+    pub(crate) trainable_token_indices: Option<TokenIndices>,
+    /// Biases that train with the adapter.
+    pub(crate) bias: LoraBias,
+    /// Whether B has a bias.
+    pub(crate) lora_bias: bool,
+    /// Whether a head that is the embedding stays it where the adapter has a copy of either.
+    pub(crate) ensure_weight_tying: bool,
     pub(crate) rank_pattern: BTreeMap<String, u32>,
     pub(crate) alpha_pattern: BTreeMap<String, f64>,
     pub(crate) layers_to_transform: Vec<u32>,
@@ -39,6 +47,10 @@ impl Settings {
             use_rslora: lora.use_rslora,
             use_dora: lora.use_dora,
             modules_to_save: lora.modules_to_save.clone(),
+            trainable_token_indices: lora.trainable_token_indices.clone(),
+            bias: lora.bias,
+            lora_bias: lora.lora_bias,
+            ensure_weight_tying: lora.ensure_weight_tying,
             rank_pattern: lora.rank_pattern.clone(),
             alpha_pattern: lora.alpha_pattern.clone(),
             layers_to_transform: lora.layers_to_transform.clone(),
@@ -57,6 +69,10 @@ impl Settings {
             use_rslora: self.use_rslora,
             use_dora: self.use_dora,
             modules_to_save: self.modules_to_save.clone(),
+            trainable_token_indices: self.trainable_token_indices.clone(),
+            bias: self.bias,
+            lora_bias: self.lora_bias,
+            ensure_weight_tying: self.ensure_weight_tying,
             rank_pattern: self.rank_pattern.clone(),
             alpha_pattern: self.alpha_pattern.clone(),
             layers_to_transform: self.layers_to_transform.clone(),
@@ -73,10 +89,12 @@ impl Settings {
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("adapter_config.json");
         if !path.is_file() {
-            return Err(Error::file(
-                &path,
-                "is missing; an adapter is a PEFT folder with adapter_config.json and adapter_model.safetensors",
-            ));
+            let message = match named_adapter(folder) {
+                // PEFT's own name for the first is default, which lies in the folder itself.
+                Some(name) => format!("is missing; the adapter {name:?} lies in the folder of that name: give that"),
+                None => "is missing; an adapter is a PEFT folder with adapter_config.json and adapter_model.safetensors".into(),
+            };
+            return Err(Error::file(&path, message));
         }
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let value: Value = serde_json::from_str(&text)
@@ -104,12 +122,22 @@ impl Settings {
                 ));
             }
         }
-        if table
-            .get("bias")
-            .is_some_and(|bias| bias != "none" && !bias.is_null())
-        {
-            return Err(format!("bias {} is not supported; none is", table["bias"]));
+        let bias = match table.get("bias") {
+            None | Some(Value::Null) => LoraBias::None,
+            Some(bias) => serde_json::from_value(bias.clone())
+                .map_err(|_| format!("bias must be none, all or lora_only, not {bias}"))?,
+        };
+        let lora_bias = table.get("lora_bias").is_some_and(truthy);
+        if lora_bias && table.get("use_dora").is_some_and(truthy) {
+            return Err("lora_bias is not known beside use_dora, in PEFT either".into());
         }
+        let tokens = table.get("trainable_token_indices");
+        let trainable_token_indices = match tokens.filter(|value| truthy(value)) {
+            None => None,
+            Some(value) => Some(serde_json::from_value(value.clone()).map_err(|_| {
+                format!("trainable_token_indices must be a list of token ids, or a table of such lists, not {value}")
+            })?),
+        };
         let init = match table.get("init_lora_weights") {
             None | Some(Value::Null) => InitLoraWeights::Flag(true),
             Some(Value::Bool(flag)) => InitLoraWeights::Flag(*flag),
@@ -119,13 +147,13 @@ impl Settings {
                 InitLoraWeights::Named(name.clone())
             }
             Some(Value::String(name))
-                if Pissa::of(&InitLoraWeights::Named(name.clone())).is_some() =>
+                if Split::of(&InitLoraWeights::Named(name.clone())).is_some() =>
             {
                 InitLoraWeights::Named(name.clone())
             }
             Some(other) => {
                 return Err(format!(
-                    "init_lora_weights {other} changes the base model and is not supported"
+                    "init_lora_weights {other} is not supported: such an adapter belongs to a base that was changed, or trains only a part of itself"
                 ));
             }
         };
@@ -191,6 +219,10 @@ impl Settings {
                 .map(|(key, own)| Ok((key, rank("rank_pattern", own)?)))
                 .collect::<Result<_, String>>()?,
             alpha_pattern: pattern("alpha_pattern")?,
+            trainable_token_indices,
+            bias,
+            lora_bias,
+            ensure_weight_tying: table.get("ensure_weight_tying").is_some_and(truthy),
             layers_to_transform: layers,
             init,
         })
@@ -237,16 +269,23 @@ impl Settings {
         for (key, value) in [
             ("alpha_pattern", json!(self.alpha_pattern)),
             ("base_model_name_or_path", json!(base)),
+            ("bias", json!(self.bias)),
+            ("ensure_weight_tying", json!(self.ensure_weight_tying)),
             ("exclude_modules", json!(self.exclude_modules)),
             ("init_lora_weights", json!(self.init)),
             ("layers_to_transform", json!(layers)),
             ("lora_alpha", whole(self.lora_alpha)),
+            ("lora_bias", json!(self.lora_bias)),
             ("lora_dropout", json!(self.lora_dropout)),
             ("modules_to_save", json!(saved)),
             ("r", json!(self.r)),
             ("rank_pattern", json!(self.rank_pattern)),
             ("revision", json!(revision)),
             ("target_modules", targets),
+            (
+                "trainable_token_indices",
+                json!(self.trainable_token_indices),
+            ),
             ("use_dora", json!(self.use_dora)),
             ("use_rslora", json!(self.use_rslora)),
         ] {
@@ -254,6 +293,18 @@ impl Settings {
         }
         Value::Object(table)
     }
+}
+
+/// An adapter that PEFT saved by a name of its own: a folder in the folder.
+fn named_adapter(folder: &Path) -> Option<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("adapter_config.json").is_file())
+        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    names.into_iter().next()
 }
 
 /// A number without `.0` where it is whole, as people write it.
@@ -323,12 +374,10 @@ mod tests {
     #[test]
     fn options_of_peft_that_are_not_done_are_refused_by_name() {
         for (key, value) in [
-            ("bias", json!("lora_only")),
-            ("lora_bias", json!(true)),
-            ("fan_in_fan_out", json!(true)),
-            ("init_lora_weights", json!("olora")),
+            ("bias", json!("some")),
+            ("init_lora_weights", json!("corda")),
             ("layer_replication", json!([[0, 2]])),
-            ("trainable_token_indices", json!([3])),
+            ("trainable_token_indices", json!(["a"])),
             ("target_parameters", json!(["x"])),
             ("use_qalora", json!(true)),
             ("exclude_modules", json!(3)),

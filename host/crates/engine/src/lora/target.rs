@@ -39,9 +39,14 @@ pub(crate) fn targets(
         ));
     }
     if !settings.layers_to_transform.is_empty() {
-        chosen.retain(|module| {
-            layer_of(module).is_some_and(|layer| settings.layers_to_transform.contains(&layer))
-        });
+        // Whoever names a whole path, such as lm_head, means that module, in whatever layer.
+        let by_path = |module: &str| match &settings.target_modules {
+            TargetModules::One(_) => false,
+            TargetModules::List(names) => names.iter().any(|name| name == module),
+        };
+        let layers = &settings.layers_to_transform;
+        let within = |module: &str| layer_of(module).is_some_and(|layer| layers.contains(&layer));
+        chosen.retain(|module| by_path(module) || within(module));
     }
     if chosen.is_empty() {
         // A regex is for whole paths, as in PEFT, and a name alone looks like a name.
@@ -151,6 +156,10 @@ mod tests {
             use_rslora: false,
             use_dora: false,
             modules_to_save: Vec::new(),
+            trainable_token_indices: None,
+            bias: domain::LoraBias::None,
+            lora_bias: false,
+            ensure_weight_tying: false,
             rank_pattern: [("1.self_attn.q_proj".to_owned(), 4)].into(),
             alpha_pattern: [("up_.*".to_owned(), 2.0)].into(),
             layers_to_transform: layers,
@@ -186,6 +195,8 @@ mod tests {
             count(TargetModules::List(vec!["mlp.up_proj".into()]), vec![1]),
             Ok(1)
         );
+        let whole = ["lm_head", MODULES[0], "up_proj"].map(str::to_owned);
+        assert_eq!(count(TargetModules::List(whole.into()), vec![1]), Ok(3));
         let missing = count(TargetModules::List(vec!["proj".into()]), vec![]).unwrap_err();
         assert!(
             missing.contains("\"proj\"")

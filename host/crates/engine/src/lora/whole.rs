@@ -4,6 +4,7 @@ use std::path::Path;
 
 use candle_core::{DType, Tensor};
 
+use super::Settings;
 use super::fresh::parameter;
 use super::names::{HEAD, PREFIX};
 use super::target::last_words;
@@ -20,14 +21,24 @@ pub(crate) fn saves(names: &[String], module: &str) -> bool {
     })
 }
 
+/// Whether embedding and head are among the modules to save. Where the head is the embedding (`tied`) and stays it, either
+/// name means both.
+pub(crate) fn saved_ends(settings: &Settings, embedding: &str, tied: bool) -> [bool; 2] {
+    let ends = [embedding, HEAD].map(|end| saves(&settings.modules_to_save, end));
+    match settings.ensure_weight_tying && tied && ends.contains(&true) {
+        true => [true, true],
+        false => ends,
+    }
+}
+
 /// Gives the adapter its own copies, which begin as the base's, and train.
 ///
 /// # Errors
 /// A name matches no module.
-pub(super) fn attach(decoder: &mut Decoder, names: &[String]) -> Result<()> {
-    check(decoder, names)
+pub(super) fn attach(decoder: &mut Decoder, settings: &Settings) -> Result<()> {
+    check(decoder, &settings.modules_to_save)
         .map_err(|message| domain::FieldErrors::one("lora.modules_to_save", message))?;
-    put(decoder, names, true, &mut |_, base| {
+    put(decoder, settings, true, &mut |_, base| {
         Ok(ops::copy(&base.dense()?)?)
     })
 }
@@ -40,16 +51,23 @@ pub(super) fn read(
     decoder: &mut Decoder,
     folder: &Path,
     weights: &mut Weights,
-    names: &[String],
+    settings: &Settings,
     trainable: bool,
 ) -> Result<()> {
-    check(decoder, names).map_err(|message| {
+    check(decoder, &settings.modules_to_save).map_err(|message| {
         let message = format!("modules_to_save: {message}");
         Error::file(folder.join("adapter_config.json"), message)
     })?;
-    put(decoder, names, trainable, &mut |name, base| {
+    put(decoder, settings, trainable, &mut |name, base| {
         weights.take(name, &base.shape(), DType::F32)
-    })
+    })?;
+    // PEFT saves what is one copy under both names.
+    let again = format!("{PREFIX}{HEAD}.weight");
+    if decoder.ties_saved && weights.contains(&again) {
+        let shape: [usize; 2] = decoder.embedding.shape().into();
+        weights.take(&again, &shape, DType::F32)?;
+    }
+    Ok(())
 }
 
 /// Every module with weights of its own.
@@ -86,24 +104,25 @@ type Value<'a> = dyn FnMut(&str, Stored<'_>) -> Result<Tensor> + 'a;
 /// Puts a copy beside each module that the names mean, and takes those of all others away.
 fn put(
     decoder: &mut Decoder,
-    names: &[String],
+    settings: &Settings,
     trainable: bool,
     value: &mut Value<'_>,
 ) -> Result<()> {
-    let chosen = |module: &str| saves(names, module);
-    let embedding = decoder.description.names.embedding;
-    let mut table = |module: &str, base: Option<&Matrix>| match base {
-        Some(base) if chosen(module) => {
+    let chosen = |module: &str| saves(&settings.modules_to_save, module);
+    let (embedding, tied) = (decoder.description.names.embedding, decoder.head.is_none());
+    let ends = saved_ends(settings, embedding, tied);
+    let one = settings.ensure_weight_tying && tied && ends[0];
+    let mut table = |module: &str, base: Option<&Matrix>, chosen: bool| match base {
+        Some(base) if chosen => {
             matrix(&format!("{module}.weight"), base, trainable, value).map(Some)
         }
         _ => Ok(None),
     };
-    let saved_embedding = table(embedding, Some(&decoder.embedding))?;
-    let saved_head = table(HEAD, Some(decoder.head_weight()))?;
-    let positions = table(
-        decoder.description.names.positions,
-        decoder.positions.as_ref(),
-    )?;
+    let saved_embedding = table(embedding, Some(&decoder.embedding), ends[0])?;
+    let saved_head = table(HEAD, Some(decoder.head_weight()), ends[1] && !one)?;
+    let positions = decoder.description.names.positions;
+    let positions = table(positions, decoder.positions.as_ref(), chosen(positions))?;
+    decoder.ties_saved = one;
     decoder.saved_embedding = saved_embedding;
     decoder.saved_head = saved_head;
     decoder.saved_positions = positions;
@@ -133,6 +152,7 @@ fn put(
                     .transpose()?,
                 eps: norm.eps,
                 saved: None,
+                own_bias: None,
             };
             norm.saved = Some(Box::new(saved));
         }

@@ -85,6 +85,9 @@ impl Decoder {
             false => {
                 let head = self.head_in_use(pass.adapter);
                 head.product(logits, normed, d.logits_scale, 0.0)?;
+                if let Some(tokens) = self.head_tokens_in_use().filter(|_| pass.adapter) {
+                    tokens.head(normed, logits, d.logits_scale)?;
+                }
                 None
             }
         };
@@ -110,11 +113,18 @@ impl Decoder {
             ops::scale(d_logits, factor)?;
             return layer.backward(normed, kept, d_logits, Some(d_normed), false, pass);
         }
+        let tokens = self.head_tokens_in_use().filter(|_| pass.adapter);
+        let own = tokens
+            .map(|tokens| tokens.head_back(d_logits))
+            .transpose()?;
         layer.weight.product_back(d_normed, d_logits, factor, 0.0)?;
         if let Some(grad) = layer.weight.grad() {
             ops::matmul_into(grad, &d_logits.t()?, normed, factor, 1.0)?;
         }
-        Ok(())
+        match tokens.zip(own) {
+            Some((tokens, own)) => tokens.head_gradient(normed, &own, d_normed, factor),
+            None => Ok(()),
+        }
     }
 
     /// Adapters of embedding and head.

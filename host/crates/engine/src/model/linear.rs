@@ -19,6 +19,8 @@ pub(crate) struct Linear {
     pub(crate) principal: Option<Principal>,
     /// An adapter's own copy of weight and bias, where it trains the layer whole (PEFT's `modules_to_save`).
     pub(crate) saved: Option<SavedLinear>,
+    /// An adapter's own bias, where it trains biases (PEFT's `bias`): [out].
+    pub(crate) own_bias: Option<Parameter>,
 }
 
 /// Weight and bias of a layer that an adapter trains and saves whole.
@@ -64,9 +66,10 @@ impl Linear {
             Some(saved) => (&saved.weight, &saved.bias),
             None => (&self.weight, &self.bias),
         };
+        let own_bias = self.own_bias.as_ref().filter(|_| pass.adapter);
         Layer {
             weight,
-            bias: bias.as_ref(),
+            bias: own_bias.or(bias.as_ref()),
             lora: self.lora.as_ref(),
             principal: self.principal.as_ref(),
         }
@@ -82,9 +85,10 @@ impl Linear {
 
     /// The tensors of the adapter's own copy.
     pub(crate) fn saved_parameters(&self) -> impl Iterator<Item = &Parameter> {
-        self.saved
-            .iter()
+        let saved = self.saved.iter();
+        saved
             .flat_map(|saved| saved.weight.parameter().into_iter().chain(&saved.bias))
+            .chain(&self.own_bias)
     }
 
     /// As [`Layer::forward`].
@@ -155,6 +159,7 @@ impl Layer<'_> {
         };
         self.weight.product_with(y, x, Some(update), 1.0, beta)?;
         self.add_bias(y)?;
+        lora.add_bias(y)?;
         Ok(Some(Kept {
             low,
             decomposed: None,
@@ -239,6 +244,7 @@ impl Layer<'_> {
         if let Some(grad) = &lora.b.grad {
             ops::matmul_into(grad, &d_update.t()?, &kept.low, lora.scale, 1.0)?;
         }
+        lora.add_bias_gradient(dy)?;
         if let Some(grad) = &lora.a.grad {
             let dropped = lora.dropped(x, pass)?;
             let seen = dropped.as_ref().unwrap_or(x);
@@ -297,6 +303,7 @@ mod tests {
         let mut lora = Lora {
             a: trainable("a", &random("a", (3, 7))),
             b: trainable("b", &random("b", (5, 3))),
+            bias: None,
             scale: 0.7,
             dropout: 0.4,
             dora: None,
@@ -316,6 +323,7 @@ mod tests {
             lora: Some(lora),
             principal: None,
             saved: None,
+            own_bias: None,
         }
     }
 

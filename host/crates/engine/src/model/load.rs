@@ -175,8 +175,12 @@ impl Reader {
             saved_embedding: None,
             saved_head: None,
             saved_positions: None,
+            ties_saved: false,
             embedding_lora: None,
             head_lora: None,
+            embedding_tokens: None,
+            head_tokens: None,
+            replaced_ends: false,
             neftune_noise_alpha: 0.0,
             segment: 0,
         })
@@ -298,6 +302,7 @@ impl Reader {
             lora: None,
             principal: None,
             saved: None,
+            own_bias: None,
             name,
         })
     }
@@ -318,6 +323,7 @@ impl Reader {
             },
             eps: d.norm_eps,
             saved: None,
+            own_bias: None,
         })
     }
 }

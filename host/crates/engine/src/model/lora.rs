@@ -11,6 +11,8 @@ pub(crate) struct Lora {
     pub(crate) a: Parameter,
     /// [out, r].
     pub(crate) b: Parameter,
+    /// Of B, multiplied by the scale as B is (PEFT's `lora_bias`); never beside `dora`: [out].
+    pub(crate) bias: Option<Parameter>,
     pub(crate) scale: f32,
     /// Share of `x` that a training step drops.
     pub(crate) dropout: f64,
@@ -92,6 +94,24 @@ impl Lora {
             .transpose()
     }
 
+    /// Adds the bias of B to the outputs `y` [T, out], where there is one.
+    pub(super) fn add_bias(&self, y: &Tensor) -> Result<()> {
+        match &self.bias {
+            Some(bias) => Ok(ops::add_bias(y, &(&bias.value * f64::from(self.scale))?)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds the gradient of the bias of B, given that of the outputs.
+    pub(super) fn add_bias_gradient(&self, dy: &Tensor) -> Result<()> {
+        let Some(grad) = self.bias.as_ref().and_then(|bias| bias.grad.as_ref()) else {
+            return Ok(());
+        };
+        let sum = Tensor::zeros_like(grad)?;
+        ops::add_row_sum(&sum, dy)?;
+        Ok(ops::add_scaled(grad, &sum, self.scale)?)
+    }
+
     /// Rows of `W + scale · B A` have these lengths: [out].
     pub(crate) fn norms(&self, weight: &Matrix) -> Result<Tensor> {
         let mut norms: Vec<f32> = Vec::with_capacity(weight.outputs());
@@ -145,6 +165,7 @@ impl Lora {
     /// Its tensors.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = &Parameter> {
         let magnitude = self.dora.as_ref().map(|dora| &dora.magnitude);
-        [&self.a, &self.b].into_iter().chain(magnitude)
+        let bias = self.bias.as_ref();
+        [&self.a, &self.b].into_iter().chain(bias).chain(magnitude)
     }
 }

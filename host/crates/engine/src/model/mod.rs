@@ -27,6 +27,7 @@ mod rope;
 mod section;
 mod setting;
 mod source;
+mod tokens;
 pub(crate) mod weights;
 
 pub(crate) use attention::{Attention, thirds};
@@ -44,6 +45,7 @@ pub(crate) use operations::Work;
 pub(crate) use packed::{Kind, Packed};
 pub(crate) use parameter::Parameter;
 pub(crate) use setting::Setting;
+pub(crate) use tokens::TokenRows;
 pub(crate) use weights::Weights;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) use {lora::mask_seed, norm::NormKind, packed::Parts};

@@ -26,6 +26,8 @@ pub(crate) struct Norm {
     pub(crate) eps: f32,
     /// An adapter's own copy of it, where it trains it whole (PEFT's `modules_to_save`).
     pub(crate) saved: Option<Box<Norm>>,
+    /// An adapter's own bias, where it trains the biases of all modules (PEFT's `bias`).
+    pub(crate) own_bias: Option<Parameter>,
 }
 
 impl Norm {
@@ -33,7 +35,7 @@ impl Norm {
     pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
         let norm = self.in_use(pass);
         let weight = norm.factors()?;
-        Ok(match &norm.bias {
+        Ok(match self.bias_in_use(pass) {
             Some(bias) => ops::layer_norm(x, &weight, &bias.value, norm.eps)?,
             None => ops::rms_norm(x, &weight, norm.eps)?,
         })
@@ -44,7 +46,7 @@ impl Norm {
     pub(crate) fn backward(&self, dx: &Tensor, x: &Tensor, dy: &Tensor, pass: Pass) -> Result<()> {
         let norm = self.in_use(pass);
         let (weight, eps) = (norm.factors()?, norm.eps);
-        match &norm.bias {
+        match self.bias_in_use(pass) {
             Some(bias) => {
                 ops::layer_norm_backward(dx, x, &weight, dy, eps)?;
                 if let Some(grad) = &bias.grad {
@@ -75,9 +77,15 @@ impl Norm {
         saved.unwrap_or(self)
     }
 
+    fn bias_in_use(&self, pass: Pass) -> Option<&Parameter> {
+        let own = self.own_bias.as_ref().filter(|_| pass.adapter);
+        own.or(self.in_use(pass).bias.as_ref())
+    }
+
     /// The tensors of the adapter's own copy.
     pub(crate) fn saved_parameters(&self) -> impl Iterator<Item = &Parameter> {
-        self.saved.iter().flat_map(|saved| saved.parameters())
+        let saved = self.saved.iter().flat_map(|saved| saved.parameters());
+        saved.chain(&self.own_bias)
     }
 
     /// Its tensors.

@@ -108,6 +108,44 @@ impl InplaceOp3 for ScatterAdd {
     }
 }
 
+/// Writes columns over those of a matrix that ids name.
+struct PutColumns;
+
+impl InplaceOp3 for PutColumns {
+    fn name(&self) -> &'static str {
+        "put-columns"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &mut CpuStorage,
+        y_layout: &Layout,
+        columns: &CpuStorage,
+        columns_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
+    ) -> Result<()> {
+        let name = InplaceOp3::name(self);
+        let (count, width) = y_layout.shape().dims2()?;
+        let y = floats_mut(name, y, y_layout)?;
+        let columns = ids(name, columns, columns_layout)?;
+        let x = floats(name, x, x_layout)?;
+        if x.len() != count * columns.len() || columns.iter().any(|&id| id as usize >= width) {
+            bail!("{name}: {} values, matrix {count} x {width}", x.len());
+        }
+        if columns.is_empty() || count == 0 {
+            return Ok(());
+        }
+        let rows = y.chunks_exact_mut(width).zip(x.chunks_exact(columns.len()));
+        for (y, x) in rows {
+            for (&column, x) in columns.iter().zip(x) {
+                y[column as usize] = *x;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Rows of `table` [V, H] (f32, f16 or bf16) named by `ids` [T]: [T, H] in f32.
 pub(crate) fn gather(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     table.apply_op2_no_bwd(ids, &Gather)
@@ -116,4 +154,9 @@ pub(crate) fn gather(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
 /// Adds row `i` of `values` [T, H] to row `ids[i]` of `table` [V, H].
 pub(crate) fn scatter_add(table: &Tensor, ids: &Tensor, values: &Tensor) -> Result<()> {
     table.inplace_op3(ids, values, &ScatterAdd)
+}
+
+/// Writes column `i` of `x` [T, n] over column `columns[i]` of `y` [T, V].
+pub(crate) fn put_columns(y: &Tensor, columns: &Tensor, x: &Tensor) -> Result<()> {
+    y.inplace_op3(columns, x, &PutColumns)
 }

@@ -29,7 +29,7 @@ pub(crate) use elementwise::{
     add, add_bias, add_row_sum, assign, copy, dropout, seed_of, squared_norm, widen, widen_into,
     zero,
 };
-pub(crate) use embedding::{gather, scatter_add};
+pub(crate) use embedding::{gather, put_columns, scatter_add};
 pub(crate) use layer_norm::{layer_norm, layer_norm_backward, layer_norm_weight_gradient};
 pub(crate) use matmul::{Update, half_products, matmul, matmul_into, matmul_with};
 pub(crate) use noise::add_noise;

@@ -95,6 +95,22 @@ impl Tokenizer {
         Self::of_parts(&path, &bytes, described)
     }
 
+    /// The tokenizer of a model with an adapter: that of [`tokenizer_folder`], which ends texts where the model's configs say,
+    /// too.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn of(model: &Path, adapter: Option<&Path>) -> Result<Self> {
+        let folder = tokenizer_folder(model, adapter);
+        let mut tokenizer = Self::load(folder)?;
+        if folder != model && !is_gguf(model) {
+            let mut more = config::read(model)?.eos_ids;
+            more.retain(|id| !tokenizer.eos_ids.contains(id));
+            tokenizer.eos_ids.append(&mut more);
+        }
+        Ok(tokenizer)
+    }
+
     /// The tokenizer in a GGUF file's metadata; where that is of a kind that is not supported, the `tokenizer.json`
     /// beside the file.
     fn of_gguf(path: &Path) -> Result<Self> {
@@ -343,6 +359,14 @@ impl Tokenizer {
     pub fn is_byte_level(&self) -> bool {
         self.byte_level
     }
+}
+
+/// The folder whose tokenizer a model with an adapter reads: the adapter's, where it brought one of its own, with ChatML's
+/// tokens say, else the model's.
+#[must_use]
+pub fn tokenizer_folder<'a>(model: &'a Path, adapter: Option<&'a Path>) -> &'a Path {
+    let brought = adapter.filter(|folder| folder.join("tokenizer.json").is_file());
+    brought.unwrap_or(model)
 }
 
 /// Reads a `tokenizer.json`. The library panics on some files that are cut off or make no sense; here those are errors.

@@ -26,11 +26,11 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
         "data.overflow",
         "cannot be split with pairs (train.method dpo and orpo): half a completion is none; set it to cut",
     );
-    let pissa = matches!(&lora.init_lora_weights, InitLoraWeights::Named(name) if name.starts_with("pissa"));
+    let split = matches!(&lora.init_lora_weights, InitLoraWeights::Named(name) if name.starts_with("pissa") || name == "olora");
     refuse(
-        pissa && model.quantize.is_some(),
+        split && model.quantize.is_some(),
         "lora.init_lora_weights",
-        "PiSSA takes its start out of the base's weights, which must not be packed: leave model.quantize out",
+        "PiSSA and OLoRA take their start out of the base's weights, which must not be packed: leave model.quantize out",
     );
     refuse(
         train.early_stopping_patience > 0 && !train.evaluates_on_the_way(),

@@ -80,7 +80,7 @@ impl Trainer<'_> {
     /// Mean token loss.
     fn evaluate_samples(&self) -> Result<(f64, Map<String, Value>)> {
         let (mut loss, mut tokens) = (0f64, 0usize);
-        let mut matches = Matches::new(&self.setup.folder);
+        let mut matches = Matches::new(&self.setup.tokenizer_folder);
         let batch_size = self.config.train.batch_size as usize;
         // Processes take batches in turn.
         let (first, every) = (self.group.rank(), self.group.size());

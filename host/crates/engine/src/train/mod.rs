@@ -40,7 +40,9 @@ pub use find_lr::{LrFound, LrPoint, LrSearch, LrSearchEnd, find_lr};
 pub use scoring::{MeanScores, ScoreTexts};
 
 pub(crate) use compute::Compute;
-pub(crate) use output::{COMPANIONS, FURTHER_TEMPLATES, copy_companions, write_model};
+pub(crate) use output::{
+    COMPANIONS, FURTHER_TEMPLATES, copy_companions, copy_tokenizer, write_model,
+};
 
 /// What a run is told beside its config.
 #[derive(Debug, Clone)]

@@ -18,23 +18,24 @@ pub(crate) const COMPANIONS: [&str; 10] = [
     "tokenizer.model",
     "chat_template.jinja",
     "chat_template.json",
-    "generation_config.json",
+    GENERATION,
 ];
 
+/// That of them which is no tokenizer's.
+const GENERATION: &str = "generation_config.json";
 /// Where further chat templates lie, such as the one for tools.
 pub(crate) const FURTHER_TEMPLATES: &str = "additional_chat_templates";
 
-/// Copies tokenizer, chat templates and generation settings from one model folder to another.
-pub(crate) fn copy_companions(source: &Path, folder: &Path) -> Result<()> {
-    let copy = |from: &Path, to: &Path| {
-        let bytes = std::fs::read(from).map_err(Error::io("read", from))?;
-        files::write_synced(to, &bytes)
-    };
-    for name in COMPANIONS {
-        let from = source.join(name);
-        if from.is_file() {
-            copy(&from, &folder.join(name))?;
-        }
+/// Copies tokenizer and chat templates of one folder, and generation settings of a model's, which may be the same.
+pub(crate) fn copy_companions(tokenizer: &Path, model: &Path, folder: &Path) -> Result<()> {
+    copy_tokenizer(tokenizer, folder)?;
+    copy(model, folder, GENERATION)
+}
+
+/// Copies tokenizer and chat templates from one folder to another.
+pub(crate) fn copy_tokenizer(source: &Path, folder: &Path) -> Result<()> {
+    for name in COMPANIONS.iter().filter(|name| **name != GENERATION) {
+        copy(source, folder, name)?;
     }
     let further = source.join(FURTHER_TEMPLATES);
     if !further.is_dir() {
@@ -45,11 +46,20 @@ pub(crate) fn copy_companions(source: &Path, folder: &Path) -> Result<()> {
     let entries = std::fs::read_dir(&further).map_err(Error::io("read", &further))?;
     for entry in entries {
         let from = entry.map_err(Error::io("read", &further))?.path();
-        if let Some(name) = from.file_name()
+        if let Some(name) = from.file_name().and_then(|name| name.to_str())
             && from.extension().is_some_and(|ending| ending == "jinja")
         {
-            copy(&from, &to.join(name))?;
+            copy(&further, &to, name)?;
         }
+    }
+    Ok(())
+}
+
+fn copy(source: &Path, folder: &Path, name: &str) -> Result<()> {
+    let from = source.join(name);
+    if from.is_file() {
+        let bytes = std::fs::read(&from).map_err(Error::io("read", &from))?;
+        files::write_synced(&folder.join(name), &bytes)?;
     }
     Ok(())
 }
@@ -74,7 +84,7 @@ pub(super) fn write_weights(
     decoder: &Decoder,
     dtype: DType,
 ) -> Result<()> {
-    copy_companions(source, folder)?;
+    copy_companions(source, source, folder)?;
     let from = source.join("config.json");
     let text = std::fs::read_to_string(&from).map_err(Error::io("read", &from))?;
     let mut config: Value = serde_json::from_str(&text)

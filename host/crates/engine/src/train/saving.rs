@@ -5,12 +5,13 @@ use domain::{FinishReason, RunEvent};
 
 use super::Report;
 use super::checkpoint::{self, Checkpoint};
-use super::output::write_weights;
+use super::output::{copy_tokenizer, write_weights};
 use super::setup::{dtype, log};
 use super::trainer::Trainer;
 use crate::card::{Card, Facts, Holds, without_paths};
+use crate::gguf::is_gguf;
 use crate::lora::{write_adapter, write_origin};
-use crate::model::{Decoder, Loading};
+use crate::model::{Decoder, Description, Loading};
 use crate::optim::all_finite;
 use crate::{Error, Result, files};
 
@@ -174,6 +175,10 @@ impl Trainer<'_> {
                 Some(best) => best.copy_adapter(fresh)?,
                 None => write_adapter(fresh, &self.setup.decoder, settings, &self.setup.base)?,
             }
+            // What an adapter to go on from brought belongs to this one too.
+            if self.setup.tokenizer_folder != self.setup.folder {
+                copy_tokenizer(&self.setup.tokenizer_folder, fresh)?;
+            }
             self.describe(fresh, &facts)
         })?;
         Ok((Some(path), None))
@@ -206,6 +211,16 @@ impl Trainer<'_> {
         }
     }
 
+    /// The number of tokens that the base must be given before the adapter fits it; `None` where it has it.
+    fn resized(&self) -> Result<Option<usize>> {
+        if self.setup.lora.is_none() || is_gguf(&self.setup.folder) {
+            return Ok(None);
+        }
+        let tokens = self.setup.decoder.description.vocab;
+        let before = Description::read(&self.setup.folder)?.vocab;
+        Ok((tokens != before).then_some(tokens))
+    }
+
     /// Writes what stands beside the weights: where they come from, and the model card.
     fn describe(&self, folder: &Path, facts: &Facts) -> Result<()> {
         let setup = &self.setup;
@@ -222,6 +237,8 @@ impl Trainer<'_> {
             base: setup.base.repo.as_deref().or(own.as_deref()),
             adapter: setup.lora.as_ref(),
             adapted: None,
+            resized: self.resized()?,
+            has_tokenizer: setup.tokenizer_folder != setup.folder,
             facts,
             checked: None,
         };

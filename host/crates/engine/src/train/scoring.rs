@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::path::Path;
 
 use domain::{Completion, RunConfig};
 use serde_json::{Map, Value};
@@ -45,7 +46,8 @@ impl Questions {
     /// What is learned of a sample behind its last prompt is the reference; a sample without a prompt is asked for its
     /// second half.
     pub(super) fn of(config: &RunConfig, setup: &Setup) -> Result<Self> {
-        let tokenizer = Tokenizer::load(&setup.folder)?;
+        let adapter = config.lora.init_adapter.as_deref().map(Path::new);
+        let tokenizer = Tokenizer::of(&setup.folder, adapter)?;
         let description = &setup.decoder.description;
         let mut ends = tokenizer.eos_ids().to_vec();
         ends.extend(
@@ -59,7 +61,7 @@ impl Questions {
             [one] => Some(one.clone()),
             _ => None,
         };
-        let matches = Matches::new(&setup.folder);
+        let matches = Matches::new(&setup.tokenizer_folder);
         let chosen = setup.eval_pairs.iter().map(|pair| &pair.chosen);
         let (mut prompts, mut asked) = (Vec::new(), Vec::new());
         for sample in setup.eval.iter().chain(chosen) {

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
 use super::preference::{Preference, values};
-use crate::data::{self, Pair, Sample, Stream};
+use crate::data::{self, Pair, Sample, Stream, TokenizerSource};
 use crate::lora::{Base, Settings, attach, differing, read_adapter};
 use crate::model::{Decoder, Loading, Matrix, Stored, check_folder};
 use crate::{Error, Result};
@@ -14,6 +14,8 @@ use crate::{Error, Result};
 /// A run that is ready for its next step.
 pub(super) struct Setup {
     pub(super) folder: PathBuf,
+    /// Where the tokenizer is: the model's folder, or that of the adapter to go on from, where it brought one.
+    pub(super) tokenizer_folder: PathBuf,
     pub(super) decoder: Decoder,
     /// `None` for method full.
     pub(super) lora: Option<Settings>,
@@ -61,19 +63,21 @@ pub(super) fn set_up(
     }
     let folder = PathBuf::from(config.model.path.as_deref().unwrap_or_default());
     check_folder(&folder)?;
+    let init_adapter = config.lora.init_adapter.as_deref().map(Path::new);
+    let tokens = TokenizerSource::of(&folder, init_adapter)?;
     let paired = matches!(config.train.method, Method::Dpo | Method::Orpo);
     let (mut train, mut eval, mut pairs, mut eval_pairs) = (vec![], vec![], vec![], vec![]);
     let mut stream = None;
     if paired {
         let tell = &mut |line| log(emit, line);
         (pairs, eval_pairs) =
-            crate::data::load_pairs(&config.data, &folder, config.train.seed, tell)?;
+            crate::data::load_pairs(&config.data, tokens, config.train.seed, tell)?;
     } else if config.data.streaming {
-        let opened = open_stream(config, &folder, emit)?;
+        let opened = open_stream(config, tokens, emit)?;
         eval = learnable(opened.held_out()?, emit);
         stream = Some(opened);
     } else {
-        let data = crate::data::load(&config.data, &folder, config.train.seed)?;
+        let data = crate::data::load(&config.data, tokens, config.train.seed)?;
         if data.report.format == domain::DataFormat::Preference {
             let message = "preference needs train.method = \"dpo\" or \"orpo\"";
             return Err(domain::FieldErrors::one("data.format", message).into());
@@ -114,11 +118,6 @@ pub(super) fn set_up(
     if let Some(quantize) = config.model.quantize.filter(|_| !full) {
         log(emit, packing(&decoder, quantize));
     }
-    let of_pairs = answers(&pairs).chain(answers(&eval_pairs));
-    check_lengths(&decoder, train.iter().chain(&eval).chain(of_pairs))?;
-    if stream.is_some() {
-        check_longest(&decoder, config.data.max_seq_length as usize)?;
-    }
     // DPO that goes on with an adapter holds to it as it began, as TRL does.
     let mut reference = None;
     if let (Method::Dpo, Some(adapter)) = (config.train.method, &config.lora.init_adapter) {
@@ -144,6 +143,12 @@ pub(super) fn set_up(
             Some(settings)
         }
     };
+    // An adapter may have brought another number of tokens.
+    let of_pairs = answers(&pairs).chain(answers(&eval_pairs));
+    check_lengths(&decoder, train.iter().chain(&eval).chain(of_pairs))?;
+    if stream.is_some() {
+        check_longest(&decoder, config.data.max_seq_length as usize)?;
+    }
     let base = match full {
         true => Base::default(),
         false => Base::of_folder(&folder)?,
@@ -156,6 +161,7 @@ pub(super) fn set_up(
     };
     let preference = Preference::of_run(&config.train, reference);
     Ok(Setup {
+        tokenizer_folder: tokens.folder().to_owned(),
         folder,
         decoder,
         lora,
@@ -232,10 +238,10 @@ fn learnable(mut samples: Vec<Sample>, emit: &mut dyn FnMut(RunEvent)) -> Vec<Sa
 /// Opens data that is read while training goes on.
 fn open_stream(
     config: &RunConfig,
-    folder: &Path,
+    tokens: TokenizerSource<'_>,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Stream> {
-    let stream = Stream::open(&config.data, folder, config.train.seed)?;
+    let stream = Stream::open(&config.data, tokens, config.train.seed)?;
     let notes = stream.notes().iter();
     notes.for_each(|note| log(emit, note.clone()));
     let rows = config.data.shuffle_buffer;

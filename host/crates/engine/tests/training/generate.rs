@@ -233,12 +233,17 @@ fn an_adapter_that_does_not_fit_or_cannot_be_used_is_refused() {
         to
     };
     assert!(load(&copy("qalora", "use_qalora", true.into())).contains("use_qalora"));
-    assert!(load(&copy("bias", "bias", "all".into())).contains("bias"));
+    assert!(load(&copy("bias", "lora_bias", true.into())).contains("lora_B.bias"));
     assert!(load(&copy("rank", "r", 4.into())).contains("r = 4"));
     assert!(load(&copy("type", "peft_type", "IA3".into())).contains("peft_type"));
     assert!(
         load(&copy("corda", "init_lora_weights", "corda".into())).contains("init_lora_weights")
     );
+    let tied = copy("tied", "ensure_weight_tying", true.into());
+    // No end is adapted: it comes as far as the tokenizer, which this model has not.
+    assert!(load(&tied).contains("tokenizer.json"));
+    // PEFT puts an adapter with a name into a folder of that name.
+    assert!(load(folder.path()).contains("\"bias\" lies in the folder of that name"));
     let pickle = copy("pickle", "r", 8.into());
     std::fs::rename(
         pickle.join("adapter_model.safetensors"),

@@ -13,6 +13,7 @@ mod packing;
 mod pissa;
 mod preference;
 mod ranks;
+mod resized;
 mod resume;
 mod scoring;
 mod streaming;

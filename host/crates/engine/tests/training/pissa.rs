@@ -15,7 +15,8 @@ fn fresh(case: &str, folder: &std::path::Path) -> RunConfig {
     let mut config = config(case, folder, &golden_rows(case));
     config.lora.r = 4;
     config.lora.lora_alpha = 16.0;
-    config.lora.init_lora_weights = InitLoraWeights::Named("pissa".into());
+    let init = case.split('-').next().unwrap();
+    config.lora.init_lora_weights = InitLoraWeights::Named(init.into());
     let targets = serde_json::from_value(peft["target_modules"].clone()).unwrap();
     config.lora.target_modules = TargetModules::List(targets);
     config.lora.use_dora = peft["use_dora"] == true;
@@ -30,8 +31,8 @@ fn fresh(case: &str, folder: &std::path::Path) -> RunConfig {
 /// A and B are unique but for the signs of their rows and columns, which no step of training sees: the losses and the
 /// merged weights are what can be compared.
 #[test]
-fn pissa_trains_as_in_peft_and_every_export_holds_what_was_trained() {
-    for case in ["pissa", "pissa-rslora-dora"] {
+fn pissa_and_olora_train_as_in_peft_and_every_export_holds_what_was_trained() {
+    for case in ["pissa", "pissa-rslora-dora", "olora"] {
         let folder = tempfile::tempdir().unwrap();
         let config = fresh(case, folder.path());
         let run = train(&config);

@@ -112,6 +112,9 @@ impl Decoder {
                 self.add_to_tokens(grad, &batch.ids, &dx)?;
             }
             self.adapt_embedding_back(&batch.ids, &dx)?;
+            if let Some(tokens) = &self.embedding_tokens {
+                tokens.put_back(&dx, &batch.ids, self.description.padding)?;
+            }
         }
         Ok(loss)
     }
@@ -150,13 +153,15 @@ impl Decoder {
         Ok(Some(Tensor::from_vec(rows, count, ids.device())?))
     }
 
-    /// Whether the embedding, an adapter of it, or the learned positions train.
+    /// Whether the embedding, an adapter or rows of it, or the learned positions train.
     pub(crate) fn embedding_trains(&self) -> bool {
         let lora = self.embedding_lora.as_ref();
+        let tokens = self.embedding_tokens.as_ref();
         let positions = self.positions_in_use(true);
         self.embedding_in_use(true).grad().is_some()
             || positions.is_some_and(|positions| positions.grad().is_some())
             || lora.is_some_and(|lora| lora.a.grad.is_some())
+            || tokens.is_some_and(|tokens| tokens.rows.grad.is_some())
     }
 
     /// Index of the lowest layer that holds something that trains: below it no gradient is needed.

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 pub(crate) use self::head::{LOGITS, TokenLoss, Weigh};
 use super::lora::Lora;
 use super::setting::Setting;
-use super::{Batch, Block, Description, Linear, Matrix, Norm, Parameter, Pass};
+use super::{Batch, Block, Description, Linear, Matrix, Norm, Parameter, Pass, TokenRows};
 use crate::Result;
 use crate::ops::{self, Heads, RotaryTable};
 
@@ -30,10 +30,18 @@ pub(crate) struct Decoder {
     pub(crate) saved_head: Option<Matrix>,
     /// As [`Self::saved_embedding`], of the learned positions.
     pub(crate) saved_positions: Option<Matrix>,
+    /// Whether [`Self::saved_embedding`] is the head's copy too, in a model whose head is its embedding.
+    pub(crate) ties_saved: bool,
     /// The embedding's adapter: A [r, V], B [H, r].
     pub(crate) embedding_lora: Option<Lora>,
     /// The head's adapter: A [r, H], B [V, r].
     pub(crate) head_lora: Option<Lora>,
+    /// Rows of the embedding that an adapter has its own values for.
+    pub(crate) embedding_tokens: Option<TokenRows>,
+    /// As [`Self::embedding_tokens`], of the head.
+    pub(crate) head_tokens: Option<TokenRows>,
+    /// Whether embedding and head are those of an adapter's file, which is written with them again.
+    pub(crate) replaced_ends: bool,
     /// Noise on the embeddings of a training pass (NEFTune, arXiv 2310.05914); 0 for none.
     pub(crate) neftune_noise_alpha: f64,
     /// Layers whose activations are kept at a time; those of other segments are computed again in the backward pass.
@@ -143,7 +151,8 @@ impl Decoder {
 
     /// The head of a pass with or without the adapter: [V, H].
     pub(super) fn head_in_use(&self, adapter: bool) -> &Matrix {
-        let saved = self.saved_head.as_ref().filter(|_| adapter);
+        let shared = self.saved_embedding.as_ref().filter(|_| self.ties_saved);
+        let saved = self.saved_head.as_ref().or(shared).filter(|_| adapter);
         saved.unwrap_or_else(|| self.head_weight())
     }
 
@@ -152,6 +161,9 @@ impl Decoder {
         let mut x = self.embedding_in_use(adapter).gather(ids)?;
         if adapter {
             x = self.adapt_embedding(x, ids)?;
+            if let Some(tokens) = &self.embedding_tokens {
+                tokens.put(&x, ids)?;
+            }
         }
         ops::scale(&x, self.description.embedding_scale)?;
         if let Some(table) = self.positions_in_use(adapter) {
@@ -243,17 +255,18 @@ impl Decoder {
         all
     }
 
-    /// The tensors of every adapter, then those that it saves whole.
+    /// The tensors of every adapter, then its rows of tokens and what it saves whole.
     pub(crate) fn adapter_parameters(&self) -> Vec<&Parameter> {
         self.linears()
             .filter_map(|linear| linear.lora.as_ref())
             .chain(self.end_loras())
             .flat_map(|lora| lora.parameters())
+            .chain(self.token_parameters())
             .chain(self.saved_parameters())
             .collect()
     }
 
-    /// The tensors of the modules that an adapter saves whole.
+    /// The tensors of the modules that an adapter saves whole, and the biases that train with it.
     pub(crate) fn saved_parameters(&self) -> impl Iterator<Item = &Parameter> {
         let tables = [
             &self.saved_embedding,

@@ -1,8 +1,9 @@
-//! PiSSA (arXiv 2404.02948), as PEFT computes it: an adapter begins as the largest singular values of its layer's
-//! weight, and the weight keeps the rest.
+//! Adapters that begin as a part of their layer's weight, which keeps the rest, as PEFT computes them.
 //!
-//! The singular vectors are unique but for their signs (and rotations among equal values), their product is unique:
-//! `scale · B A` is the best approximation of the weight by a matrix of that rank, and the weight keeps what is left.
+//! PiSSA (arXiv 2404.02948) takes the largest singular values. The singular vectors are unique but for their signs (and
+//! rotations among equal values), their product is unique: `scale · B A` is the best approximation of the weight by a matrix
+//! of that rank. OLoRA (arXiv 2406.01775) takes the first columns of Q and rows of R of a QR decomposition as B and A, unscaled:
+//! unique but for their signs too.
 
 use candle_core::{DType, Device, Tensor};
 use domain::InitLoraWeights;
@@ -13,33 +14,38 @@ use super::Settings;
 use crate::model::{Decoder, Linear, Matrix, Parameter, Principal, named_generator, normal};
 use crate::{Error, Result, ops};
 
-/// How the singular values are found.
+/// Which part of a weight an adapter begins as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pissa {
-    /// All of them, exactly.
-    Exact,
-    /// The largest, approximately: a random projection, made better so many times (arXiv 0909.4061).
-    Iterations(u32),
+pub(crate) enum Split {
+    /// The largest singular values, all found exactly.
+    Pissa,
+    /// The same, approximately: a random projection, made better so many times (arXiv 0909.4061).
+    PissaIterations(u32),
+    /// The beginning of a QR decomposition.
+    Olora,
 }
 
-impl Pissa {
-    /// PiSSA, if an initialization is that.
+impl Split {
+    /// The part that an initialization takes, if it takes one.
     pub(crate) fn of(init: &InitLoraWeights) -> Option<Self> {
         let InitLoraWeights::Named(name) = init else {
             return None;
         };
+        if name == "olora" {
+            return Some(Self::Olora);
+        }
         match name.strip_prefix("pissa")? {
-            "" => Some(Self::Exact),
+            "" => Some(Self::Pissa),
             rest => rest
                 .strip_prefix("_niter_")?
                 .parse()
                 .ok()
-                .map(Self::Iterations),
+                .map(Self::PissaIterations),
         }
     }
 }
 
-/// A and B of a module's weight [out, in] in f32: [r, in] and [out, r], with `scale · B A` its principal part.
+/// A and B of a module's weight [out, in] in f32: [r, in] and [out, r], with `scale · B A` the part that is taken.
 ///
 /// The same bits on any number of threads: it runs on one.
 ///
@@ -49,14 +55,14 @@ pub(crate) fn principal(
     weight: &Tensor,
     module: &str,
     settings: &Settings,
-    pissa: Pissa,
+    split: Split,
 ) -> Result<(Tensor, Tensor)> {
     let (out, input) = weight.dims2()?;
     let (rank, scale) = (settings.rank(module), settings.scale(module));
     let refuse = |message: String| domain::FieldErrors::one("lora.init_lora_weights", message);
     if rank > out.min(input) {
         let message = format!(
-            "of {module}: PiSSA splits its weight of {out} x {input}, which has {} singular values, at rank {rank}; lower lora.r",
+            "of {module}: takes {rank} of its weight of {out} x {input}, which has a rank of {} at most; lower lora.r",
             out.min(input)
         );
         return Err(refuse(message).into());
@@ -73,20 +79,26 @@ pub(crate) fn principal(
     let values: Vec<f64> = values.into_iter().map(f64::from).collect();
     let weight = MatRef::from_row_major_slice(&values, out, input);
     let failed = || Error::Compute(format!("{module}: its singular values were not found"));
-    let (left, singular, right) = match pissa {
-        Pissa::Exact => {
+    let scale = f64::from(scale);
+    let (left, singular, right) = match split {
+        Split::Pissa => {
             let svd = weight.thin_svd().map_err(|_| failed())?;
             parts(svd.U(), svd.S().column_vector().iter(), svd.V(), rank)
         }
-        Pissa::Iterations(iterations) => {
+        Split::PissaIterations(iterations) => {
             let basis = basis(weight, module, rank, iterations);
             let small = basis.transpose() * weight;
             let svd = small.thin_svd().map_err(|_| failed())?;
             let left = &basis * svd.U();
             parts(left.as_ref(), svd.S().column_vector().iter(), svd.V(), rank)
         }
+        Split::Olora => {
+            let qr = weight.qr();
+            let (q, r) = (qr.compute_thin_Q(), qr.thin_R());
+            // A and B as they are: what PiSSA divides by the scale and by the root of each singular value is 1 here.
+            parts(q.as_ref(), vec![scale; rank].iter(), r.transpose(), rank)
+        }
     };
-    let scale = f64::from(scale);
     let roots = singular.iter().map(|value| (value / scale).sqrt());
     let (mut a, mut b) = (vec![0f32; rank * input], vec![0f32; out * rank]);
     for (k, root) in roots.enumerate() {
@@ -144,19 +156,19 @@ pub(super) fn split(
     settings: &Settings,
     chosen: impl Fn(&Linear) -> bool,
 ) -> Result<()> {
-    let Some(pissa) = Pissa::of(&settings.init) else {
+    let Some(split) = Split::of(&settings.init) else {
         return Ok(());
     };
     let mut linears: Vec<&mut Linear> = decoder.linears_mut().filter(|one| chosen(one)).collect();
     linears
         .par_iter_mut()
-        .try_for_each(|linear| split_one(linear, settings, pissa))
+        .try_for_each(|linear| split_one(linear, settings, split))
 }
 
-fn split_one(linear: &mut Linear, settings: &Settings, pissa: Pissa) -> Result<()> {
+fn split_one(linear: &mut Linear, settings: &Settings, split: Split) -> Result<()> {
     let scale = settings.scale(&linear.name);
-    if let Some(split) = &linear.principal {
-        if split.a.dims()[0] != settings.rank(&linear.name) || split.scale != scale {
+    if let Some(before) = &linear.principal {
+        if before.a.dims()[0] != settings.rank(&linear.name) || before.scale != scale {
             let message = format!("{}: was split at another rank or scale", linear.name);
             return Err(Error::Input(message));
         }
@@ -166,12 +178,12 @@ fn split_one(linear: &mut Linear, settings: &Settings, pissa: Pissa) -> Result<(
         Matrix::Dense(_) => DType::F32,
         Matrix::Half(_) => linear.weight.dtype(),
         Matrix::Packed(_) => {
-            let message = "PiSSA takes its start out of the base's weights, which a packed base cannot give; leave model.quantize out, and give no GGUF file of packed weights";
+            let message = "PiSSA and OLoRA take their start out of the base's weights, which a packed base cannot give; leave model.quantize out, and give no GGUF file of packed weights";
             return Err(domain::FieldErrors::one("lora.init_lora_weights", message).into());
         }
     };
     let rest = ops::copy(&linear.weight.dense()?)?;
-    let (a, b) = principal(&rest, &linear.name, settings, pissa)?;
+    let (a, b) = principal(&rest, &linear.name, settings, split)?;
     ops::matmul_into(&rest, &b, &a, -scale, 1.0)?;
     let name = linear.weight.name().to_owned();
     linear.weight = match dtype {
@@ -201,8 +213,8 @@ mod tests {
 
     fn rest(weight: &Tensor, init: &str) -> f32 {
         let settings = settings(init);
-        let pissa = Pissa::of(&settings.init).unwrap();
-        let (a, b) = principal(weight, "m", &settings, pissa).unwrap();
+        let split = Split::of(&settings.init).unwrap();
+        let (a, b) = principal(weight, "m", &settings, split).unwrap();
         let product = (b.matmul(&a).unwrap() * f64::from(settings.scale("m"))).unwrap();
         let rest = (weight - product).unwrap();
         rest.sqr().unwrap().sum_all().unwrap().to_scalar().unwrap()
@@ -225,17 +237,45 @@ mod tests {
     }
 
     #[test]
-    fn a_rank_above_the_number_of_singular_values_is_refused_by_name() {
-        let settings = settings("pissa");
-        let message = principal(&random(2, 9), "x.q_proj", &settings, Pissa::Exact).unwrap_err();
-        assert!(message.to_string().contains("x.q_proj"), "{message}");
+    fn a_rank_above_that_of_the_weight_is_refused_by_name() {
+        for split in [Split::Pissa, Split::Olora] {
+            let settings = settings("pissa");
+            let message = principal(&random(2, 9), "x.q_proj", &settings, split).unwrap_err();
+            assert!(message.to_string().contains("x.q_proj"), "{message}");
+        }
     }
 
     #[test]
-    fn only_the_names_of_peft_are_pissa() {
-        let of = |name: &str| Pissa::of(&InitLoraWeights::Named(name.into()));
-        assert_eq!(of("pissa"), Some(Pissa::Exact));
-        assert_eq!(of("pissa_niter_16"), Some(Pissa::Iterations(16)));
+    fn olora_begins_with_columns_at_right_angles_and_leaves_a_weight_without_them() {
+        for (rows, columns) in [(40, 24), (24, 40)] {
+            let (weight, settings) = (random(rows, columns), settings("olora"));
+            let (a, b) = principal(&weight, "m", &settings, Split::Olora).unwrap();
+            let gram = b.t().unwrap().matmul(&b).unwrap().to_vec2::<f32>().unwrap();
+            for (i, row) in gram.iter().enumerate() {
+                for (j, value) in row.iter().enumerate() {
+                    let expected = f32::from(u8::from(i == j));
+                    assert!((value - expected).abs() < 1e-5, "{value} at {i}, {j}");
+                }
+            }
+            // Q Qᵀ W: R are the rows of W seen along the columns of Q.
+            let seen = b.t().unwrap().matmul(&weight).unwrap();
+            let (got, seen) = (a.flatten_all().unwrap(), seen.flatten_all().unwrap());
+            let (got, seen) = (
+                got.to_vec1::<f32>().unwrap(),
+                seen.to_vec1::<f32>().unwrap(),
+            );
+            for (got, seen) in got.iter().zip(seen) {
+                assert!((got - seen).abs() < 1e-4, "{got} {seen}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_names_of_peft_split_a_weight() {
+        let of = |name: &str| Split::of(&InitLoraWeights::Named(name.into()));
+        assert_eq!(of("pissa"), Some(Split::Pissa));
+        assert_eq!(of("pissa_niter_16"), Some(Split::PissaIterations(16)));
+        assert_eq!(of("olora"), Some(Split::Olora));
         for other in ["gaussian", "pissa_niter_", "pissa_16", "pissa_niter_x"] {
             assert_eq!(of(other), None, "{other}");
         }
