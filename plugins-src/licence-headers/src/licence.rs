@@ -299,6 +299,18 @@ mod tests {
             ),
             ("/*!\n * @license MIT\n */\n", "MIT"),
             (
+                "/*!\n * express\n * Copyright(c) 2009-2013 A. Author\n * MIT Licensed\n */\n",
+                "MIT",
+            ),
+            (
+                "// Use of this source code is governed by a MIT style\n// license that can be found in the LICENSE file.\n",
+                "MIT",
+            ),
+            (
+                "// Distributed under the MIT software license, see the file COPYING.\n",
+                "MIT",
+            ),
+            (
                 "// This software is provided 'as-is', without any express or implied\n// warranty.\n",
                 "Zlib",
             ),

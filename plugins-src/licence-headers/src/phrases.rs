@@ -1,7 +1,7 @@
 //! What licences ask to have written at the head of files, and how files write it.
 
 /// Phrases of headers, in lower case with single spaces, and what they mean. The first that fits has the text.
-pub(crate) const PHRASES: [(&str, &str); 42] = [
+pub(crate) const PHRASES: [(&str, &str); 48] = [
     (
         "apache license v2.0 with llvm exceptions",
         "Apache-2.0 WITH LLVM-exception",
@@ -45,7 +45,12 @@ pub(crate) const PHRASES: [(&str, &str); 42] = [
     ("released under the mit license", "MIT"),
     ("under the terms of the mit license", "MIT"),
     ("licensed under mit", "MIT"),
+    ("distributed under the mit software license", "MIT"),
+    ("distributed under the mit license", "MIT"),
+    ("available under the mit license", "MIT"),
     ("mit-style license", "MIT"),
+    ("mit style license", "MIT"),
+    ("mit licensed", "MIT"),
     ("the mit license (mit)", "MIT"),
     ("@license mit", "MIT"),
     ("@license apache-2.0", "Apache-2.0"),
@@ -70,6 +75,7 @@ pub(crate) const PHRASES: [(&str, &str); 42] = [
         "BSD-2-Clause",
     ),
     ("bsd-style license", "BSD-3-Clause"),
+    ("bsd style license", "BSD-3-Clause"),
     ("under the bsd 3-clause license", "BSD-3-Clause"),
 ];
 

@@ -6,13 +6,15 @@
 mod assigned;
 mod rules;
 mod search;
+mod unquoted;
 
 use std::ops::Range;
 
 use codetune_plugin::{About, Curator, Decision, Edit, Reason, Sample, Settings, Verdict};
 
-use rules::RULES;
+use rules::{Place, RULES};
 use search::{Search, marked_words};
+use unquoted::Unquoted;
 
 /// The plugin.
 pub struct Secrets {
@@ -48,11 +50,19 @@ impl Curator for Secrets {
     fn curate(&self, sample: &Sample) -> Result<Verdict, String> {
         let mut edits = Vec::new();
         let mut counts: Vec<(&'static str, usize)> = Vec::new();
+        let unquoted = Unquoted::of(sample);
         for (part, text) in sample.parts.iter().enumerate() {
             let first = edits.len();
             let words = marked_words(&text.text);
             for search in &self.searches {
+                let is_unquoted = matches!(search.rule.place, Place::Line);
+                if is_unquoted && unquoted == Unquoted::None {
+                    continue;
+                }
                 for Range { start, end } in search.find(&text.text, &words) {
+                    if is_unquoted && !unquoted.takes(&text.text, start) {
+                        continue;
+                    }
                     let own: &[Edit] = &edits[first..];
                     if own.iter().any(|edit| start < edit.end && edit.start < end) {
                         continue;
@@ -105,8 +115,13 @@ mod tests {
 
     /// The text after redaction.
     fn redacted(text: &str) -> String {
+        redacted_at(None, text)
+    }
+
+    fn redacted_at(path: Option<&str>, text: &str) -> String {
         let plugin = Secrets::new(&Settings::none()).unwrap();
-        let sample = sample_of(&serde_json::json!({ "text": text }).to_string()).unwrap();
+        let mut sample = sample_of(&serde_json::json!({ "text": text }).to_string()).unwrap();
+        sample.path = path.map(str::to_owned);
         let verdict = plugin.curate(&sample).unwrap();
         let answer: serde_json::Value =
             serde_json::from_str(&verdict_json(&sample, &verdict)).unwrap();
@@ -171,6 +186,86 @@ mod tests {
             "systemctl start getty@tty1.service icon@2x.webp wasi-cli@0.2.0.wasm",
         ] {
             assert_eq!(redacted(text), text);
+        }
+    }
+
+    #[test]
+    fn settings_without_quotes_lose_what_was_drawn() {
+        let value = format!("x9{}Kq4", "vT7_mP2w");
+        for (path, line) in [
+            (".env", "DB_PASSWORD=@"),
+            (".env", "export API_KEY=@ # the key"),
+            ("a.yml", "  password: @"),
+            ("a.yaml", "    - GITHUB_TOKEN=@"),
+            ("a.yaml", "    - \"GITHUB_TOKEN=@\""),
+            ("a.ini", "secret = @\r"),
+            ("run.sh", "curl --token=@ https://a.de"),
+            ("run.sh", "TOKEN=@; run"),
+            ("Dockerfile", "ENV AUTH_TOKEN @"),
+            ("Dockerfile", "ENV A=1 AUTH_TOKEN=@ B=2"),
+            ("a.properties", "spring.datasource.password: @"),
+            ("a.properties", "api-key=@"),
+            (".npmrc", "//registry.a.de/:_authToken=@"),
+            ("a.txt.env", "SECRET_KEY_BASE=@"),
+        ] {
+            let text = format!("a=1\n{line}\nb=2\n");
+            assert_eq!(
+                redacted_at(Some(path), &text.replace('@', &value)),
+                text.replace('@', "<PASSWORD>"),
+            );
+        }
+        // Nothing says what it is: as a shell writes it.
+        assert_eq!(redacted(&format!("TOKEN={value}\n")), "TOKEN=<PASSWORD>\n");
+        assert_eq!(
+            redacted(&format!("token = {value}\n")),
+            format!("token = {value}\n")
+        );
+        let code = format!("token={value}\n");
+        assert_eq!(redacted_at(Some("a.py"), &code), code);
+    }
+
+    #[test]
+    fn settings_keep_words_variables_placeholders_and_places() {
+        let value = format!("x9{}Kq4", "vT7_mP2w");
+        for line in [
+            "PASSWORD=changeme",
+            "PASSWORD=changeme123",
+            "PASSWORD=${DB_PASSWORD}",
+            "PASSWORD=$DB_PASSWORD2",
+            "PASSWORD=$(pass show db1)",
+            "API_KEY=<your-key-1>",
+            "API_KEY=your_key_1234",
+            "TOKEN=",
+            "TOKEN=none",
+            "password: correct horse battery staple",
+            "password: {{ vault_password1 }}",
+            "password: !vault a1b2c3d4e5",
+            "password: *anchor1a2b3c",
+            "password: %ENV_PASSWORD1%",
+            "token: ${{ secrets.GITHUB_TOKEN2 }}",
+            "secret: my-service-account2",
+            "secret: /run/secrets/db_passw0rd",
+            "secret: kubernetes.io/tls2",
+            "secret: arn:aws:secretsmanager:x1:y2",
+            "credentials: google-credentials-v2",
+            "access_key: minioadmin1",
+            "private_key: ~/.ssh/id_rsa2",
+            "token: 1234567890",
+            "tokens = x9vT7a1b2c3",
+        ] {
+            for path in ["a.yml", ".env"] {
+                assert_eq!(redacted_at(Some(path), line), line);
+            }
+        }
+        for line in [
+            "title=@",
+            "token_url=@",
+            "TOKEN=f(@)",
+            "TOKEN=@(",
+            "[ $TOKEN == @ ]",
+        ] {
+            let text = line.replace('@', &value);
+            assert_eq!(redacted_at(Some("a.sh"), &text), text);
         }
     }
 }

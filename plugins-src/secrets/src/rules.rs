@@ -1,5 +1,7 @@
 //! What a secret looks like. Every pattern is linear in the text and ASCII alone.
 
+use crate::unquoted::reads_as_words;
+
 /// One kind of secret or personal data.
 pub struct Rule {
     /// A word to count by.
@@ -29,6 +31,8 @@ pub enum Place {
     Url,
     /// At strings that are given to something of a telling name.
     Assignment,
+    /// In lines that give something of a telling name a value without quotes.
+    Line,
     /// Anywhere, if this piece is there.
     Text(&'static str),
 }
@@ -110,6 +114,17 @@ pub static RULES: &[Rule] = &[
         )
     },
     Rule {
+        placeholder: "<PASSWORD>",
+        place: Place::Line,
+        accept: is_drawn,
+        ..secret(
+            "assigned-secret",
+            "",
+            // The names are those of `unquoted`, where the same letters begin a value.
+            r#"(?m)(?:(?i:password|passwd|passphrase|pwd|_pass|secret|token|api[_-]?key|access_?key|private_?key|secret_?key|auth_key|encryption_key|key_base|credentials?)[ \t]*[=:][ \t]*|^[ \t]*ENV[ \t]+[A-Za-z0-9_]*(?i:password|passwd|passphrase|pwd|_pass|secret|token|key|credentials?)[ \t]+)([A-Za-z0-9_+][A-Za-z0-9_.+!$*=~#@/\\^-]{7,})(?:[ \t,;&"']|\r?$)"#,
+        )
+    },
+    Rule {
         placeholder: "<EMAIL>",
         personal: true,
         place: Place::Address,
@@ -168,6 +183,18 @@ fn is_random(text: &str) -> bool {
         && has(u8::is_ascii_digit)
         && has(u8::is_ascii_alphabetic)
         && entropy(text) > 3.0
+}
+
+/// Bytes of a value without quotes; what is longer is data.
+const LONGEST_DRAWN: usize = 200;
+
+/// The same without quotes around it, where names and paths of other things stand too.
+fn is_drawn(text: &str) -> bool {
+    let mut names = text.split('$').skip(1);
+    text.len() <= LONGEST_DRAWN
+        && is_random(text)
+        && !reads_as_words(text)
+        && !names.any(|name| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
 }
 
 /// Shannon's, in bits a byte.

@@ -13,6 +13,7 @@ use source_text::{Kind, kind, long_runs, run_around};
 
 use crate::assigned::assigned;
 use crate::rules::{Place, Rule};
+use crate::unquoted;
 
 /// Letters, and what tokens and addresses have between them.
 static WORD: Kind =
@@ -89,6 +90,11 @@ impl Search {
             Place::Assignment => {
                 let is_one = |place: &Range<usize>| (self.rule.accept)(&text[place.clone()]);
                 found.extend(assigned(bytes).filter(is_one));
+            }
+            Place::Line => {
+                for line in unquoted::lines(bytes) {
+                    self.within(text, line, &mut found);
+                }
             }
             Place::Text(piece) => {
                 if memmem::find(bytes, piece.as_bytes()).is_some() {
@@ -254,6 +260,10 @@ mod tests {
             "/",
             "#",
             "x = f(y)",
+            "ENV A_",
+            "pwd",
+            "\t",
+            "$x",
             "-----BEGIN RSA PRIVATE KEY-----",
             "-----END RSA PRIVATE KEY-----",
             "<",

@@ -3,10 +3,17 @@
 //! A text is parsed as a whole where the dataset or the text itself says its language; fences of Markdown in it are parsed
 //! each in the language that they name, and the words around them are no code. What is learned may go on with what is given:
 //! it is parsed alone, and where that fails behind all before it.
+//!
+//! A grammar of C or C++ expands no macro, and half of all headers have one where it expects none. Such a text is parsed again
+//! without them (`macros`), and may then still have errors in a small share of its lines, as long as its brackets close.
+
+mod macros;
 
 use codetune_plugin::{About, Curator, Sample, Settings, Verdict};
-use source_parsers::syntax_errors;
+use source_parsers::{Severity, analyze, syntax_errors};
 use source_text::{by_extension, by_name, detect, fences};
+
+use macros::without_macros;
 
 /// Languages in whose files code stands in fences.
 const PROSE: [&str; 3] = ["markdown", "text", "restructuredtext"];
@@ -14,6 +21,7 @@ const PROSE: [&str; 3] = ["markdown", "text", "restructuredtext"];
 /// The plugin.
 pub struct SyntaxValidity {
     max_errors: usize,
+    max_error_share: f64,
     drops_unknown: bool,
 }
 
@@ -30,6 +38,7 @@ impl Curator for SyntaxValidity {
     fn new(settings: &Settings) -> Result<Self, String> {
         Ok(Self {
             max_errors: settings.get("max_errors", 0)?,
+            max_error_share: settings.get("max_error_share", 0.02)?,
             drops_unknown: settings.get("unknown_language", String::new())? == "drop",
         })
     }
@@ -75,16 +84,68 @@ impl SyntaxValidity {
             return in_fences(&fences, language);
         }
         let language = detect(language, path, text)?.name;
-        let alone = syntax_errors(text, Some(language)).ok()?;
+        if language == "shell" && is_zsh(path, text) {
+            return None;
+        }
+        let alone = self.errors(text, language)?;
         if alone.0 <= self.max_errors || before.trim().is_empty() {
             return Some(alone);
         }
         let whole = format!("{before}{text}");
-        match syntax_errors(&whole, Some(language)).ok()? {
+        match self.errors(&whole, language)? {
             behind if behind.0 <= self.max_errors => Some(behind),
             _ => Some(alone),
         }
     }
+
+    /// The errors of a text; of C and C++ those that macros do not explain.
+    fn errors(&self, text: &str, language: &str) -> Errors {
+        let mut fewest = syntax_errors(text, Some(language)).ok()?;
+        let grammars: &[&str] = match language {
+            // A header's name does not say which it is.
+            "c" => &["c", "c++"],
+            "c++" => &["c++"],
+            _ => &[],
+        };
+        for grammar in grammars {
+            if fewest.0 <= self.max_errors {
+                break;
+            }
+            let found = self.beside_macros(text, grammar)?;
+            if found.0 < fewest.0 {
+                fewest = found;
+            }
+        }
+        Some(fewest)
+    }
+
+    /// The errors of a text of C or C++ without its macros; none where they are few and its brackets close.
+    fn beside_macros(&self, text: &str, grammar: &str) -> Errors {
+        let plain = without_macros(text, grammar)?;
+        let report = analyze(&plain.text, Some(grammar), None, u32::MAX).ok()?;
+        let errors = report.findings.iter();
+        let errors: Vec<_> = errors
+            .filter(|found| found.severity == Severity::Error)
+            .collect();
+        let lines = errors.iter().map(|error| {
+            let stretch = &plain.text[error.start as usize..error.end as usize];
+            1 + stretch.matches('\n').count()
+        });
+        let share = lines.sum::<usize>() as f64 / plain.text.lines().count().max(1) as f64;
+        if plain.is_balanced && share <= self.max_error_share {
+            return Some((0, None));
+        }
+        let first = errors.first();
+        let first = first.map(|error| format!("line {}: {}", error.line, error.message));
+        Some((errors.len(), first))
+    }
+}
+
+/// Whether a shell's text is zsh's, which has more than the grammar knows.
+fn is_zsh(path: Option<&str>, text: &str) -> bool {
+    let first = text.lines().next().unwrap_or_default();
+    path.is_some_and(|path| path.ends_with(".zsh") || path.ends_with("zshrc"))
+        || first.starts_with("#!") && first.contains("zsh")
 }
 
 /// The errors of all fences in a language that there is a parser for.
@@ -152,6 +213,7 @@ mod tests {
     fn code(max_errors: usize, drops_unknown: bool, sample: &Sample) -> Option<&'static str> {
         let curator = SyntaxValidity {
             max_errors,
+            max_error_share: 0.02,
             drops_unknown,
         };
         match curator.curate(sample).unwrap().decision {
@@ -167,6 +229,7 @@ mod tests {
         assert_eq!(code(9, false, &broken), None);
         let curator = SyntaxValidity {
             max_errors: 0,
+            max_error_share: 0.02,
             drops_unknown: false,
         };
         let Decision::Drop(reason) = curator.curate(&broken).unwrap().decision else {
@@ -240,8 +303,50 @@ mod tests {
     }
 
     #[test]
+    fn macros_of_c_are_no_errors_and_what_is_broken_beside_them_is() {
+        let head = "#ifdef __cplusplus\nextern \"C\" {\n#endif\nMY_API int f(const char *end UNUSED) NOTHROW;\n";
+        let foot = "#ifdef __cplusplus\n}\n#endif\n";
+        let whole = format!("{head}{foot}");
+        assert!(syntax_errors(&whole, Some("c")).unwrap().0 > 0);
+        assert_eq!(
+            code(0, false, &sample(Some("a.h"), &[(&whole, true)])),
+            None
+        );
+        for broken in ["int g( {\n", "int g(;\n", "x = = 1;\n"] {
+            let text = format!("{head}{broken}{foot}");
+            let found = code(0, false, &sample(Some("a.h"), &[(&text, true)]));
+            assert_eq!(found, Some("syntax-error"), "{broken}");
+        }
+        // A header may be C++'s.
+        let class = "class A {\n public:\n  A();\n};\n";
+        assert_eq!(code(0, false, &sample(Some("a.h"), &[(class, true)])), None);
+    }
+
+    #[test]
+    fn a_share_of_lines_may_be_in_error_where_all_brackets_close() {
+        let lines = "int x = 1;\n".repeat(99);
+        for (line, expected) in [
+            ("f(a, .b);\n", None),
+            ("f(a, .b;\n", Some("syntax-error")),
+            ("f(a, .b);\nf(c, .d);\nf(e, .f);\n", Some("syntax-error")),
+        ] {
+            let text = format!("{lines}{line}");
+            let found = code(0, false, &sample(Some("a.c"), &[(&text, true)]));
+            assert_eq!(found, expected, "{line}");
+        }
+        // Only C and C++ have macros.
+        let text = format!("{}x = = 1\n", "x = 1\n".repeat(99));
+        let found = code(0, false, &sample(Some("a.py"), &[(&text, true)]));
+        assert_eq!(found, Some("syntax-error"));
+    }
+
+    #[test]
     fn what_cannot_be_parsed_is_kept_unless_the_user_says_otherwise() {
-        for (path, text) in [(Some("a.hs"), "main = (\n"), (None, "12 34 (")] {
+        for (path, text) in [
+            (Some("a.hs"), "main = (\n"),
+            (None, "12 34 ("),
+            (Some("a.zsh"), "for x (*.c(.)) { print -l ${(f)x} }\n"),
+        ] {
             let sample = sample(path, &[(text, true)]);
             assert_eq!(code(0, false, &sample), None);
             assert_eq!(code(0, true, &sample), Some("unknown-language"));

@@ -1,7 +1,10 @@
 //! Which numbers of `big-code-analysis` are taken, and of what.
 //!
 //! A function's cyclomatic number leaves out functions inside it, as McCabe's graph of one component does, and a file's is the
-//! sum over its functions. Cognitive complexity takes functions inside it in, as the paper has it for lambdas and nested methods.
+//! sum over its functions. Cognitive complexity takes functions inside it in, as the paper has it for lambdas and nested methods;
+//! `cognitive` counts it, since the crate takes a group that is negated and the arguments of a call for the sequence around them.
+
+mod cognitive;
 
 use big_code_analysis::{Ast, FuncSpace, LANG, Metric, MetricsOptions, Source, SpaceKind};
 use serde::Serialize;
@@ -103,15 +106,12 @@ pub struct Measured {
 pub fn measure(grammar: LANG, code: &str) -> Result<Measured, String> {
     let said = |error: big_code_analysis::MetricsError| error.to_string();
     let ast = Ast::parse(Source::new(grammar, code.as_bytes())).map_err(said)?;
-    let wanted = [
-        Metric::Cyclomatic,
-        Metric::Cognitive,
-        Metric::Halstead,
-        Metric::Mi,
-    ];
+    let wanted = [Metric::Cyclomatic, Metric::Halstead, Metric::Mi];
     let unit = ast
         .metrics(MetricsOptions::default().with_only(&wanted))
         .map_err(said)?;
+    let root = ast.as_tree_sitter().root_node();
+    let (mut measured, all) = cognitive::cognitive(grammar, root, code);
     let mut functions = Vec::new();
     // No recursion: how deep functions are nested is the text's to say.
     let mut open = vec![&unit];
@@ -121,7 +121,11 @@ pub fn measure(grammar: LANG, code: &str) -> Result<Measured, String> {
                 name: name(space),
                 line: space.start_line,
                 end_line: space.end_line,
-                numbers: numbers(space, space.metrics.cyclomatic.cyclomatic()),
+                numbers: numbers(
+                    space,
+                    space.metrics.cyclomatic.cyclomatic(),
+                    cognitive::take(&mut measured, space),
+                ),
             });
         }
         open.extend(space.spaces.iter().rev());
@@ -131,7 +135,7 @@ pub fn measure(grammar: LANG, code: &str) -> Result<Measured, String> {
         .map(|function| function.numbers.cyclomatic)
         .sum();
     Ok(Measured {
-        file: numbers(&unit, cyclomatic),
+        file: numbers(&unit, cyclomatic, all),
         functions,
         error: first_error(&ast),
     })
@@ -142,12 +146,12 @@ fn name(space: &FuncSpace) -> String {
     name.unwrap_or("<anonymous>").to_owned()
 }
 
-fn numbers(space: &FuncSpace, cyclomatic: u64) -> Numbers {
+fn numbers(space: &FuncSpace, cyclomatic: u64, cognitive: u64) -> Numbers {
     let metrics = &space.metrics;
     let halstead = &metrics.halstead;
     Numbers {
         cyclomatic,
-        cognitive: metrics.cognitive.cognitive_sum(),
+        cognitive,
         halstead: Halstead {
             unique_operators: halstead.unique_operators(),
             total_operators: halstead.total_operators(),

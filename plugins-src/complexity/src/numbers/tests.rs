@@ -106,6 +106,177 @@ fn a_run_of_one_operator_costs_one_and_each_change_of_operator_one_more() {
     }
 }
 
+// What the paper says of sequences: one that is negated, or an argument, is one of its own.
+#[test]
+fn a_negated_group_and_an_argument_begin_a_sequence_of_their_own() {
+    for (condition, cognitive) in [
+        ("a && !(b && c)", 3),
+        ("!(a || b) && !(c || d)", 4),
+        ("a && (b && c)", 2),
+        ("a || b && c || d", 4),
+        ("f(a && b) && c", 3),
+        ("!(a && b)", 2),
+        ("(a ?? b) === c", 1),
+    ] {
+        let code = format!("function f() {{ if ({condition}) {{ g(); }} }}");
+        // `f` would be recursion.
+        let code = code.replace("f(a && b)", "h(a && b)");
+        assert_eq!(
+            numbers_of("javascript", &code)[0].2,
+            cognitive,
+            "{condition}"
+        );
+    }
+    for (language, code) in [
+        (
+            "python",
+            "def f(a, b, c):\n    if a and not (b and c):\n        g()\n",
+        ),
+        ("rust", "fn f(a: bool) { if a && !(b && c) { g(); } }"),
+        (
+            "go",
+            "package p\nfunc f(a bool) { if a && !(b && c) { g() } }\n",
+        ),
+        (
+            "java",
+            "class A { void f(boolean a) { if (a && !(b && c)) { g(); } } }",
+        ),
+        ("c", "void f(int a) { if (a && !(b && c)) { g(); } }"),
+        ("c++", "void f(bool a) { if (a and not (b && c)) { g(); } }"),
+        (
+            "typescript",
+            "function f(a: X) { if (a && !(b && c)) { g(); } }",
+        ),
+    ] {
+        assert_eq!(numbers_of(language, code)[0].2, 3, "{language}");
+    }
+}
+
+#[test]
+fn a_shells_lists_are_sequences_too() {
+    for (code, cognitive) in [
+        ("a && b && c", 1),
+        ("a && b || c", 2),
+        ("if ! { a && b; } && c; then d; fi", 3),
+        ("case $x in a) b;; c) d;; esac", 1),
+    ] {
+        let code = format!("f() {{\n  {code}\n}}\n");
+        assert_eq!(numbers_of("shell", &code)[0].2, cognitive, "{code}");
+    }
+}
+
+#[test]
+fn jumps_to_labels_and_calls_of_itself_cost_one() {
+    for (language, code, cognitive) in [
+        ("c", "void f(void) { goto end; end: return; }", 1),
+        ("go", "package p\nfunc f() { a: for { break a } }\n", 2),
+        ("rust", "fn f() { 'a: loop { loop { break 'a; } } }", 4),
+        (
+            "javascript",
+            "function f() { a: for (;;) { continue a; } }",
+            2,
+        ),
+        ("python", "def f(n):\n    return f(n - 1) + f(n - 2)\n", 1),
+        (
+            "python",
+            "class A:\n    def f(self):\n        self.f()\n        other.f()\n",
+            1,
+        ),
+        ("java", "class A { void f() { a.f(); } }", 0),
+        ("java", "class A { void f() { f(); } }", 1),
+        // Another one of the name.
+        (
+            "java",
+            "class A { void f(int a) { f(String.valueOf(a)); } void f(String a) {} }",
+            0,
+        ),
+        ("rust", "impl A { fn f(&self) { f(self); } }", 0),
+        ("rust", "impl A { fn f(&self) { self.f(); } }", 1),
+        ("javascript", "class A { f() { f(); } }", 0),
+        ("c++", "struct A { void f() { this->f(); } };", 1),
+        ("rust", "fn f(n: u8) { g(f); f(n); }", 1),
+        ("shell", "f() {\n  f \"$1\"\n}\n", 1),
+    ] {
+        assert_eq!(numbers_of(language, code)[0].2, cognitive, "{code}");
+    }
+}
+
+#[test]
+fn every_structure_costs_one_and_its_nesting() {
+    for (language, code, cognitive) in [
+        (
+            "python",
+            "def f():\n    try:\n        a()\n    except E:\n        if b:\n            c()\n    finally:\n        d()\n",
+            3,
+        ),
+        (
+            "python",
+            "def f(x):\n    match x:\n        case 1:\n            return 1 if a else 2\n",
+            3,
+        ),
+        ("python", "def f(x):\n    return [y for y in x if y]\n", 0),
+        (
+            "java",
+            "class A { void f() { try { a(); } catch (E e) { while (b) { c(); } } } }",
+            3,
+        ),
+        (
+            "java",
+            "class A { int f(int x) { return switch (x) { case 1 -> a ? 1 : 2; default -> 3; }; } }",
+            3,
+        ),
+        (
+            "go",
+            "package p\nfunc f() { select { case <-a: if b { c() } } }\n",
+            3,
+        ),
+        ("rust", "fn f() { let Some(x) = a else { return }; }", 1),
+        (
+            "rust",
+            "fn f() { if let Some(x) = a && b { c() } else if d { e() } else { g() } }",
+            4,
+        ),
+        (
+            "c",
+            "void f(void) {\n#ifdef A\n  if (a) { b(); }\n#else\n  c();\n#endif\n}\n",
+            4,
+        ),
+        (
+            "c",
+            "#ifndef A_H\n#define A_H\nvoid f(void) { if (a) { b(); } }\n#endif\n",
+            1,
+        ),
+        (
+            "c++",
+            "void f() { for (auto x : y) { auto g = [&] { if (a) { b(); } }; } }",
+            4,
+        ),
+        (
+            "javascript",
+            "function f() { a.map((x) => { if (x) { b(); } }); }",
+            2,
+        ),
+    ] {
+        assert_eq!(numbers_of(language, code)[0].2, cognitive, "{code}");
+    }
+}
+
+#[test]
+fn what_a_decorator_is_made_of_nests_no_deeper() {
+    let code =
+        "def f(a):\n    @wraps(a)\n    def g(x):\n        if x:\n            pass\n    return g\n";
+    assert_eq!(numbers_of("python", code)[0].2, 1);
+    let more = code.replace("    return g", "    h()\n    return g");
+    assert_eq!(numbers_of("python", &more)[0].2, 2);
+}
+
+#[test]
+fn functions_on_one_line_have_their_own_numbers() {
+    let code = "const f = (x) => x ? 1 : 2; const g = (x) => x; function h(a) { return a && b; }\n";
+    let found: Vec<u64> = numbers_of("javascript", code).iter().map(|f| f.2).collect();
+    assert_eq!(found, [1, 0, 1]);
+}
+
 #[test]
 fn else_and_elif_cost_one_and_never_for_their_nesting() {
     let code = "def f(x):\n    if x > 1:\n        pass\n    elif x > 2:\n        pass\n    else:\n        pass\n";

@@ -1,157 +1,297 @@
-//! Calls that are dangerous, by language. A rule is a table row; what a row cannot say is a function of the arguments.
+//! Finds calls by their names, and holds them to the rules of their language.
 
-/// One call.
-pub struct Call {
-    /// Languages.
-    pub languages: &'static [&'static str],
-    /// The name as written, with the module before it; a name without one must have none in the text either.
-    pub name: &'static str,
-    /// A word to count by.
-    pub code: &'static str,
-    /// Whether it is probably a fault, or only worth knowing.
-    pub is_warning: bool,
-    /// Looks at the arguments: the code between the parentheses, strings blanked, then the text itself.
-    pub when: fn(&str, &str) -> bool,
-    /// One sentence that says what to do.
-    pub message: &'static str,
-    /// What to write in place of the name, and how sure that is.
-    pub instead: Option<(&'static str, f64)>,
-}
+use codetune_plugin::{Diagnostic, Severity};
+use source_text::Language;
 
-const PY: &[&str] = &["python"];
-const JS: &[&str] = &["javascript", "jsx", "typescript", "tsx"];
-const C: &[&str] = &["c", "c++"];
-const PHP: &[&str] = &["php"];
+use super::names::Names;
+use super::rules::{self, Call};
+use super::site::{Site, Source};
 
-const ALWAYS: fn(&str, &str) -> bool = |_, _| true;
-
-/// No value is put into the arguments: they are one plain string.
-fn varies(code: &str, text: &str) -> bool {
-    let code = code.trim();
-    let is_plain = code.len() > 1
-        && code.starts_with(['"', '\''])
-        && code.ends_with(['"', '\''])
-        && code[1..code.len() - 1].trim().is_empty();
-    !is_plain || text.trim().is_empty()
-}
-
-fn has_shell(code: &str, _: &str) -> bool {
-    argument(code, "shell").is_some_and(|value| value.starts_with("True"))
-}
-
-fn is_unsafe_yaml(code: &str, _: &str) -> bool {
-    !["SafeLoader", "CSafeLoader", "BaseLoader", "CBaseLoader"]
-        .iter()
-        .any(|loader| code.contains(loader))
-}
-
-fn has_more_than_weights(code: &str, _: &str) -> bool {
-    argument(code, "weights_only").is_none_or(|value| !value.starts_with("True"))
-}
-
-fn is_for_security(code: &str, _: &str) -> bool {
-    argument(code, "usedforsecurity").is_none_or(|value| !value.starts_with("False"))
-}
-
-fn is_not_verified(code: &str, _: &str) -> bool {
-    argument(code, "verify").is_some_and(|value| value.starts_with("False"))
-}
-
-fn is_a_text(code: &str, _: &str) -> bool {
-    code.trim_start().starts_with(['"', '\'', '`'])
-}
-
-fn has_no_filter(code: &str, _: &str) -> bool {
-    argument(code, "filter").is_none()
-}
-
-/// What is given to an argument by its name.
-fn argument<'a>(code: &'a str, name: &str) -> Option<&'a str> {
-    let mut rest = code;
-    while let Some(at) = rest.find(name) {
-        let before = rest[..at].trim_end();
-        let after = rest[at + name.len()..].trim_start();
-        if let Some(value) = after.strip_prefix('=')
-            && (before.is_empty() || before.ends_with(','))
-            && !value.starts_with('=')
-        {
-            return Some(value.trim_start());
-        }
-        rest = &rest[at + name.len()..];
-    }
-    None
-}
-
-macro_rules! call {
-    ($languages:expr, $name:literal, $code:literal, $level:ident, $when:expr, $message:literal) => {
-        call!($languages, $name, $code, $level, $when, $message, None)
-    };
-    ($languages:expr, $name:literal, $code:literal, $level:ident, $when:expr, $message:literal, $instead:expr) => {
-        Call {
-            languages: $languages,
-            name: $name,
-            code: $code,
-            is_warning: call!($level),
-            when: $when,
-            message: $message,
-            instead: $instead,
-        }
-    };
-    (warning) => {
-        true
-    };
-    (info) => {
-        false
-    };
-}
-
-/// Every rule; the first whose name fits a call has it.
-#[rustfmt::skip]
-pub static CALLS: &[Call] = &[
-    call!(PY, "eval", "eval", warning, varies, "`eval` runs whatever text it gets; `ast.literal_eval` reads values only", Some(("ast.literal_eval", 0.4))),
-    call!(PY, "exec", "eval", warning, varies, "`exec` runs whatever text it gets"),
-    call!(PY, "os.system", "shell", warning, varies, "`os.system` gives a text to the shell; use `subprocess.run` with a list of arguments"),
-    call!(PY, "os.popen", "shell", warning, varies, "`os.popen` gives a text to the shell; use `subprocess.run` with a list of arguments"),
-    call!(PY, "subprocess.getoutput", "shell", warning, varies, "`getoutput` gives a text to the shell"),
-    call!(PY, "subprocess.run", "shell", warning, has_shell, "`shell=True` gives a text to the shell; pass a list of arguments"),
-    call!(PY, "subprocess.call", "shell", warning, has_shell, "`shell=True` gives a text to the shell; pass a list of arguments"),
-    call!(PY, "subprocess.Popen", "shell", warning, has_shell, "`shell=True` gives a text to the shell; pass a list of arguments"),
-    call!(PY, "subprocess.check_call", "shell", warning, has_shell, "`shell=True` gives a text to the shell; pass a list of arguments"),
-    call!(PY, "subprocess.check_output", "shell", warning, has_shell, "`shell=True` gives a text to the shell; pass a list of arguments"),
-    call!(PY, "pickle.load", "deserialisation", warning, ALWAYS, "reading a pickle runs code of its author"),
-    call!(PY, "pickle.loads", "deserialisation", warning, ALWAYS, "reading a pickle runs code of its author"),
-    call!(PY, "dill.load", "deserialisation", warning, ALWAYS, "reading a pickle runs code of its author"),
-    call!(PY, "dill.loads", "deserialisation", warning, ALWAYS, "reading a pickle runs code of its author"),
-    call!(PY, "joblib.load", "deserialisation", warning, ALWAYS, "reading a pickle runs code of its author"),
-    call!(PY, "marshal.loads", "deserialisation", warning, ALWAYS, "`marshal` is not made for data of others"),
-    call!(PY, "shelve.open", "deserialisation", info, ALWAYS, "a shelf holds pickles, and reading one runs code of its author"),
-    call!(PY, "torch.load", "deserialisation", info, has_more_than_weights, "without `weights_only=True` older releases run code of the file's author"),
-    call!(PY, "yaml.load", "deserialisation", warning, is_unsafe_yaml, "`yaml.load` without a safe loader makes any object; use `yaml.safe_load`", Some(("yaml.safe_load", 0.7))),
-    call!(PY, "tempfile.mktemp", "temporary-file", warning, ALWAYS, "another process can take the name before the file is there; use `tempfile.mkstemp`"),
-    call!(PY, "hashlib.md5", "weak-hash", info, is_for_security, "MD5 is broken; for anything that must hold, use SHA-256", Some(("hashlib.sha256", 0.3))),
-    call!(PY, "hashlib.sha1", "weak-hash", info, is_for_security, "SHA-1 is broken; for anything that must hold, use SHA-256", Some(("hashlib.sha256", 0.3))),
-    call!(PY, "ssl._create_unverified_context", "no-verification", warning, ALWAYS, "nobody looks at the other side's certificate"),
-    call!(PY, "requests.get", "no-verification", warning, is_not_verified, "nobody looks at the other side's certificate"),
-    call!(PY, "requests.post", "no-verification", warning, is_not_verified, "nobody looks at the other side's certificate"),
-    call!(PY, "requests.put", "no-verification", warning, is_not_verified, "nobody looks at the other side's certificate"),
-    call!(PY, "requests.request", "no-verification", warning, is_not_verified, "nobody looks at the other side's certificate"),
-    call!(PY, "tarfile.extractall", "path-traversal", info, has_no_filter, "members can lie outside of the folder; pass `filter=\"data\"`"),
-    call!(JS, "eval", "eval", warning, varies, "`eval` runs whatever text it gets"),
-    call!(JS, "Function", "eval", warning, ALWAYS, "a function made from a text runs whatever the text says"),
-    call!(JS, "setTimeout", "eval", warning, is_a_text, "a text is run as code; pass a function"),
-    call!(JS, "setInterval", "eval", warning, is_a_text, "a text is run as code; pass a function"),
-    call!(JS, "child_process.exec", "shell", warning, varies, "`exec` gives a text to the shell; use `execFile` with a list of arguments"),
-    call!(JS, "child_process.execSync", "shell", warning, varies, "`execSync` gives a text to the shell; use `execFileSync`"),
-    call!(JS, "execSync", "shell", warning, varies, "`execSync` gives a text to the shell; use `execFileSync`"),
-    call!(JS, "document.write", "markup", info, varies, "what is written is read as HTML"),
-    call!(C, "gets", "overflow", warning, ALWAYS, "`gets` writes beyond its buffer; use `fgets`"),
-    call!(C, "strcpy", "overflow", info, ALWAYS, "`strcpy` does not know the size of its buffer"),
-    call!(C, "strcat", "overflow", info, ALWAYS, "`strcat` does not know the size of its buffer"),
-    call!(C, "sprintf", "overflow", info, ALWAYS, "`sprintf` does not know the size of its buffer; use `snprintf`"),
-    call!(C, "system", "shell", warning, varies, "`system` gives a text to the shell"),
-    call!(PHP, "eval", "eval", warning, varies, "`eval` runs whatever text it gets"),
-    call!(PHP, "shell_exec", "shell", warning, varies, "a text is given to the shell"),
-    call!(PHP, "system", "shell", warning, varies, "a text is given to the shell"),
-    call!(PHP, "passthru", "shell", warning, varies, "a text is given to the shell"),
-    call!(PHP, "unserialize", "deserialisation", warning, ALWAYS, "objects of the data's author are made; use `json_decode`"),
+/// What needs no parentheses in PHP, since it is no function.
+const WORDS: [&str; 6] = [
+    "echo",
+    "print",
+    "include",
+    "include_once",
+    "require",
+    "require_once",
 ];
+/// Links of a chain that are read, as in `Runtime.getRuntime().exec(`.
+const MOST_LINKS: usize = 4;
+
+/// Calls that a rule speaks of.
+pub fn calls(source: Source<'_>, found: &mut Vec<Diagnostic>) {
+    let rules = rules::calls(source.language.name);
+    if rules.is_empty() {
+        return;
+    }
+    let code = source.bare.code.as_str();
+    let names = Names::read(source);
+    for (open, _) in code.match_indices('(') {
+        let Some(callee) = callee(code, open, source.language) else {
+            continue;
+        };
+        let arguments = (open + 1, closing(code.as_bytes(), open));
+        judge(source, rules, &names, &callee, arguments, found);
+    }
+    if matches!(source.language.name, "ruby" | "php") {
+        commands(source, rules, &names, found);
+    }
+}
+
+/// What is called.
+struct Callee {
+    name: String,
+    start: usize,
+    end: usize,
+}
+
+fn judge(
+    source: Source<'_>,
+    rules: &[Call],
+    names: &Names,
+    callee: &Callee,
+    (start, end): (usize, usize),
+    found: &mut Vec<Diagnostic>,
+) {
+    for name in names.full(&callee.name) {
+        let site = Site {
+            name: &name,
+            source,
+            start,
+            end,
+        };
+        // A piece of a file shows no imports, and names of Go are paths.
+        let is_piece = source.language.name == "go" && !names.has_imports;
+        let rule = rules.iter().find(|rule| {
+            let is_named = match rule.name.starts_with('.') {
+                true => name.ends_with(rule.name),
+                false => {
+                    rule.name == name || is_piece && rule.name.rsplit('/').next() == Some(&name)
+                }
+            };
+            is_named && (rule.when)(&site)
+        });
+        let Some(rule) = rule else { continue };
+        let severity = match rule.is_warning {
+            true => Severity::Warning,
+            false => Severity::Info,
+        };
+        let span = (callee.start, callee.end);
+        let call = Diagnostic::new(rule.code, severity, span, rule.message);
+        // A name of the file's own does not say that the module's other name is there.
+        let instead = rule.instead.filter(|_| name == callee.name);
+        found.push(match instead {
+            Some((replacement, confidence)) => call.instead(replacement, confidence),
+            None => call,
+        });
+        return;
+    }
+}
+
+/// The name before a parenthesis, through calls and lines that it is a chain of.
+fn callee(code: &str, open: usize, language: &Language) -> Option<Callee> {
+    let bytes = code.as_bytes();
+    let end = code[..open].trim_end_matches([' ', '\t']).len();
+    let (mut start, mut until) = (end, end);
+    let mut links = Vec::new();
+    while links.len() < MOST_LINKS {
+        start = name_start(bytes, until);
+        links.push(code[start..until].to_owned());
+        if !code[start..].starts_with('.') || start == until {
+            break;
+        }
+        let before = code[..start].trim_end();
+        if before.ends_with(')') {
+            start = opening(bytes, before.len() - 1);
+            links.push("()".to_owned());
+        } else if before.len() < start && before.ends_with(|c: char| c.is_ascii_alphanumeric()) {
+            start = before.len();
+        } else {
+            break;
+        }
+        until = start;
+    }
+    links.reverse();
+    let name = links.concat();
+    let before = code[..start].trim_end();
+    let is_method = start == before.len() && before.ends_with("->");
+    if name.is_empty() || is_method || is_definition(before, language) {
+        return None;
+    }
+    let name = usual_name(name, before, start, language)?;
+    Some(Callee { name, start, end })
+}
+
+/// A name as the rules write it.
+fn usual_name(name: String, before: &str, start: usize, language: &Language) -> Option<String> {
+    let name = match language.name {
+        "c" | "c++" | "ruby" => {
+            let name = name
+                .strip_prefix("std")
+                .filter(|rest| rest.starts_with("::"))
+                .unwrap_or(&name);
+            name.trim_start_matches("::").to_owned()
+        }
+        "php" => {
+            let is_touching = start == before.len();
+            let path = before.strip_suffix('\\').filter(|_| is_touching);
+            // `\system` is PHP's own, `a\system` is not.
+            if path.is_some_and(|path| path.ends_with(|c: char| c.is_alphanumeric())) {
+                return None;
+            }
+            name.to_ascii_lowercase()
+        }
+        "java" => {
+            let is_package = |piece: &&str| {
+                piece.starts_with(|c: char| c.is_ascii_lowercase()) && !piece.contains('(')
+            };
+            let pieces: Vec<&str> = name.split('.').collect();
+            let packages = pieces.iter().take_while(|piece| is_package(piece)).count();
+            let kept = match packages < pieces.len() && packages > 1 {
+                true => pieces[packages..].join("."),
+                false => name,
+            };
+            match before.strip_suffix("new") {
+                Some(rest) if !rest.ends_with(|c: char| c.is_alphanumeric()) => {
+                    format!("new {kept}")
+                }
+                _ => kept,
+            }
+        }
+        _ => name,
+    };
+    Some(name)
+}
+
+/// Where the name begins that ends at `end`: letters, dots and `::`.
+fn name_start(bytes: &[u8], end: usize) -> usize {
+    let mut start = end;
+    while start > 0 {
+        let byte = bytes[start - 1];
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.') {
+            start -= 1;
+        } else if byte == b':' && start > 1 && bytes[start - 2] == b':' {
+            start -= 2;
+        } else {
+            break;
+        }
+    }
+    start
+}
+
+/// Whether the name behind `before` is being defined or declared.
+fn is_definition(before: &str, language: &Language) -> bool {
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let word = line
+        .rsplit(|c: char| !c.is_alphanumeric() && c != '_')
+        .next();
+    if matches!(word, Some("def" | "function" | "fn" | "func")) {
+        return true;
+    }
+    // A type and nothing else: `int system`, `extern char *strcpy`.
+    let mut words = line.split(|c: char| c.is_whitespace() || c == '*');
+    let first = words.find(|word| !word.is_empty());
+    matches!(language.name, "c" | "c++")
+        && line
+            .chars()
+            .all(|c| c.is_alphanumeric() || "_ \t*".contains(c))
+        && first.is_some_and(|first| !matches!(first, "return" | "else" | "do" | "case"))
+}
+
+/// Where the parenthesis at `open` closes; the text's end when it does not.
+fn closing(bytes: &[u8], open: usize) -> usize {
+    let mut depth = 0_usize;
+    for (at, byte) in bytes.iter().enumerate().skip(open) {
+        match byte {
+            b'(' => depth += 1,
+            b')' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at;
+                }
+            }
+            _ => {}
+        }
+    }
+    bytes.len()
+}
+
+/// Where the parenthesis at `close` opens; the text's start when it does not.
+fn opening(bytes: &[u8], close: usize) -> usize {
+    let mut depth = 0_usize;
+    for at in (0..=close).rev() {
+        match bytes[at] {
+            b')' => depth += 1,
+            b'(' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at;
+                }
+            }
+            _ => {}
+        }
+    }
+    0
+}
+
+/// Calls without parentheses: `system "ls #{folder}"`, `echo $_GET["name"];`.
+fn commands(source: Source<'_>, rules: &[Call], names: &Names, found: &mut Vec<Diagnostic>) {
+    let code = source.bare.code.as_str();
+    let bytes = code.as_bytes();
+    let mut done: Vec<&str> = Vec::new();
+    for rule in rules {
+        let is_word = source.language.name == "ruby" || WORDS.contains(&rule.name);
+        if !is_word || done.contains(&rule.name) {
+            continue;
+        }
+        done.push(rule.name);
+        for (at, word) in code.match_indices(rule.name) {
+            let start = name_start(bytes, at + word.len());
+            let end = at + word.len();
+            let is_method = word.starts_with('.');
+            let before = &code[..start];
+            let is_bound = before.ends_with(['$', '@', '"', '\'', '>', '\\', ':', '&']);
+            let is_whole = if is_method {
+                start < at
+            } else {
+                start == at && !is_bound
+            };
+            let rest = &code[end..];
+            let arguments = rest.trim_start_matches([' ', '\t']);
+            let is_spaced = arguments.len() < rest.len();
+            let begins = arguments.starts_with(|c: char| {
+                c.is_alphanumeric() || matches!(c, '"' | '\'' | '`' | '@' | '$' | '[' | '_')
+            });
+            if !is_whole
+                || !is_spaced
+                || !begins
+                || is_definition(before.trim_end(), source.language)
+            {
+                continue;
+            }
+            let from = code.len() - arguments.len();
+            let length = command_length(arguments, source.language.name);
+            let callee = Callee {
+                name: code[start..end].to_owned(),
+                start,
+                end,
+            };
+            judge(source, rules, names, &callee, (from, from + length), found);
+        }
+    }
+}
+
+/// How far the arguments of a call without parentheses go.
+fn command_length(arguments: &str, language: &str) -> usize {
+    if language == "php" {
+        return arguments.find([';', '}']).unwrap_or(arguments.len());
+    }
+    let line = arguments.find('\n').unwrap_or(arguments.len());
+    let line = &arguments[..line];
+    let words = [
+        " if ", " unless ", " do", " rescue ", " and ", " or ", ";", " while ", " }",
+    ];
+    let ends = words.iter().filter_map(|word| line.find(word));
+    ends.min().unwrap_or(line.len())
+}
