@@ -56,7 +56,7 @@ pub(crate) fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCod
         let metadata = std::fs::metadata(path)
             .map_err(|error| usage_error(format!("{}: {error}", path.display())))?;
         if metadata.is_dir() {
-            walk(path, &args.extension, &mut files)?;
+            files.append(&mut walk(path, &args.extension)?);
         } else {
             files.push(path.clone());
         }
@@ -66,20 +66,28 @@ pub(crate) fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCod
     // Asked before the work, so that a wrong name is one clear line even where there is no file.
     host.analyze(&args.plugin, &[]).map_err(refused)?;
     let started = Instant::now();
-    let mut out = BufWriter::new(std::io::stdout().lock());
     let mut totals = Totals::default();
-    for files in files.chunks(AT_ONCE) {
-        let shares: Vec<Result<Share, plugin_host::Error>> = files
-            .par_chunks(SHARE)
-            .map(|files| share(&host, args, files))
-            .collect();
-        for share in shares {
-            let share = share.map_err(refused)?;
-            out.write_all(&share.text)?;
-            totals.add(&share.totals);
+    std::thread::scope(|scope| {
+        // Written while the next files are analysed; one lot waits at the most.
+        let (lots, written) = std::sync::mpsc::sync_channel::<Vec<Share>>(1);
+        let writer = scope.spawn(move || write(written));
+        for files in files.chunks(AT_ONCE) {
+            let shares = files
+                .par_chunks(SHARE)
+                .map(|files| share(&host, args, files))
+                .collect::<Result<Vec<Share>, _>>()
+                .map_err(refused)?;
+            for share in &shares {
+                totals.add(&share.totals);
+            }
+            if lots.send(shares).is_err() {
+                // Nothing can be written any more: the writer says why.
+                break;
+            }
         }
-    }
-    out.flush()?;
+        drop(lots);
+        writer.join().expect("writing does not panic")
+    })?;
     eprintln!(
         "{} {}, {} bytes, {} diagnostics, {} not analysable, {} binary left out, {:.2} s",
         totals.files,
@@ -91,6 +99,16 @@ pub(crate) fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCod
         started.elapsed().as_secs_f64()
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes lot after lot to standard output.
+fn write(lots: std::sync::mpsc::Receiver<Vec<Share>>) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for share in lots.into_iter().flatten() {
+        out.write_all(&share.text)?;
+    }
+    out.flush()?;
+    Ok(())
 }
 
 #[derive(Debug, Default)]
@@ -233,8 +251,8 @@ fn describe(analysis: &FileAnalysis, text: &mut String) {
     }
 }
 
-/// Adds the files of a folder in the order of their names.
-fn walk(folder: &Path, extensions: &[String], files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+/// The files of a folder in the order of their names; its folders are read side by side.
+fn walk(folder: &Path, extensions: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| anyhow::anyhow!("{}: {error}", folder.display()))?;
@@ -243,20 +261,19 @@ fn walk(folder: &Path, extensions: &[String], files: &mut Vec<PathBuf>) -> anyho
         .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
         .collect();
     entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let (kind, path) = (entry.file_type()?, entry.path());
-        if kind.is_dir() {
-            walk(&path, extensions, files)?;
-        } else if kind.is_file() {
-            let extension = path.extension().unwrap_or_default().to_string_lossy();
-            if extensions.is_empty()
-                || extensions
-                    .iter()
-                    .any(|wanted| wanted.trim_start_matches('.') == extension)
-            {
-                files.push(path);
+    let found: Vec<Vec<PathBuf>> = entries
+        .par_iter()
+        .map(|entry| {
+            let (kind, path) = (entry.file_type()?, entry.path());
+            if kind.is_dir() {
+                return walk(&path, extensions);
             }
-        }
-    }
-    Ok(())
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            let is_wanted = |wanted: &String| wanted.trim_start_matches('.') == extension;
+            let is_taken =
+                kind.is_file() && (extensions.is_empty() || extensions.iter().any(is_wanted));
+            Ok(is_taken.then_some(path).into_iter().collect())
+        })
+        .collect::<anyhow::Result<_>>()?;
+    Ok(found.into_iter().flatten().collect())
 }
