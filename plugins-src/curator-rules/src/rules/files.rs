@@ -13,6 +13,8 @@ const GENERATED: [&str; 5] = [
     "generated automatically",
     "this file is generated",
 ];
+/// A part of every mark, in the lists above and below.
+const WORD: &[u8] = b"generated";
 /// Lines of which both halves mark a generated file, looked for in the first forty lines, as Linguist does: licences stand before
 /// them. Go's own rule is the first of them.
 const GENERATED_LINES: [(&str, &str); 6] = [
@@ -50,7 +52,8 @@ pub(super) fn generated(
     language: &str,
     numbers: &Measures,
 ) -> Option<Broken> {
-    for (number, line) in text.lines().take(40).enumerate() {
+    let heads = text.lines().take(40).enumerate();
+    for (number, line) in heads.filter(|(_, line)| says_generated(line)) {
         // A first line of a megabyte is no remark.
         let head: String = line
             .chars()
@@ -82,6 +85,16 @@ pub(super) fn generated(
     // Linguist's bound for minified scripts and styles.
     let is_packed = matches!(language, "javascript" | "css") && numbers.mean_line > 110.0;
     (is_named || is_packed).then(|| ("minified", "a minified file".to_owned()))
+}
+
+/// Whether a line has the word that every mark has: nearly none does, and a closer look costs more than all other rules.
+fn says_generated(line: &str) -> bool {
+    // As many bytes as the thousand characters of the closer look may have.
+    let bytes = &line.as_bytes()[..line.len().min(4000)];
+    memchr::memchr2_iter(b'g', b'G', bytes).any(|at| {
+        let word = bytes[at..].get(..WORD.len());
+        word.is_some_and(|word| word.eq_ignore_ascii_case(WORD))
+    })
 }
 
 /// `@generated` in a line of comment: in code it is a decorator, or what somebody looks for.
@@ -183,4 +196,17 @@ pub(super) fn encoded_data(text: &str) -> Option<Broken> {
         );
         ("encoded-data", message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GENERATED, GENERATED_LINES, says_generated};
+
+    #[test]
+    fn every_mark_of_a_generated_file_has_the_word_that_is_looked_for_first() {
+        let halves = GENERATED_LINES.iter().map(|(first, _)| first);
+        for mark in GENERATED.iter().chain(halves).chain(&["@generated"]) {
+            assert!(says_generated(mark), "{mark}");
+        }
+    }
 }
