@@ -105,7 +105,7 @@ pub(crate) fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCod
 fn write(lots: std::sync::mpsc::Receiver<Vec<Share>>) -> anyhow::Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     for share in lots.into_iter().flatten() {
-        out.write_all(&share.text)?;
+        out.write_all(share.text.as_bytes())?;
     }
     out.flush()?;
     Ok(())
@@ -132,7 +132,7 @@ impl Totals {
 
 /// Some files' lines, ready to be written.
 struct Share {
-    text: Vec<u8>,
+    text: String,
     totals: Totals,
 }
 
@@ -168,20 +168,18 @@ fn share(
     }
     let mut analyses = host.analyze(&args.plugin, &sources)?;
     analyses.append(&mut unread);
-    let mut text = Vec::new();
+    let mut text = String::new();
     for analysis in analyses {
         totals.files += 1;
         totals.diagnostics += analysis.diagnostics.len();
         totals.unanalyzable += usize::from(analysis.unanalyzable.is_some());
         if args.json {
             // Not through `Display`, which goes through a formatter piece by piece.
-            serde_json::to_writer(&mut text, &object(analysis))
-                .expect("memory takes what is written");
-            text.push(b'\n');
+            let line = serde_json::to_string(&object(analysis)).expect("JSON values serialize");
+            text.push_str(&line);
+            text.push('\n');
         } else {
-            let mut lines = String::new();
-            describe(&analysis, &mut lines);
-            text.extend_from_slice(lines.as_bytes());
+            describe(&analysis, &mut text);
         }
     }
     Ok(Share { text, totals })

@@ -92,8 +92,8 @@ pub struct PluginManifest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginLimits {
-    /// Instructions, roughly; deterministic, unlike time. 0 does not count them: computing takes a fifth less time, and time
-    /// alone ends a call.
+    /// Instructions, roughly; deterministic, unlike time. 0 does not count them: computing takes up to a fifth less time,
+    /// and time alone ends a call.
     pub fuel: u64,
     /// Wall time.
     pub time_ms: u64,

@@ -8,6 +8,13 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
+/// A file's name below a folder, with `/` between its parts; none where it lies elsewhere.
+pub(crate) fn name_below(folder: &Path, file: &Path) -> Option<String> {
+    let parts = file.strip_prefix(folder).ok()?.iter();
+    let parts: Vec<_> = parts.map(|part| part.to_string_lossy()).collect();
+    Some(parts.join("/"))
+}
+
 /// Writes a file and waits until it is on the disk.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {

@@ -1,6 +1,6 @@
 //! What compiles and runs components: an engine, and what they may import from it.
 //!
-//! There are two. One counts what a guest executes, which costs a guest that computes a fifth of its time; the other, made
+//! There are two. One counts what a guest executes, which costs a guest that computes up to a fifth of its time; the other, made
 //! when the first plugin asks for it, leaves it to the clock to end a call.
 
 use std::borrow::Cow;

@@ -96,8 +96,8 @@ impl Scratch {
     #[inline]
     pub(super) fn alloc(&mut self, layout: Layout) -> *mut u8 {
         let at = self.at.next_multiple_of(layout.align());
-        // No piece is longer than half of the address space, so this cannot wrap where `at` lies in a stretch.
-        if self.end.saturating_sub(at) >= layout.size() && self.count > 0 {
+        // Without a stretch both are 0, and no piece is so short.
+        if self.end.saturating_sub(at) >= layout.size() {
             self.at = at + layout.size();
             return at as *mut u8;
         }

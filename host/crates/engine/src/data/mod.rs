@@ -54,7 +54,7 @@ pub use read::{read_documents, read_texts};
 pub use report::{DataReport, LengthBin};
 pub use rows::{DatasetRows, Fit, curated, rows};
 pub use source::TokenizerSource;
-pub(crate) use splits::{CARD, Wanted, choose};
+pub(crate) use splits::{CARD, Wanted, card_of, choose};
 pub(crate) use stream::Stream;
 pub use windows::windows;
 

@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{HubSettings, RepoKind, Snapshot, handle, wrong};
-use crate::data::{CARD, Wanted};
+use crate::data::{Wanted, card_of};
 use crate::{Error, Result, files};
 
 /// Names of the files that were needed, so that an offline run knows whether it has them all.
@@ -78,12 +78,6 @@ pub(super) struct Key<'a> {
     pub(super) wanted: Wanted<'a>,
 }
 
-/// What a dataset's `README.md` says, where it is there.
-pub(super) fn card(folder: &Path) -> Option<String> {
-    let bytes = fs::read(folder.join(CARD)).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 /// What the cache holds of a revision; `None` where it holds none, or where a download did not come to its end.
 pub(super) fn known(settings: &HubSettings, key: Key<'_>) -> Option<Snapshot> {
     let Key {
@@ -111,7 +105,10 @@ pub(super) fn known(settings: &HubSettings, key: Key<'_>) -> Option<Snapshot> {
         // Of another subset or split than this one.
         Err(_) if holds_another(&marks, &commit) => false,
         // A cache that Python filled has no list; it is taken where what it holds can be used.
-        Err(_) => super::select::needed(kind, &names, card(&folder).as_deref(), wanted).is_ok(),
+        Err(_) => {
+            let card = card_of(&folder).ok().flatten();
+            super::select::needed(kind, &names, card.as_deref(), wanted).is_ok()
+        }
     };
     whole.then_some(Snapshot { folder, commit })
 }
@@ -121,11 +118,8 @@ fn list(root: &Path, folder: &Path, names: &mut Vec<String>) -> std::io::Result<
         let path = entry?.path();
         if path.is_dir() {
             list(root, &path, names)?;
-        } else if path.exists()
-            && let Ok(relative) = path.strip_prefix(root)
-        {
-            let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
-            names.push(parts.join("/"));
+        } else if path.exists() {
+            names.extend(files::name_below(root, &path));
         }
     }
     Ok(())

@@ -24,7 +24,7 @@ use std::time::Duration;
 use domain::{FieldErrors, RunConfig};
 use hf_hub::{Repo, RepoType};
 
-use crate::data::{CARD, Wanted};
+use crate::data::{CARD, Wanted, card_of};
 use crate::{Error, Result, StopFlag};
 use bring::Bringing;
 use client::Client;
@@ -284,7 +284,7 @@ fn bring(
     if kind == RepoKind::Dataset && names.iter().any(|name| name == CARD) {
         bringing.file(CARD, listen)?;
     }
-    let card = cache::card(&bringing.folder);
+    let card = card_of(&bringing.folder)?;
     let chosen = select::needed(kind, &names, card.as_deref(), wanted);
     let chosen = chosen.map_err(|refused| refused.of(kind, repo))?;
     for name in &chosen {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufReader, Read},
+    io::BufReader,
     path::{Path, PathBuf},
 };
 
@@ -89,9 +89,6 @@ pub(super) fn holds_rows(folder: &Path) -> Result<bool> {
     Ok(files.iter().any(|file| is_surely_rows(file)))
 }
 
-/// Bytes that a `README.md` may have.
-const MOST_CARD_BYTES: u64 = 16 << 20;
-
 /// The files of a folder that are read, in the order of their names, and a sentence on what was chosen.
 pub(super) fn of_folder(
     folder: &Path,
@@ -149,9 +146,9 @@ fn of_split(
 ) -> Result<Option<(Vec<PathBuf>, Option<String>)>> {
     let names: Vec<String> = files
         .iter()
-        .filter_map(|file| name_below(folder, file))
+        .filter_map(|file| crate::files::name_below(folder, file))
         .collect();
-    let card = card(folder)?;
+    let card = splits::card_of(folder)?;
     let found = splits::choose(&names, card.as_deref(), Wanted::of(config)).map_err(|refusal| {
         let (field, message) = refusal.at("data.path");
         FieldErrors::one(field, format!("{}: {message}", folder.display()))
@@ -160,27 +157,6 @@ fn of_split(
         let files = chosen.names.iter().map(|name| folder.join(name)).collect();
         (files, Some(chosen.said))
     }))
-}
-
-/// A file's name below a folder, with `/` between its parts.
-fn name_below(folder: &Path, file: &Path) -> Option<String> {
-    let parts = file.strip_prefix(folder).ok()?.iter();
-    let parts: Vec<_> = parts.map(|part| part.to_string_lossy()).collect();
-    Some(parts.join("/"))
-}
-
-/// What `README.md` says, where there is one.
-fn card(folder: &Path) -> Result<Option<String>> {
-    let path = folder.join(CARD);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(&path).map_err(Error::io("read", &path))?;
-    file.take(MOST_CARD_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(Error::io("read", &path))?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Parts files where their names tell splits apart, as those of hub datasets do: a model must not be trained on what

@@ -8,13 +8,21 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use domain::DataConfig;
 use globset::GlobBuilder;
 
 use card::Subset;
 
+use crate::{Error, Result};
+
 /// Where a dataset declares its subsets.
 pub(crate) const CARD: &str = "README.md";
+/// Bytes of it that are read.
+const MOST_CARD_BYTES: u64 = 16 << 20;
 /// The name of the only subset of a dataset that declares none.
 const ONLY: &str = "default";
 /// The split that is meant where none is named.
@@ -71,6 +79,23 @@ impl<'a> Wanted<'a> {
     pub(crate) fn is_nothing(self) -> bool {
         self == Self::default()
     }
+}
+
+/// What [`CARD`] of a folder says, where it is there.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn card_of(folder: &Path) -> Result<Option<String>> {
+    let path = folder.join(CARD);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(&path).map_err(Error::io("read", &path))?;
+    file.take(MOST_CARD_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", &path))?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Chooses among the names of files with rows; `None` where nothing is wanted and nothing declared. `card` is what [`CARD`] says.
