@@ -8,6 +8,7 @@ use domain::PluginLimits;
 use serde_json::Value;
 use wasmtime::Store;
 
+use crate::clock::Due;
 use crate::lent::http::Http;
 use crate::lent::secrets::{Said, Secrets};
 use crate::lent::{Lending, Lent};
@@ -15,12 +16,13 @@ use crate::limiter::Limiter;
 use crate::log::CallLog;
 use crate::machine::counts_fuel;
 use crate::outcome::{Failure, failure};
-use crate::runtime::{Runtime, TICK};
+use crate::runtime::Runtime;
 use crate::version::while_loading;
 use crate::wasi::Wasi;
 
 /// What the host keeps for a guest while it runs.
 pub(crate) struct CallState {
+    pub(crate) due: Arc<Due>,
     pub(crate) limiter: Limiter,
     pub(crate) log: CallLog,
     pub(crate) wasi: Option<Box<Wasi>>,
@@ -98,6 +100,7 @@ impl<R> Called<R> {
 pub(crate) fn bounded(runtime: &Runtime, terms: &Terms, log: &CallLog) -> Store<CallState> {
     let limits = &terms.limits;
     let state = CallState {
+        due: Due::within(time(limits)),
         limiter: Limiter::new(*limits),
         log: log.clone(),
         wasi: None,
@@ -114,7 +117,8 @@ pub(crate) fn bounded(runtime: &Runtime, terms: &Terms, log: &CallLog) -> Store<
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(usize::try_from(limits.output_bytes).unwrap_or(usize::MAX));
     store.set_max_component_handles(1000);
-    rearm(&mut store, limits);
+    Due::end(&mut store, |state| &*state.due);
+    refuel(&mut store, limits);
     store
 }
 
@@ -130,8 +134,10 @@ pub(crate) fn call<R>(
     let limits = &terms.limits;
     let log = CallLog::new(limits.log_bytes);
     let mut store = bounded(runtime, terms, &log);
-    let _clock = runtime.clock();
-    let result = work(&mut store);
+    let result = {
+        let _watched = runtime.clock().watch(&store.data().due);
+        work(&mut store)
+    };
     let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
     let limiter = &store.data().limiter;
     let (peak_memory, refused) = (limiter.peak_memory(), limiter.refused);
@@ -156,24 +162,24 @@ pub(crate) fn call<R>(
     }
 }
 
-/// Full fuel, where it is counted, and a deadline from now on.
+/// Full fuel, where it is counted, full budgets, and a deadline from now on.
 pub(crate) fn rearm(store: &mut Store<CallState>, limits: &PluginLimits) {
-    if counts_fuel(limits) {
-        store.set_fuel(limits.fuel).expect("the engine counts fuel");
-    }
-    let ticks = Duration::from_millis(limits.time_ms)
-        .as_micros()
-        .div_ceil(TICK.as_micros());
-    // One more, since the first tick may come at once: never early, at most a tick late.
-    store.set_epoch_deadline(
-        u64::try_from(ticks)
-            .unwrap_or(u64::MAX / 4)
-            .saturating_add(1),
-    );
+    refuel(store, limits);
     let state = store.data_mut();
+    state.due.extend(time(limits));
     // What a call before was refused, and lived with, is not what ends this one.
     state.limiter.refused = None;
     if let Some(lent) = &mut state.lent {
         lent.rearm(limits);
     }
+}
+
+fn refuel(store: &mut Store<CallState>, limits: &PluginLimits) {
+    if counts_fuel(limits) {
+        store.set_fuel(limits.fuel).expect("the engine counts fuel");
+    }
+}
+
+fn time(limits: &PluginLimits) -> Duration {
+    Duration::from_millis(limits.time_ms)
 }

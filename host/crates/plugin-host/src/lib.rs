@@ -13,6 +13,7 @@ mod breaker;
 mod cache;
 mod call;
 mod canary;
+mod clock;
 mod consent;
 mod error;
 mod fixtures;

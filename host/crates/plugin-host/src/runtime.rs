@@ -1,20 +1,17 @@
 //! What all plugins share: the engines, the clock of the deadlines, and threads with room for deep recursion.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, Thread};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
 
 use domain::PluginLimits;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use wasmtime::{Engine, EngineWeak};
+use wasmtime::Engine;
 
 use crate::Error;
 use crate::call::Terms;
+use crate::clock::Clock;
 use crate::machine::{Machine, Machines, WASM_STACK};
 
-/// How exactly deadlines are kept.
-pub(crate) const TICK: Duration = Duration::from_millis(5);
 /// Stack of a thread that calls guests: the guest's and the host's own.
 const THREAD_STACK: usize = WASM_STACK + (4 << 20);
 
@@ -24,7 +21,7 @@ pub(crate) struct Runtime {
     threads: ThreadPool,
     /// Apart from the callers, whom a compilation shall not hold up.
     loaders: ThreadPool,
-    ticker: Arc<Ticker>,
+    clock: Clock,
     /// Half of the callers: as many as one plugin, or all calls that wait for somebody else, may have at once.
     pub(crate) half: usize,
     /// Places for calls that may wait for somebody else, so that the others are never held up.
@@ -57,12 +54,13 @@ impl Runtime {
                 .map_err(|error| Error::Engine(error.to_string()))
         };
         let (threads, loaders) = (pool("plugin", callers)?, pool("plugin-load", loaders)?);
-        let ticker = Ticker::start(&machines.counting().engine);
+        let clock = Clock::start(&machines.counting().engine)
+            .map_err(|error| Error::Engine(format!("no thread for the deadlines: {error}")))?;
         Ok(Self {
             machines,
             threads,
             loaders,
-            ticker,
+            clock,
             half: callers / 2,
             places: (Mutex::new(callers / 2), Condvar::new()),
         })
@@ -73,8 +71,8 @@ impl Runtime {
     /// # Errors
     /// One sentence, when a second engine is needed and cannot be started.
     pub(crate) fn machine(&self, limits: &PluginLimits) -> Result<&Machine, String> {
-        let tick = |engine: &Engine| self.ticker.also(engine);
-        self.machines.of(limits, tick)
+        let made = |engine: &Engine| self.clock.also(engine);
+        self.machines.of(limits, made)
     }
 
     /// What runs plugins whose fuel is counted.
@@ -129,108 +127,8 @@ impl Runtime {
         self.loaders.install(work)
     }
 
-    /// Keeps the deadlines' clock going while it lives.
-    pub(crate) fn clock(&self) -> Ticking<'_> {
-        self.ticker.start_call();
-        Ticking(&self.ticker)
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        self.ticker.stop.store(true, Ordering::Relaxed);
-        self.ticker.wake();
-    }
-}
-
-/// Moves the engines' epochs while calls are running, and sleeps otherwise.
-struct Ticker {
-    engines: Mutex<Vec<EngineWeak>>,
-    calls: AtomicUsize,
-    parked: AtomicBool,
-    stop: AtomicBool,
-    thread: std::sync::OnceLock<Thread>,
-}
-
-/// Idle ticks before the clock goes to sleep, so that call after call does not wake it each time.
-const IDLE_TICKS: u32 = 200;
-
-impl Ticker {
-    fn start(engine: &Engine) -> Arc<Self> {
-        let ticker = Arc::new(Self {
-            engines: Mutex::new(vec![engine.weak()]),
-            calls: AtomicUsize::new(0),
-            parked: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            thread: std::sync::OnceLock::new(),
-        });
-        let shared = Arc::clone(&ticker);
-        let handle = thread::Builder::new()
-            .name("plugin-clock".to_owned())
-            .spawn(move || shared.run())
-            .expect("the system gives a thread");
-        let _ = ticker.thread.set(handle.thread().clone());
-        ticker
-    }
-
-    /// Ticks for another engine too.
-    fn also(&self, engine: &Engine) {
-        self.lock_engines().push(engine.weak());
-    }
-
-    fn lock_engines(&self) -> MutexGuard<'_, Vec<EngineWeak>> {
-        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn run(&self) {
-        let mut idle = 0;
-        while !self.stop.load(Ordering::Relaxed) {
-            thread::sleep(TICK);
-            let mut lives = false;
-            for engine in self.lock_engines().iter().filter_map(EngineWeak::upgrade) {
-                engine.increment_epoch();
-                lives = true;
-            }
-            if !lives {
-                return;
-            }
-            idle = if self.calls.load(Ordering::SeqCst) == 0 {
-                idle + 1
-            } else {
-                0
-            };
-            if idle < IDLE_TICKS {
-                continue;
-            }
-            self.parked.store(true, Ordering::SeqCst);
-            // A call that came in between has seen `parked` or is seen here.
-            while self.calls.load(Ordering::SeqCst) == 0 && !self.stop.load(Ordering::Relaxed) {
-                thread::park();
-            }
-            self.parked.store(false, Ordering::SeqCst);
-            idle = 0;
-        }
-    }
-
-    fn start_call(&self) {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        if self.parked.load(Ordering::SeqCst) {
-            self.wake();
-        }
-    }
-
-    fn wake(&self) {
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
-    }
-}
-
-/// A call that the clock ticks for.
-pub(crate) struct Ticking<'a>(&'a Ticker);
-
-impl Drop for Ticking<'_> {
-    fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Ordering::SeqCst);
+    /// What ends calls at their deadlines.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 }

@@ -79,8 +79,8 @@ pub(crate) fn run(args: &BenchPluginsArgs, config: &Config) -> anyhow::Result<Ex
             warm.plugins, warm.open_ms
         );
         println!(
-            "deadline of {} ms        ended between {:.1} and {:.1} ms",
-            kill.deadline_ms, kill.earliest_ms, kill.latest_ms
+            "deadline of {} ms        ended between {:.1} and {:.1} ms; the system ended a native loop by {:.1} ms",
+            kill.deadline_ms, kill.earliest_ms, kill.latest_ms, kill.system_latest_ms
         );
         println!("save to new answers       {reload_ms:.0} ms (median)");
         for work in compute {

@@ -5,6 +5,8 @@ mod compute;
 mod work;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use domain::{ExecutionOutcome, PluginLimits};
@@ -75,8 +77,13 @@ pub struct Kill {
     pub deadline_ms: u64,
     /// Shortest time until it was gone.
     pub earliest_ms: f64,
+    /// Median.
+    pub median_ms: f64,
     /// Longest.
     pub latest_ms: f64,
+    /// Longest that the system took, in the same turns, to end a loop of native code from a thread that slept until then: what
+    /// a machine with other work adds by itself.
+    pub system_latest_ms: f64,
 }
 
 /// Measures `plugin` with an input that it answers; `component` is the file that it came from.
@@ -219,7 +226,7 @@ pub fn warm_open(config: &HostConfig, times: usize) -> Result<WarmOpen, Error> {
     })
 }
 
-/// Lets an endless loop run into its deadline.
+/// Lets an endless loop run into its deadline, in turns with one that the host has nothing to do with.
 ///
 /// # Errors
 /// When the engine cannot start.
@@ -245,17 +252,36 @@ pub fn kill(deadline_ms: u64, times: usize) -> Result<Kill, Error> {
         lending: None,
     };
     let input = json!({}).to_string();
-    let mut times_taken: Vec<Duration> = (0..times.max(1))
-        .map(|_| {
-            let called = runtime
-                .on_guest_thread(|| call(&runtime, &terms, |store| tool.execute(store, &input)));
-            called.duration
-        })
-        .collect();
+    let (mut ours, mut systems) = (Vec::new(), Vec::new());
+    for _ in 0..times.max(1) {
+        let called =
+            runtime.on_guest_thread(|| call(&runtime, &terms, |store| tool.execute(store, &input)));
+        ours.push(called.duration);
+        systems.push(native_kill(Duration::from_millis(deadline_ms)));
+    }
+    let millis = |times: &mut [Duration], fraction| micros(quantile(times, fraction)) / 1e3;
     Ok(Kill {
         deadline_ms,
-        earliest_ms: micros(quantile(&mut times_taken, 0.0)) / 1e3,
-        latest_ms: micros(quantile(&mut times_taken, 1.0)) / 1e3,
+        earliest_ms: millis(&mut ours, 0.0),
+        median_ms: millis(&mut ours, 0.5),
+        latest_ms: millis(&mut ours, 1.0),
+        system_latest_ms: millis(&mut systems, 1.0),
+    })
+}
+
+/// How long a loop runs that a thread ends which slept until then.
+fn native_kill(deadline: Duration) -> Duration {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let started = Instant::now();
+        scope.spawn(|| {
+            thread::sleep(deadline);
+            is_over.store(true, Ordering::Relaxed);
+        });
+        while !is_over.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+        started.elapsed()
     })
 }
 
