@@ -58,3 +58,51 @@ fn a_split_of_a_folder_is_written_and_looked_at_by_its_name() {
         "{told}"
     );
 }
+
+#[test]
+fn files_are_analysed_side_by_side_and_printed_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let code = folder.path().join("code");
+    std::fs::create_dir(&code).unwrap();
+    // More than one core takes at a time.
+    for number in 0..300 {
+        let text = format!("x = {number}\n").repeat(number % 50);
+        std::fs::write(code.join(format!("{number:03}.py")), text).unwrap();
+    }
+    std::fs::write(code.join("binary.py"), b"\0\0").unwrap();
+    std::fs::write(code.join("bom.py"), "\u{feff}x\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_codetune"))
+        .args(["analyze", "code", "--plugin", "source-stats", "--json"])
+        .env("CODETUNE_DATA_DIR", &data)
+        .env(
+            "CODETUNE_PLUGINS_DIR",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins"),
+        )
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let lines: Vec<serde_json::Value> = output
+        .stdout
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 301);
+    for (number, line) in lines[..300].iter().enumerate() {
+        assert_eq!(line["path"], format!("code/{number:03}.py"));
+        let size = format!("x = {number}\n").len() * (number % 50);
+        assert_eq!(line["bytes"], size);
+        assert_eq!(line["metrics"]["bytes"], size as f64);
+        assert!(line["unanalyzable"].is_null(), "{line}");
+    }
+    assert_eq!(
+        (&lines[300]["path"], &lines[300]["bytes"]),
+        (&"code/bom.py".into(), &2.into())
+    );
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.contains("301 files") && told.contains("1 binary left out"),
+        "{told}"
+    );
+}

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::Details;
+
 /// One file that an analyzer looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
@@ -85,7 +87,7 @@ pub struct FileAnalysis {
     pub metrics: Vec<Metric>,
     /// What the plugin's tool would answer for this file, where it has more to say than numbers.
     #[serde(default)]
-    pub details: Option<serde_json::Value>,
+    pub details: Option<Details>,
     /// Why the file could not be analysed (a trap, a limit); the two lists are empty then.
     pub unanalyzable: Option<String>,
 }

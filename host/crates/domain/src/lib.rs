@@ -5,6 +5,7 @@
 
 mod analysis;
 mod curation;
+mod details;
 mod event;
 mod field_error;
 mod lending;
@@ -17,6 +18,7 @@ pub use curation::{
     Completion, CurationStep, CurationSummary, Decision, Judged, Only, Reason, Sample, SampleEdit,
     SamplePart, Score, Signature, Verdict,
 };
+pub use details::{Details, DetailsField};
 pub use event::{FinishReason, RunEvent};
 pub use field_error::{FieldError, FieldErrors};
 pub use lending::{Asks, Canary, CapabilityUse, Change, Grants, Pending};

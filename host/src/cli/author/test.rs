@@ -212,7 +212,12 @@ fn alone(trial: &Trial, input: &Value, output: &Value) -> anyhow::Result<Vec<Str
         differences.push(format!("`execute` answers, but `analyze` does not: {why}"));
     }
     if let Some(details) = analysis.details {
-        compare("analyze's details: ", output, &details, &mut differences);
+        compare(
+            "analyze's details: ",
+            output,
+            &details.value(),
+            &mut differences,
+        );
     }
     Ok(differences)
 }

@@ -12,7 +12,12 @@ use crate::{sanitize, schema::Schema};
 
 mod bindings {
     #![allow(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks)]
-    wasmtime::component::bindgen!({ path: "../../../wit/0.1.2", world: "analyzer-ability" });
+    // Borrowing: sources go into the guest from where they are.
+    wasmtime::component::bindgen!({
+        path: "../../../wit/0.1.2",
+        world: "analyzer-ability",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
 }
 
 use bindings::exports::codetune::plugin::analyzer as wit;
@@ -38,12 +43,12 @@ impl Analyzer {
         files: &[SourceFile],
     ) -> wasmtime::Result<Result<Vec<Answer>, Failure>> {
         let plugin = self.pre.instantiate(&mut *store)?;
-        let batch: Vec<wit::SourceFile> = files
+        let batch: Vec<wit::SourceFile<'_>> = files
             .iter()
             .map(|file| wit::SourceFile {
-                path: file.path.clone(),
-                code: file.code.clone(),
-                language: file.language.clone(),
+                path: &file.path,
+                code: &file.code,
+                language: file.language.as_deref(),
             })
             .collect();
         let answers = plugin
@@ -112,7 +117,7 @@ fn checked(
         .collect::<Result<Vec<_>, _>>()?;
     let details = answer
         .details
-        .map(|details| output.parse(&details, secrets))
+        .map(|details| output.details(&details, secrets))
         .transpose()?;
     Ok(FileAnalysis {
         path: file.path.clone(),

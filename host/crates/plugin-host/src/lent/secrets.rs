@@ -3,7 +3,7 @@
 //!
 //! A secret is found as it is, and as texts are quoted. A plugin that means to can still disguise one.
 
-use domain::{Decision, FileAnalysis, Reason, SampleEdit, Score, Verdict};
+use domain::{Decision, Details, FileAnalysis, Reason, SampleEdit, Score, Verdict};
 use serde_json::Value;
 
 use crate::outcome::Failure;
@@ -32,6 +32,7 @@ pub(crate) enum Text<'a> {
     Sentence(&'a mut String),
     Whole(&'a mut String),
     Json(&'a mut Value),
+    Details(&'a mut Details),
 }
 
 /// What a plugin answers, for what it says.
@@ -59,6 +60,11 @@ impl Secrets {
         // One may be a part of another.
         self.0
             .sort_by_key(|form| std::cmp::Reverse(form.text.len()));
+    }
+
+    /// Whether there is nothing to hide.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Takes the values of secrets out of a text.
@@ -93,7 +99,7 @@ impl Secrets {
 
     /// Takes them out of the strings of a JSON value, its keys, and numbers that are one.
     pub(crate) fn hide_in(&self, value: &mut Value) {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return;
         }
         match value {
@@ -118,6 +124,14 @@ impl Secrets {
         }
     }
 
+    fn hide_in_details(&self, details: &mut Details) {
+        if !self.is_empty() {
+            let mut value = details.value();
+            self.hide_in(&mut value);
+            *details = Details::from(&value);
+        }
+    }
+
     /// An answer or a failure as it may leave the host: without secrets, and sentences cut.
     ///
     /// # Errors
@@ -136,6 +150,7 @@ impl Secrets {
             }
             Text::Whole(text) => self.hide(text),
             Text::Json(value) => self.hide_in(value),
+            Text::Details(details) => self.hide_in_details(details),
         });
         match told {
             Some(Form { instead, .. }) => Err(Failure::new(
@@ -219,7 +234,7 @@ impl Said for FileAnalysis {
             each(Text::Whole(&mut metric.name));
         }
         if let Some(details) = &mut self.details {
-            each(Text::Json(details));
+            each(Text::Details(details));
         }
         if let Some(why) = &mut self.unanalyzable {
             each(Text::Whole(why));

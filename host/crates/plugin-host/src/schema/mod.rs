@@ -1,15 +1,21 @@
 //! JSON Schema of a plugin's inputs, outputs and config.
 
+#[cfg(test)]
+mod agreement;
+mod quick;
+mod shape;
 mod weight;
 
 use std::sync::OnceLock;
 
+use domain::Details;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
 use crate::lent::secrets::Secrets;
 use crate::sanitize;
 
+use shape::Shape;
 use weight::{Weight, values, weigh};
 
 /// Faults that a message lists.
@@ -28,6 +34,44 @@ pub(crate) struct Schema {
 struct Checks {
     validator: Validator,
     weight: Weight,
+    /// Of the usual schemas.
+    shape: Option<Shape>,
+}
+
+impl Checks {
+    /// So many values are too many.
+    fn most(&self) -> u64 {
+        MOST_WORK / self.weight.values
+    }
+
+    /// By the validator.
+    fn check(&self, value: &Value) -> Result<(), String> {
+        let Self {
+            validator, weight, ..
+        } = self;
+        let most = self.most();
+        let count = values(value, most);
+        if count >= most {
+            return Err(format!(
+                "so many values take too long to check by a schema of {} values",
+                weight.values
+            ));
+        }
+        if validator.is_valid(value) {
+            return Ok(());
+        }
+        // Whether a value fits is remembered part by part, but where it does not, and why, is looked for along every way that
+        // leads there; and all faults are kept.
+        let faults: Vec<String> = if weight.is_recursive {
+            vec!["a value is not as the schema has it".to_owned()]
+        } else if weight.values * count > LITTLE_WORK {
+            validator.validate(value).err().iter().map(told).collect()
+        } else {
+            let faults = validator.iter_errors(value).take(SHOWN);
+            faults.map(|fault| told(&fault)).collect()
+        };
+        Err(sanitize::text(&faults.join("; ")).into_owned())
+    }
 }
 
 impl Schema {
@@ -53,36 +97,23 @@ impl Schema {
         &self.schema
     }
 
+    fn checks(&self) -> Result<&Checks, String> {
+        self.checks
+            .get_or_init(|| build(&self.schema))
+            .as_ref()
+            .map_err(|error| format!("the plugin's schema cannot be used: {error}"))
+    }
+
     /// # Errors
     /// Names the fields that do not fit.
     pub(crate) fn check(&self, value: &Value) -> Result<(), String> {
-        let Checks { validator, weight } = self
-            .checks
-            .get_or_init(|| build(&self.schema))
-            .as_ref()
-            .map_err(|error| format!("the plugin's schema cannot be used: {error}"))?;
-        let most = MOST_WORK / weight.values;
-        let count = values(value, most);
-        if count >= most {
-            return Err(format!(
-                "so many values take too long to check by a schema of {} values",
-                weight.values
-            ));
+        let checks = self.checks()?;
+        let most = checks.most();
+        let mut count = 0;
+        match &checks.shape {
+            Some(shape) if shape.fits(value, &mut count) && count < most => Ok(()),
+            _ => checks.check(value),
         }
-        if validator.is_valid(value) {
-            return Ok(());
-        }
-        // Whether a value fits is remembered part by part, but where it does not, and why, is looked for along every way that
-        // leads there; and all faults are kept.
-        let faults: Vec<String> = if weight.is_recursive {
-            vec!["a value is not as the schema has it".to_owned()]
-        } else if weight.values * count > LITTLE_WORK {
-            validator.validate(value).err().iter().map(told).collect()
-        } else {
-            let faults = validator.iter_errors(value).take(SHOWN);
-            faults.map(|fault| told(&fault)).collect()
-        };
-        Err(sanitize::text(&faults.join("; ")).into_owned())
     }
 
     /// Parses a plugin's text, cleans its strings, takes secrets out and checks it: a fault quotes what was said.
@@ -97,6 +128,20 @@ impl Schema {
         self.check(&value)
             .map_err(|faults| format!("the answer does not fit the plugin's schema: {faults}"))?;
         Ok(value)
+    }
+
+    /// The same as text.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(crate) fn details(&self, text: &str, secrets: &Secrets) -> Result<Details, String> {
+        if let (Ok(checks), true) = (self.checks(), secrets.is_empty()) {
+            let shape = checks.shape.as_ref();
+            if let Some(details) = shape.and_then(|shape| quick::read(text, shape, checks.most())) {
+                return Ok(details);
+            }
+        }
+        self.parse(text, secrets).map(|value| Details::from(&value))
     }
 }
 
@@ -118,7 +163,12 @@ fn build(schema: &Value) -> Result<Checks, String> {
         .with_pattern_options(PatternOptions::regex())
         .build(schema)
         .map_err(|error| error.to_string())?;
-    Ok(Checks { validator, weight })
+    let shape = Shape::of(schema, &weight);
+    Ok(Checks {
+        validator,
+        weight,
+        shape,
+    })
 }
 
 #[cfg(test)]

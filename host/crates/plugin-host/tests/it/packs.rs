@@ -164,7 +164,7 @@ fn licence_headers_knows_a_licence_by_its_words_and_says_where_none_is_named() {
         },
     ];
     let analyses = HOST.analyze("licence-headers", &files).unwrap();
-    let details = analyses[0].details.as_ref().unwrap();
+    let details = analyses[0].details.as_ref().unwrap().value();
     assert_eq!(
         (&details["licence"], &details["found_by"]),
         (&json!("Apache-2.0"), &json!("text"))

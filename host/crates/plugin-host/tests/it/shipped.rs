@@ -184,7 +184,7 @@ fn an_analysis_has_metrics_diagnostics_and_the_tools_answer() {
         (1.0, 1.0)
     );
     assert_eq!(
-        analyses[0].details.as_ref().unwrap()["imports"],
+        analyses[0].details.as_ref().unwrap().value()["imports"],
         json!(["os"])
     );
     let first = &analyses[1].diagnostics[0];

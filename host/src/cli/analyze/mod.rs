@@ -1,6 +1,10 @@
 //! `codetune analyze`: an analyzer over files and whole folders, on all cores.
 
-use std::io::{BufWriter, Write};
+mod in_order;
+mod line;
+
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -9,16 +13,18 @@ use clap::Args;
 use domain::{FileAnalysis, SourceFile};
 use plugin_host::PluginHost;
 use rayon::prelude::*;
-use serde_json::{Map, Value, json};
 
 use super::plugin::{open_named, refused, tell_of_compiling};
 use super::usage_error;
 use crate::config::Config;
 
-/// Files that are read, analysed and printed together; what is printed stays in the order of paths.
-const AT_ONCE: usize = 4096;
+use in_order::in_order;
+use line::{describe, json_line};
+
 /// Files that one core takes at a time.
 const SHARE: usize = 128;
+/// Shares that wait to be printed at the most: what is printed stays in the order of paths.
+const AHEAD: usize = 64;
 /// Larger files are not source that a person wrote.
 const MAX_FILE: u64 = 16 << 20;
 
@@ -67,27 +73,22 @@ pub(crate) fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCod
     host.analyze(&args.plugin, &[]).map_err(refused)?;
     let started = Instant::now();
     let mut totals = Totals::default();
-    std::thread::scope(|scope| {
-        // Written while the next files are analysed; one lot waits at the most.
-        let (lots, written) = std::sync::mpsc::sync_channel::<Vec<Share>>(1);
-        let writer = scope.spawn(move || write(written));
-        for files in files.chunks(AT_ONCE) {
-            let shares = files
-                .par_chunks(SHARE)
-                .map(|files| share(&host, args, files))
-                .collect::<Result<Vec<Share>, _>>()
-                .map_err(refused)?;
-            for share in &shares {
-                totals.add(&share.totals);
-            }
-            if lots.send(shares).is_err() {
-                // Nothing can be written any more: the writer says why.
-                break;
-            }
-        }
-        drop(lots);
-        writer.join().expect("writing does not panic")
-    })?;
+    let shares: Vec<&[PathBuf]> = files.chunks(SHARE).collect();
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut out = std::io::stdout().lock();
+    let work = |files: &&[PathBuf]| share(&host, args, files).map_err(refused);
+    in_order(
+        &shares,
+        threads,
+        AHEAD,
+        work,
+        |share| -> anyhow::Result<()> {
+            let Share { text, totals: of } = share?;
+            totals.add(&of);
+            Ok(out.write_all(text.as_bytes())?)
+        },
+    )?;
+    out.flush()?;
     eprintln!(
         "{} {}, {} bytes, {} diagnostics, {} not analysable, {} binary left out, {:.2} s",
         totals.files,
@@ -99,16 +100,6 @@ pub(crate) fn run(args: &AnalyzeArgs, config: &Config) -> anyhow::Result<ExitCod
         started.elapsed().as_secs_f64()
     );
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes lot after lot to standard output.
-fn write(lots: std::sync::mpsc::Receiver<Vec<Share>>) -> anyhow::Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    for share in lots.into_iter().flatten() {
-        out.write_all(share.text.as_bytes())?;
-    }
-    out.flush()?;
-    Ok(())
 }
 
 #[derive(Debug, Default)]
@@ -173,13 +164,9 @@ fn share(
         totals.files += 1;
         totals.diagnostics += analysis.diagnostics.len();
         totals.unanalyzable += usize::from(analysis.unanalyzable.is_some());
-        if args.json {
-            // Not through `Display`, which goes through a formatter piece by piece.
-            let line = serde_json::to_string(&object(analysis)).expect("JSON values serialize");
-            text.push_str(&line);
-            text.push('\n');
-        } else {
-            describe(&analysis, &mut text);
+        match args.json {
+            true => json_line(&analysis, &mut text),
+            false => describe(&analysis, &mut text),
         }
     }
     Ok(Share { text, totals })
@@ -187,13 +174,15 @@ fn share(
 
 /// The file's text; none when it is binary.
 fn read(path: &Path) -> Result<Option<String>, String> {
-    let size = std::fs::metadata(path)
-        .map_err(|error| error.to_string())?
-        .len();
+    let told = |error: std::io::Error| error.to_string();
+    let file = File::open(path).map_err(told)?;
+    let size = file.metadata().map_err(told)?.len();
     if size > MAX_FILE {
         return Err(format!("has {size} bytes; at most {MAX_FILE} are analysed"));
     }
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    // With room for the end to be seen in: a `Vec` that is full would grow first.
+    let mut bytes = Vec::with_capacity(size as usize + 64);
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(told)?;
     if bytes[..bytes.len().min(8 << 10)].contains(&0) {
         return Ok(None);
     }
@@ -207,46 +196,6 @@ fn read(path: &Path) -> Result<Option<String>, String> {
         text.drain(..'\u{feff}'.len_utf8());
     }
     Ok(Some(text))
-}
-
-/// One line of JSONL: `path`, then what the plugin's tool answers for the file, then diagnostics, metrics by name and
-/// `unanalyzable` (null, or why).
-fn object(analysis: FileAnalysis) -> Value {
-    let mut object = Map::new();
-    object.insert("path".to_owned(), Value::String(analysis.path));
-    if let Some(Value::Object(details)) = analysis.details {
-        object.extend(details);
-    }
-    object.insert("diagnostics".to_owned(), json!(analysis.diagnostics));
-    let metrics = analysis
-        .metrics
-        .into_iter()
-        .map(|metric| (metric.name, json!(metric.value)));
-    object.insert("metrics".to_owned(), Value::Object(metrics.collect()));
-    object.insert("unanalyzable".to_owned(), json!(analysis.unanalyzable));
-    Value::Object(object)
-}
-
-fn describe(analysis: &FileAnalysis, text: &mut String) {
-    let path = &analysis.path;
-    if let Some(why) = &analysis.unanalyzable {
-        text.push_str(&format!("{path}: not analysed: {why}\n"));
-        return;
-    }
-    let metrics: Vec<String> = analysis
-        .metrics
-        .iter()
-        .map(|metric| format!("{} {}", metric.name, (metric.value * 1e3).round() / 1e3))
-        .collect();
-    text.push_str(&format!("{path}: {}\n", metrics.join(", ")));
-    for found in &analysis.diagnostics {
-        let (line, column) = (found.span.line, found.span.column);
-        let severity = format!("{:?}", found.severity).to_lowercase();
-        text.push_str(&format!(
-            "{path}:{line}:{column}: {severity}: {}\n",
-            found.message
-        ));
-    }
 }
 
 /// The files of a folder in the order of their names; its folders are read side by side.
