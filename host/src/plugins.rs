@@ -1,7 +1,6 @@
 //! The plugin host as the user has set it, and what runs use plugins for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use domain::{CurationSummary, RunConfig, RunEvent};
@@ -26,13 +25,13 @@ pub fn open(config: &Config, store: &Store) -> anyhow::Result<PluginHost> {
     as_set(host, config, store)
 }
 
-/// The same for who asks for plugins by their names: those are waited for, and no other that has to be compiled first.
+/// The same for who asks for plugins by their names: of those that have to be compiled first, no other is.
 ///
 /// # Errors
 /// As [`open`].
 pub fn open_named(config: &Config, store: &Store) -> anyhow::Result<PluginHost> {
-    let host = PluginHost::open_within(folders(config), Duration::ZERO)
-        .context("cannot start the plugin host")?;
+    let host =
+        PluginHost::open_when_asked(folders(config)).context("cannot start the plugin host")?;
     as_set(host, config, store)
 }
 

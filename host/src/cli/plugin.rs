@@ -118,7 +118,7 @@ pub(super) fn tell_of_compiling(host: &PluginHost, name: &str) {
     // Nobody joins it: what is compiled is there within a blink, and a command that has ended has nothing to tell.
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_secs(1));
-        if host.is_loading() && host.get(&name).is_none() {
+        if host.awaited() > 0 && host.get(&name).is_none() {
             eprintln!("{name} is compiled first, once for this machine; that may take a minute");
         }
     });

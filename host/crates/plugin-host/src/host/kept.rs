@@ -48,7 +48,13 @@ impl PluginHost {
         if !inner.config.remembers || registry.generation == 0 {
             return;
         }
+        let unasked = inner.unasked();
         let mut answers = inner.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of what nobody asked for, what answered stays known as well.
+        let untouched = unasked.iter().filter_map(|found| {
+            let answer = answers.get(&found.place)?;
+            Some((found.place.clone(), answer.clone()))
+        });
         let now: Answers = registry
             .entries
             .iter()
@@ -63,6 +69,7 @@ impl PluginHost {
                 };
                 Some((entry.place.clone(), answer))
             })
+            .chain(untouched)
             .collect();
         if *answers != now {
             let plugins = &inner.config.plugins_dir;

@@ -9,7 +9,7 @@ mod standing;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::cache::{Answers, CompileCache};
 use crate::registry::Registry;
 use crate::runtime::Runtime;
-use crate::source::Known;
+use crate::source::{Found, Known};
 use crate::watch::Watcher;
 use crate::{Error, PluginJob};
 
@@ -54,16 +54,26 @@ struct Inner {
     answers: Mutex<Answers>,
     /// Of the plugins folder.
     known: Mutex<Known>,
+    /// Whether a plugin is compiled when it is asked for, and not by itself.
+    compiles_when_asked: bool,
+    /// What has to be compiled and nobody has asked for.
+    unasked: Mutex<Vec<Found>>,
     registry: ArcSwap<Registry>,
     settings: RwLock<Settings>,
     /// Held by the one reload that runs.
     reloading: Mutex<()>,
     /// Until the first reload has ended.
     is_loading: AtomicBool,
-    /// How many plugins the first reload has still to compile.
+    /// How many plugins the first reload has still to compile, or wait to be asked for.
     awaited: AtomicUsize,
     generation: Mutex<u64>,
     swapped: Condvar,
+}
+
+impl Inner {
+    fn unasked(&self) -> MutexGuard<'_, Vec<Found>> {
+        self.unasked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl PluginHost {
@@ -74,7 +84,7 @@ impl PluginHost {
     /// # Errors
     /// When the engine cannot start, or a folder cannot be read or made.
     pub fn open(config: HostConfig) -> Result<Self, Error> {
-        let host = Self::without_plugins(config)?;
+        let host = Self::without_plugins(config, false)?;
         host.reload()?;
         Ok(host)
     }
@@ -85,7 +95,7 @@ impl PluginHost {
     /// # Errors
     /// When the engine cannot start, or a folder turns out within `patience` to be unreadable; later it is logged.
     pub fn open_within(config: HostConfig, patience: Duration) -> Result<Self, Error> {
-        let host = Self::without_plugins(config)?;
+        let host = Self::without_plugins(config, false)?;
         let (done, loaded) = mpsc::sync_channel(1);
         let loader = host.clone();
         // Nobody joins it: it ends by itself, and a host that goes away has no use for it.
@@ -100,7 +110,18 @@ impl PluginHost {
         }
     }
 
-    fn without_plugins(config: HostConfig) -> Result<Self, Error> {
+    /// The same, but compiles a plugin only when it is asked for by its name: for commands that name what they use and end
+    /// soon. What is listed is what needed no compiling or was asked for.
+    ///
+    /// # Errors
+    /// When the engine cannot start, or a folder cannot be read or made.
+    pub fn open_when_asked(config: HostConfig) -> Result<Self, Error> {
+        let host = Self::without_plugins(config, true)?;
+        host.load_ready()?;
+        Ok(host)
+    }
+
+    fn without_plugins(config: HostConfig, compiles_when_asked: bool) -> Result<Self, Error> {
         let runtime = Runtime::new()?;
         let cache = CompileCache::open(&config.cache_dir, &runtime.counting().engine)?;
         let (answers, digests) = match config.remembers {
@@ -117,6 +138,8 @@ impl PluginHost {
                 cache,
                 answers: Mutex::new(answers),
                 known: Mutex::new(Known::new(digests)),
+                compiles_when_asked,
+                unasked: Mutex::default(),
                 registry: ArcSwap::default(),
                 settings: RwLock::default(),
                 reloading: Mutex::new(()),
@@ -208,7 +231,7 @@ impl PluginHost {
         self.inner.is_loading.load(Ordering::Acquire)
     }
 
-    /// How many plugins are still to be compiled until then.
+    /// How many plugins are still to be compiled: until then, or once they are asked for.
     pub fn awaited(&self) -> usize {
         self.inner.awaited.load(Ordering::Acquire)
     }

@@ -62,6 +62,7 @@ impl PluginHost {
             .unwrap_or_else(PoisonError::into_inner);
         let found = self.look()?;
         if !self.is_loading() {
+            self.set_unasked(Vec::new());
             self.swap_in(found, Others::Go);
             return Ok(());
         }
@@ -80,6 +81,55 @@ impl PluginHost {
             inner.awaited.fetch_sub(1, Ordering::AcqRel);
         }
         Ok(())
+    }
+
+    /// Loads what needs no compiling; the rest stays until it is asked for.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub(super) fn load_ready(&self) -> Result<(), Error> {
+        let (ready, rest): (Vec<Found>, Vec<Found>) =
+            (self.look()?.into_iter()).partition(|found| self.is_ready(found));
+        self.set_unasked(rest);
+        self.swap_in(ready, Others::Stay);
+        self.inner.is_loading.store(false, Ordering::Release);
+        self.promote();
+        Ok(())
+    }
+
+    /// In a host that compiles when it is asked: compiles what waits and has that name; all that waits where nothing has,
+    /// since a component by itself says its name only then. Who asks meanwhile waits.
+    pub(super) fn load_asked(&self, name: &str) {
+        let inner = &*self.inner;
+        let is_there = || inner.registry.load().get(name).is_some();
+        if !inner.compiles_when_asked || self.awaited() == 0 || is_there() {
+            return;
+        }
+        {
+            let _one_at_a_time = (inner.reloading.lock()).unwrap_or_else(PoisonError::into_inner);
+            if is_there() {
+                return;
+            }
+            let unasked = std::mem::take(&mut *inner.unasked());
+            let has_name = |found: &Found| {
+                let source = found.source.as_ref();
+                source.map_or(&found.name, |source| &source.manifest.name) == name
+            };
+            let (mut asked, mut rest): (Vec<Found>, Vec<Found>) =
+                unasked.into_iter().partition(has_name);
+            if asked.is_empty() {
+                std::mem::swap(&mut asked, &mut rest);
+            }
+            self.swap_in(asked, Others::Stay);
+            self.set_unasked(rest);
+        }
+        self.promote();
+    }
+
+    fn set_unasked(&self, unasked: Vec<Found>) {
+        let awaited = unasked.len();
+        *self.inner.unasked() = unasked;
+        self.inner.awaited.store(awaited, Ordering::Release);
     }
 
     /// Reads what is new in the folder.

@@ -25,18 +25,19 @@ impl PluginHost {
     /// The version that may be called now. Until the folder has been gone through, a plugin that is not there or may not be
     /// called may still come to be, and is waited for.
     pub(crate) fn admitted(&self, name: &str) -> Result<Admitted, Error> {
-        self.once_loaded(|| self.admitted_now(name))
+        self.once_loaded(name, || self.admitted_now(name))
     }
 
     /// What is shown of a plugin, which is waited for in the same way.
     pub fn find(&self, name: &str) -> Option<PluginInfo> {
-        self.once_loaded(|| self.get(name).ok_or(())).ok()
+        self.once_loaded(name, || self.get(name).ok_or(())).ok()
     }
 
-    /// What `look` finds, or does not find once the folder has been gone through.
-    fn once_loaded<T, E>(&self, look: impl Fn() -> Result<T, E>) -> Result<T, E> {
+    /// What `look` finds of the plugin `name`, or does not find once the folder has been gone through.
+    fn once_loaded<T, E>(&self, name: &str, look: impl Fn() -> Result<T, E>) -> Result<T, E> {
         /// Between two looks: the end of loading alone is told by nothing.
         const LOOK: Duration = Duration::from_millis(50);
+        self.load_asked(name);
         loop {
             // Both before: what comes meanwhile is seen the next time.
             let (is_loading, seen) = (self.is_loading(), self.generation());

@@ -284,23 +284,79 @@ fn what_is_built_from_source_answers_like_what_is_shipped() {
     }
 }
 
-#[test]
-fn a_host_that_does_not_wait_for_the_compiler_gets_each_plugin_when_it_is_ready_the_small_first() {
-    let folder = tempfile::tempdir().unwrap();
-    let plugins_dir = folder.path().join("plugins");
-    // Two of them: all are a minute's work.
-    for name in ["source-stats", "code-analyzer"] {
+/// A host's folders with some of the shipped plugins and nothing compiled: all of them are a minute's work.
+fn fresh(folder: &Path, names: &[&str]) -> HostConfig {
+    let plugins_dir = folder.join("plugins");
+    for name in names {
         std::fs::create_dir_all(plugins_dir.join(name)).unwrap();
         for file in ["plugin.toml", &format!("{name}.wasm")] {
             let place = Path::new(name).join(file);
             std::fs::copy(plugins().join(&place), plugins_dir.join(&place)).unwrap();
         }
     }
-    let config = HostConfig {
+    HostConfig {
         plugins_dir,
-        cache_dir: folder.path().join("cache"),
-        remembers: false,
-    };
+        cache_dir: folder.join("cache"),
+        remembers: true,
+    }
+}
+
+fn names(host: &PluginHost) -> Vec<String> {
+    host.list().into_iter().map(|plugin| plugin.name).collect()
+}
+
+#[test]
+fn a_host_that_compiles_when_asked_compiles_that_plugin_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = fresh(
+        folder.path(),
+        &["source-stats", "similarity", "near-duplicates"],
+    );
+    let input = json!({ "code": "x = 1\n" });
+
+    let host = PluginHost::open_when_asked(config.clone()).unwrap();
+    assert!(names(&host).is_empty());
+    assert_eq!(host.awaited(), 3);
+    assert!(host.run("source-stats", &input).is_ok());
+    assert_eq!(names(&host), ["source-stats"]);
+    assert_eq!(host.awaited(), 2);
+    drop(host);
+
+    let host = PluginHost::open_when_asked(config.clone()).unwrap();
+    assert_eq!(names(&host), ["source-stats"], "it is in the cache");
+    let askers: Vec<_> = (0..4)
+        .map(|_| {
+            let host = host.clone();
+            std::thread::spawn(move || host.find("similarity").is_some())
+        })
+        .collect();
+    for asker in askers {
+        assert!(asker.join().unwrap(), "who asks for the same waits for it");
+    }
+    assert_eq!(host.awaited(), 1);
+    let unknown = host.run("nobody", &input).unwrap_err().to_string();
+    for name in ["near-duplicates", "similarity", "source-stats"] {
+        assert!(unknown.contains(name), "{unknown}");
+    }
+    assert_eq!(host.awaited(), 0);
+    assert!(PluginHost::open_when_asked(config).unwrap().awaited() == 0);
+}
+
+#[test]
+fn a_component_by_itself_is_found_by_its_own_name_when_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = fresh(folder.path(), &["near-duplicates"]);
+    config.remembers = false;
+    let bare = config.plugins_dir.join("renamed.wasm");
+    std::fs::copy(plugins().join("source-stats/source-stats.wasm"), bare).unwrap();
+    let host = PluginHost::open_when_asked(config).unwrap();
+    assert!(host.find("source-stats").is_some());
+}
+
+#[test]
+fn a_host_that_does_not_wait_for_the_compiler_gets_each_plugin_when_it_is_ready_the_small_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = fresh(folder.path(), &["source-stats", "code-analyzer"]);
     let host = PluginHost::open_within(config, std::time::Duration::ZERO).unwrap();
     assert!(host.is_loading(), "nothing is compiled that soon");
     let input = json!({ "code": "x = 1\n" });
