@@ -42,7 +42,7 @@ impl Activations {
         Self {
             shape,
             hidden,
-            vocab: d.vocab as u64,
+            vocab: inventory.tokens as u64,
             kept,
             beside,
             scratch: if packed { 4 * PANEL as u64 } else { 0 },
