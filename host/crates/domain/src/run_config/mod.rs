@@ -7,8 +7,10 @@ mod lora;
 mod model;
 mod read;
 mod size;
+mod split;
 mod train;
 mod validate;
+mod validate_data;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,7 @@ pub use interval::IntervalStrategy;
 pub use lora::{InitLoraWeights, LoraBias, LoraConfig, TargetModules, TokenIndices};
 pub use model::{ModelConfig, ModelDtype, Quantize};
 pub use size::parse_size;
+pub use split::SplitPart;
 pub use train::{LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, Optim, TrainConfig};
 
 /// Everything that decides a run.

@@ -242,7 +242,7 @@ fn open_stream(
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Stream> {
     let stream = Stream::open(&config.data, tokens, config.train.seed)?;
-    let notes = stream.notes().iter();
+    let notes = stream.notes();
     notes.for_each(|note| log(emit, note.clone()));
     let rows = config.data.shuffle_buffer;
     log(
