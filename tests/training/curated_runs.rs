@@ -155,13 +155,19 @@ fn a_split_is_evaluated_on_as_it_is_and_further_datasets_are_curated_and_streame
         rows.map(|row| serde_json::from_str(row).unwrap()).collect()
     };
     assert_eq!(parsed(&held_out), parsed(&[rows[0], rows[9]].join("\n")));
-    assert_eq!(parsed(&read("curated/data.jsonl")), parsed(&rows[1..6].join("\n")));
+    assert_eq!(
+        parsed(&read("curated/data.jsonl")),
+        parsed(&rows[1..6].join("\n"))
+    );
     let docs = read("curated.docs/data.jsonl");
     assert_eq!(docs.lines().count(), 3);
     assert!(!docs.contains("ghp_"), "{docs}");
     assert!(find(&events, "eval")["eval_loss"].is_f64());
 
-    let output = train(folder.path(), &[&sets[..], &["--resume", "--set", "train.max_steps=3"]].concat());
+    let output = train(
+        folder.path(),
+        &[&sets[..], &["--resume", "--set", "train.max_steps=3"]].concat(),
+    );
     assert!(output.status.success(), "{}", stderr(&output));
     let events = lines(&output);
     assert!(events.iter().all(|event| event["event"] != "curating"));

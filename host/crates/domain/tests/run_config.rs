@@ -195,28 +195,40 @@ fn a_split_that_is_held_out_is_not_trained_on_and_is_the_only_held_out_data() {
             "data.split=train+test[:50%]",
             "data.test_split: = test would be trained on",
         ),
-        ("data.split=train[:10", "data.split: \"train[:10\" is no split"),
+        (
+            "data.split=train[:10",
+            "data.split: \"train[:10\" is no split",
+        ),
     ] {
         let message = refusal(MINIMAL, &[held_out, set]);
         assert!(message.contains(told), "{message}");
     }
     for (held_out, told) in [
         ("train", "= train would be trained on"),
-        ("train[90%:]", "= train[90%:] would be trained on (data.split = train)"),
+        (
+            "train[90%:]",
+            "= train[90%:] would be trained on (data.split = train)",
+        ),
         ("train[:5](closest)", "only percentages are rounded"),
     ] {
         let message = refusal(MINIMAL, &[&format!("data.test_split={held_out}")]);
         assert!(message.contains(told), "{message}");
     }
     let halves = |held_out: &str| {
-        ["data.split=train[:100]".to_owned(), format!("data.test_split={held_out}")]
+        [
+            "data.split=train[:100]".to_owned(),
+            format!("data.test_split={held_out}"),
+        ]
     };
     RunConfig::from_toml(MINIMAL, &halves("train[100:120]")).unwrap();
     // How many rows a percentage is, is known when they are read.
     RunConfig::from_toml(MINIMAL, &halves("train[-10%:]")).unwrap();
     let [trained, held_out] = halves("train[99:]");
     let message = refusal(MINIMAL, &[&trained, &held_out]);
-    assert!(message.contains("= train[99:] would be trained on"), "{message}");
+    assert!(
+        message.contains("= train[99:] would be trained on"),
+        "{message}"
+    );
     let curated = ["data.curate=curate.toml", "data.test_split=test"].map(str::to_owned);
     RunConfig::from_toml(MINIMAL, &curated).unwrap();
 }

@@ -170,7 +170,14 @@ fn a_folder_whose_held_out_rows_were_changed_is_another() {
 
 /// A split to evaluate on, and rows of another that partly say the same.
 fn with_a_split() -> Vec<InputRow> {
-    let apart = ["drop a", "rewrite b", "trap c", "like 1", "plain d", "plain d"];
+    let apart = [
+        "drop a",
+        "rewrite b",
+        "trap c",
+        "like 1",
+        "plain d",
+        "plain d",
+    ];
     let trained = ["plain d", "like 1!", "plain e", "drop f", "rewrite g"];
     let all = apart.iter().chain(&trained).enumerate();
     all.map(|(number, text)| InputRow {
@@ -191,7 +198,14 @@ fn a_split_to_evaluate_on_stays_as_it_is_and_what_repeats_it_is_not_trained_on()
     };
     assert_eq!(
         texts_of("held-out.jsonl"),
-        ["drop a", "rewrite b", "trap c", "like 1", "plain d", "plain d"]
+        [
+            "drop a",
+            "rewrite b",
+            "trap c",
+            "like 1",
+            "plain d",
+            "plain d"
+        ]
     );
     let rewritten = texts_of("data.jsonl");
     assert_eq!((rewritten.len(), rewritten[0].as_str()), (2, "plain e"));

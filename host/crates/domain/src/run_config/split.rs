@@ -142,7 +142,11 @@ impl SplitPart {
                 Unit::Closest => (bound as f64 * count as f64 / 100.0).round_ties_even() as i64,
                 Unit::DropRemainder => bound * (count / 100),
             };
-            let row = if row < 0 { row.saturating_add(count) } else { row };
+            let row = if row < 0 {
+                row.saturating_add(count)
+            } else {
+                row
+            };
             row.clamp(0, count) as u64
         };
         let [from, to] = self.bounds;

@@ -6,7 +6,11 @@ use crate::FieldErrors;
 impl RunConfig {
     pub(super) fn check_splits(&self, errors: &mut FieldErrors) {
         let data = &self.data;
-        let trained = parts(errors, "data.split", data.split.as_deref().unwrap_or("train"));
+        let trained = parts(
+            errors,
+            "data.split",
+            data.split.as_deref().unwrap_or("train"),
+        );
         let Some(held_out) = &data.test_split else {
             return;
         };

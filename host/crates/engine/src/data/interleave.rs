@@ -68,5 +68,6 @@ fn bytes(value: &Value) -> usize {
 
 fn all_bytes(fields: &Map<String, Value>) -> usize {
     let each = fields.iter();
-    each.map(|(name, value)| 4 + name.len() + bytes(value)).sum()
+    each.map(|(name, value)| 4 + name.len() + bytes(value))
+        .sum()
 }

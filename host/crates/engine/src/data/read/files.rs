@@ -90,10 +90,7 @@ pub(super) fn holds_rows(folder: &Path) -> Result<bool> {
 }
 
 /// The files of a folder that are read, in the order of their names, and a sentence on what was chosen.
-pub(super) fn of_folder(
-    folder: &Path,
-    config: &DataConfig,
-) -> Result<(Vec<Part>, Option<String>)> {
+pub(super) fn of_folder(folder: &Path, config: &DataConfig) -> Result<(Vec<Part>, Option<String>)> {
     let mut files = Vec::new();
     walk(folder, &mut files)?;
     let rows: Vec<PathBuf> = files

@@ -70,10 +70,15 @@ impl Chosen {
 
     /// Subset and splits in half a sentence, with what is `held_out` and what else is there.
     pub(crate) fn said(&self, held_out: Option<&str>) -> String {
-        let of = self.subset.as_ref().map_or_else(String::new, |subset| {
-            format!(" of the subset {subset}")
-        });
-        let parts: Vec<&str> = self.parts.iter().map(|part| part.split.text.as_str()).collect();
+        let of = self
+            .subset
+            .as_ref()
+            .map_or_else(String::new, |subset| format!(" of the subset {subset}"));
+        let parts: Vec<&str> = self
+            .parts
+            .iter()
+            .map(|part| part.split.text.as_str())
+            .collect();
         let apart = SplitPart::read_all(held_out.unwrap_or_default()).unwrap_or_default();
         let is_used = |name: &str| {
             let trained = self.parts.iter().any(|part| part.split.name == name);
@@ -279,7 +284,10 @@ fn chosen_splits(there: &[&str], wanted: Option<&str>) -> Result<Vec<SplitPart>,
         };
     };
     let parts = SplitPart::read_all(wanted).map_err(Refusal::Split)?;
-    match parts.iter().find(|part| !there.contains(&part.name.as_str())) {
+    match parts
+        .iter()
+        .find(|part| !there.contains(&part.name.as_str()))
+    {
         None => Ok(parts),
         Some(_) if there.is_empty() => Err(Refusal::Split(format!(
             "{wanted:?} is not there: there is no file with rows"

@@ -257,5 +257,8 @@ fn what_is_held_out_is_not_said_to_be_left_out_and_never_trained_on() {
     // Without a file of train, what is in no split might be what is held out.
     fs::remove_file(folder.path().join("train.jsonl")).unwrap();
     let message = refusal(&held_out);
-    assert!(message.contains("\"train\" is not there; there are"), "{message}");
+    assert!(
+        message.contains("\"train\" is not there; there are"),
+        "{message}"
+    );
 }
