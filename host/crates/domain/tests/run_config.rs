@@ -417,3 +417,76 @@ proptest! {
         let _ = RunConfig::from_toml(&text, &[]);
     }
 }
+
+#[test]
+fn a_loss_over_pairs_is_one_that_its_method_knows() {
+    for (sets, told) in [
+        (
+            &["train.loss_type=ipo"][..],
+            "train.loss_type: needs train.method",
+        ),
+        (
+            &["train.method=orpo", "train.loss_type=hinge"],
+            "train.loss_type: needs train.method",
+        ),
+        (
+            &["train.method=dpo", "train.loss_type=simpo"],
+            "simpo needs train.method = \"cpo\"",
+        ),
+        (
+            &["train.method=cpo", "train.loss_type=robust"],
+            "must be sigmoid, hinge, ipo or simpo",
+        ),
+        (
+            &[
+                "train.method=dpo",
+                "train.loss_type=hinge",
+                "train.label_smoothing=0.1",
+            ],
+            "train.label_smoothing: has no",
+        ),
+        (
+            &["train.method=dpo", "train.loss_type=exo_pair"],
+            "train.label_smoothing: must be above 0",
+        ),
+        (
+            &["train.method=dpo", "train.label_smoothing=0.5"],
+            "train.label_smoothing: must be between",
+        ),
+        (
+            &["train.method=dpo", "train.cpo_alpha=0.0"],
+            "train.cpo_alpha: needs train.method",
+        ),
+        (
+            &["train.method=cpo", "train.simpo_gamma=1.0"],
+            "train.simpo_gamma: needs train.loss_type",
+        ),
+        (
+            &["train.method=dpo", "train.loss_type=kto"],
+            "train.loss_type",
+        ),
+    ] {
+        let message = refusal(MINIMAL, sets);
+        assert!(message.contains(told), "{sets:?}: {message}");
+    }
+    for sets in [
+        &[
+            "train.method=dpo",
+            "train.loss_type=robust",
+            "train.label_smoothing=0.1",
+        ][..],
+        &[
+            "train.method=cpo",
+            "train.loss_type=simpo",
+            "train.cpo_alpha=0.0",
+            "train.simpo_gamma=1.0",
+        ],
+    ] {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let config = RunConfig::from_toml(MINIMAL, &sets).unwrap();
+        assert_eq!(
+            RunConfig::from_toml(&config.to_toml(), &[]).unwrap(),
+            config
+        );
+    }
+}

@@ -128,7 +128,7 @@ pub const FIELDS: &[Field] = &[
     field("lora.loraplus_lr_ratio", "LoRA+ ratio", Number { min: 1.0, max: 1000.0 }, "Learning rate of B over that of A; 16 is usual."),
     field("lora.init_adapter", "Start from adapter", Text, "A PEFT folder to go on from; it brings the rest of this section."),
     field("train.output", "Output folder", Text, "Folder for adapter and checkpoints; the studio chooses one for runs of the web page."),
-    field("train.method", "Method", Choice(&["lora", "full", "dpo", "orpo"]), "lora trains an adapter over a frozen base, dpo and orpo one on pairs of answers; full trains all weights."),
+    field("train.method", "Method", Choice(&["lora", "full", "dpo", "cpo", "orpo"]), "lora trains an adapter over a frozen base, dpo, cpo and orpo one on pairs of answers; full trains all weights."),
     field("train.batch_size", "Batch size", Integer { min: 1, max: 4096 }, "Sequences in one forward."),
     field("train.gradient_accumulation_steps", "Gradient accumulation", Integer { min: 1, max: 65_536 }, "Forwards in one optimizer step."),
     field("train.epochs", "Epochs", Number { min: 0.001, max: 10_000.0 }, "Times the data is gone through; 0.5 is half of it."),
@@ -158,4 +158,8 @@ pub const FIELDS: &[Field] = &[
     field("train.score_max_new_tokens", "Tokens of an answer", Integer { min: 1, max: 32_768 }, "Most tokens of each such answer."),
     field("train.neftune_noise_alpha", "NEFTune noise", Number { min: 0.0, max: 100.0 }, "Noise on the embeddings; 5 is usual, 0 switches it off."),
     field("train.beta", "Preference strength", Number { min: 0.0001, max: 100.0 }, "Strength of the preference losses."),
+    field("train.loss_type", "Preference loss", Choice(&["sigmoid", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "apo_zero", "apo_down", "sigmoid_norm", "simpo"]), "Loss over pairs: cpo takes sigmoid, hinge, ipo and simpo, dpo all but simpo."),
+    field("train.label_smoothing", "Label smoothing", Number { min: 0.0, max: 0.499 }, "How likely it is that a pair is the wrong way round, for sigmoid, sigmoid_norm, robust, exo_pair and simpo."),
+    field("train.cpo_alpha", "CPO alpha", Number { min: 0.0, max: 1000.0 }, "What the likelihood of the chosen answers weighs in cpo; 0 for SimPO."),
+    field("train.simpo_gamma", "SimPO gamma", Number { min: 0.0, max: 1000.0 }, "By how much the chosen answer's reward is to be higher, for simpo."),
 ];

@@ -11,6 +11,7 @@ mod split;
 mod train;
 mod validate;
 mod validate_data;
+mod validate_pairs;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,9 @@ pub use lora::{InitLoraWeights, LoraBias, LoraConfig, TargetModules, TokenIndice
 pub use model::{ModelConfig, ModelDtype, Quantize};
 pub use size::parse_size;
 pub use split::SplitPart;
-pub use train::{LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, Optim, TrainConfig};
+pub use train::{
+    LossType, LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, Optim, TrainConfig,
+};
 
 /// Everything that decides a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

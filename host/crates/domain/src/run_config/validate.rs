@@ -27,6 +27,7 @@ impl RunConfig {
         self.check_sources(&mut errors);
         self.check_lora(&mut errors);
         self.train.check_schedule(&mut errors);
+        self.train.check_pairs(&mut errors);
         self.train.check_intervals(&mut errors);
         if self.train.output.trim().is_empty() {
             errors.push(
