@@ -35,7 +35,7 @@ impl ChatTemplate {
     fn marked_turns(&self, conversation: Conversation<'_>) -> Result<Turns> {
         let marks = unused_marks(conversation)?;
         let marked = self.render_marked(
-            &super::normalized(conversation.messages),
+            &super::render::normalized(conversation.messages),
             conversation,
             false,
             Some(marks),
