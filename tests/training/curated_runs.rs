@@ -137,6 +137,7 @@ fn a_split_is_evaluated_on_as_it_is_and_further_datasets_are_curated_and_streame
         "data.eval_split=0.0",
         "data.mix.docs={path = \"docs.jsonl\"}",
         "data.streaming=true",
+        "data.max_seq_length=256",
     ];
     let sets = overrides.iter().flat_map(|set| ["--set", *set]);
     let sets: Vec<&str> = sets.collect();

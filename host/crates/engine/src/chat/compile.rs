@@ -104,7 +104,7 @@ impl ChatTemplate {
         Self::new(asked, tokenizer.special_tokens())
     }
 
-    fn add(&mut self, name: &'static str, source: &str) -> Result<()> {
+    pub(super) fn add(&mut self, name: &'static str, source: &str) -> Result<()> {
         // As Jinja reads a template, whatever its line ends.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         let (compiled, marks) = without_generation_tags(&with_raw_lines(&source));

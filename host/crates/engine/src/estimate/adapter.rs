@@ -81,7 +81,12 @@ impl Inventory {
         self.adapter_parameters += counts.sum::<u64>();
         let rows = token_ids(settings, embedding, tokens, tied)
             .map_err(|message| FieldErrors::one("lora.trainable_token_indices", message))?;
-        self.adapter_parameters += (rows.concat().len() * hidden) as u64;
+        let [of_embedding, of_head] = rows.map(|tokens| tokens.len());
+        self.adapter_parameters += ((of_embedding + of_head) * hidden) as u64;
+        self.head_tokens = match (of_head, tied) {
+            (0, true) => of_embedding as u64,
+            (own, _) => own as u64,
+        };
         let layers = self.layers.max(1) as u64;
         self.ranks /= layers;
         self.decomposed /= layers;

@@ -26,6 +26,8 @@ pub(crate) struct Inventory {
     pub(crate) decomposed: u64,
     /// Adapters drop some of their inputs.
     pub(crate) dropout: bool,
+    /// Tokens whose logits come from rows of their own.
+    pub(crate) head_tokens: u64,
     /// Parameters that the adapter begins as a part of the base with, which is kept beside it (PiSSA).
     pub(crate) split_parameters: u64,
 }

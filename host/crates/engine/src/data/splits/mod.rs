@@ -205,7 +205,7 @@ pub(crate) fn choose(
     let parts: Vec<Part> = chosen_splits(&there, wanted.split)?
         .into_iter()
         .map(|split| {
-            let of_part = splits.iter().filter(|(name, _)| name == split.name);
+            let of_part = splits.iter().filter(|(name, _)| *name == split.name);
             let names = of_part.flat_map(|(_, names)| names);
             Part {
                 names: names.map(|name| (*name).to_owned()).collect(),
