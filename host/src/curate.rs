@@ -15,7 +15,8 @@ use crate::config::Config;
 /// What to curate, and whereto.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The dataset: `path`, `format`, `dataset`, and what says which files of a source tree are taken.
+    /// The dataset: `path`, `format`, `dataset`, and what says which files of a source tree are taken. Its `test_split` is held
+    /// out as it is.
     pub data: &'a DataConfig,
     /// What its rows go through.
     pub pipeline: &'a Pipeline,
@@ -80,17 +81,21 @@ fn plugins(host: &PluginHost, pipeline: &Pipeline) -> Result<Vec<Plugin>, plugin
         .collect()
 }
 
-/// Rows for the curation, each with why it is not of the format that is set.
+/// Rows for the curation, those of the split that is held out first, each with why it is not of the format that is set.
 fn input(
     request: &Request<'_>,
     rows: DatasetRows,
 ) -> Result<impl Iterator<Item = Result<InputRow, String>> + use<>, engine::Error> {
     let fit = Fit::new(request.data, &request.pipeline.columns)?;
-    Ok(rows.map(move |row| match row {
+    let apart = engine::data::test_split_rows(request.data)?;
+    let apart = apart.into_iter().flatten().map(|row| (row, true));
+    let all = apart.chain(rows.map(|row| (row, false)));
+    Ok(all.map(move |(row, is_apart)| match row {
         Ok((fields, origin)) => Ok(InputRow {
             misfit: fit.as_ref().and_then(|fit| fit.misfit(&fields)),
             fields,
             origin,
+            is_apart,
         }),
         Err(error) => Err(error.to_string()),
     }))

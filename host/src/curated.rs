@@ -118,8 +118,9 @@ fn seed(host: &PluginHost, pipeline: &mut Pipeline, seed: u64) {
     }
 }
 
-/// Curates the data of a run into `train.output/curated`; what is there already of the same rows, pipeline and plugins is
-/// used as it is, and the half of it is gone on from. Another curation's folder is moved aside.
+/// Curates the data of a run into `train.output/curated`, and each further dataset into `curated.NAME` beside it; what is there
+/// already of the same rows, pipeline and plugins is used as it is, and the half of it is gone on from. Another curation's folder
+/// is moved aside.
 ///
 /// # Errors
 /// A pipeline, plugin, row or folder that cannot be used; [`engine::Error::Stopped`] when the flag was raised, and the next
@@ -133,48 +134,32 @@ pub fn curated(
 ) -> engine::Result<Curated> {
     let mut pipeline = pipeline(run)?;
     seed(host, &mut pipeline, run.train.seed);
-    let out = Path::new(&run.train.output).join(FOLDER);
-    let mut data = engine::data::curated(&run.data, &out.join("data.jsonl"))?;
-    // What the run calls its columns holds for its curators too, unless the pipeline says otherwise.
-    for (ours, theirs) in &data.columns {
-        let entry = pipeline.columns.entry(ours.clone());
-        entry.or_insert_with(|| theirs.clone());
-    }
-    let request = Request {
-        data: &run.data,
-        pipeline: &pipeline,
-        out: &out,
-        threads: 0,
-        forget: false,
-    };
     let _alone = alone(&run.train.output, stop, on_event)?;
-    let standing = match out.exists() {
-        true => standing(host, &request).map_err(fault)?,
-        false => Standing::Open,
-    };
-    match standing {
-        Standing::Done => say(on_event, "the data is curated already".to_owned()),
-        Standing::Open => make(config, host, &request, stop, on_event)?,
-        Standing::Other => {
-            let aside = move_aside(&out)?;
-            say(
-                on_event,
-                format!(
-                    "the rows, the pipeline or a plugin has changed: moved the earlier curation to {}",
-                    aside.display()
-                ),
-            );
-            make(config, host, &request, stop, on_event)?;
+    let path = Path::new(&run.train.output).join(FOLDER);
+    let mut data = run.data.clone();
+    let mut summaries = Vec::new();
+    for (name, one) in run.data.each() {
+        let out = match name {
+            None => path.clone(),
+            Some(name) => {
+                say(on_event, format!("curating data.mix.{name}"));
+                path.with_file_name(format!("{FOLDER}.{name}"))
+            }
+        };
+        let (one, summary) = dataset(config, host, (&one, &pipeline, &out), stop, on_event)?;
+        summaries.push(summary);
+        match name {
+            None => {
+                data = DataConfig {
+                    curate: data.curate,
+                    mix: data.mix,
+                    ..one
+                }
+            }
+            Some(name) => drop(data.mix.insert(name.to_owned(), one.into())),
         }
     }
-    let summary = curation::summary(&out).map_err(|error| fault(error.into()))?;
-    if summary.kept == 0 {
-        return Err(engine::Error::NoSupervisedToken(format!(
-            "none of the {} rows is left behind the run's curators; {} says why",
-            summary.rows,
-            out.join("report.json").display()
-        )));
-    }
+    let summary = curation::together(summaries).unwrap_or_default();
     if pipeline.hold_out.is_some() {
         if summary.held_out == 0 {
             return Err(FieldErrors::one(
@@ -187,23 +172,74 @@ pub fn curated(
             )
             .into());
         }
-        data.eval_path = Some(out.join(HELD_OUT).display().to_string());
         data.eval_split = 0.0;
     }
     on_event(RunEvent::Curated {
-        path: out,
+        path,
         summary: summary.clone(),
     });
     Ok(Curated {
         run: RunConfig {
-            data: DataConfig {
-                curate: run.data.curate.clone(),
-                ..data
-            },
+            data,
             ..run.clone()
         },
         summary,
     })
+}
+
+/// Curates one dataset into `out`: the settings that read what is left of it and what is held out, and what became of its rows.
+fn dataset(
+    config: &Config,
+    host: &PluginHost,
+    (whole, pipeline, out): (&DataConfig, &Pipeline, &Path),
+    stop: &StopFlag,
+    on_event: &mut dyn FnMut(RunEvent),
+) -> engine::Result<(DataConfig, CurationSummary)> {
+    let mut data = engine::data::curated(whole, &out.join("data.jsonl"))?;
+    let mut pipeline = pipeline.clone();
+    // What the run calls its columns holds for its curators too, unless the pipeline says otherwise.
+    for (ours, theirs) in &data.columns {
+        let entry = pipeline.columns.entry(ours.clone());
+        entry.or_insert_with(|| theirs.clone());
+    }
+    let request = Request {
+        data: whole,
+        pipeline: &pipeline,
+        out,
+        threads: 0,
+        forget: false,
+    };
+    let standing = match out.exists() {
+        true => standing(host, &request).map_err(fault)?,
+        false => Standing::Open,
+    };
+    match standing {
+        Standing::Done => say(on_event, "the data is curated already".to_owned()),
+        Standing::Open => make(config, host, &request, stop, on_event)?,
+        Standing::Other => {
+            let aside = move_aside(out)?;
+            say(
+                on_event,
+                format!(
+                    "the rows, the pipeline or a plugin has changed: moved the earlier curation to {}",
+                    aside.display()
+                ),
+            );
+            make(config, host, &request, stop, on_event)?;
+        }
+    }
+    let summary = curation::summary(out).map_err(|error| fault(error.into()))?;
+    if summary.kept == 0 {
+        return Err(engine::Error::NoSupervisedToken(format!(
+            "none of the {} rows is left behind the run's curators; {} says why",
+            summary.rows,
+            out.join("report.json").display()
+        )));
+    }
+    if whole.test_split.is_some() || pipeline.hold_out.is_some() && summary.held_out > 0 {
+        data.eval_path = Some(out.join(HELD_OUT).display().to_string());
+    }
+    Ok((data, summary))
 }
 
 /// Waits until no other process curates the data of the same run: several that train together find done what the first one did.
@@ -280,9 +316,10 @@ fn say(on_event: &mut dyn FnMut(RunEvent), message: String) {
 
 /// Nothing is removed that a run may have been trained on.
 fn move_aside(out: &Path) -> engine::Result<PathBuf> {
-    let name = |n: u32| out.with_file_name(format!("{FOLDER}-earlier-{n}"));
+    let own = out.file_name().unwrap_or_default().to_string_lossy();
+    let name = |n: u32| out.with_file_name(format!("{own}-earlier-{n}"));
     let aside = (1..).map(name).find(|path| !path.exists());
-    let aside = aside.unwrap_or_else(|| out.with_file_name(format!("{FOLDER}-earlier")));
+    let aside = aside.unwrap_or_else(|| out.with_file_name(format!("{own}-earlier")));
     std::fs::rename(out, &aside).map_err(engine::Error::io("move", out))?;
     Ok(aside)
 }

@@ -117,6 +117,65 @@ fn a_run_trains_on_what_its_curators_leave_and_says_so_in_its_card() {
 }
 
 #[test]
+fn a_split_is_evaluated_on_as_it_is_and_further_datasets_are_curated_and_streamed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), "");
+    let rows = std::fs::read_to_string(folder.path().join("rows.jsonl")).unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    let write = |name: &str, rows: &[&str]| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, rows.join("\n") + "\n").unwrap();
+    };
+    // The last row has a key in it; the first of train is also what is evaluated on.
+    write("set/train.jsonl", &rows[..6]);
+    write("set/test.jsonl", &[rows[0], rows[9]]);
+    write("docs.jsonl", &[rows[6], rows[7], rows[9]]);
+    let overrides = [
+        "data.path=set",
+        "data.test_split=test",
+        "data.eval_split=0.0",
+        "data.mix.docs={path = \"docs.jsonl\"}",
+        "data.streaming=true",
+        "data.max_seq_length=256",
+    ];
+    let sets = overrides.iter().flat_map(|set| ["--set", *set]);
+    let sets: Vec<&str> = sets.collect();
+    let output = train(folder.path(), &sets);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let events = lines(&output);
+    let curated = find(&events, "curated");
+    assert_eq!(
+        (&curated["rows"], &curated["kept"], &curated["held_out"]),
+        (&json!(11), &json!(8), &json!(2))
+    );
+    let read = |name: &str| std::fs::read_to_string(folder.path().join("out").join(name)).unwrap();
+    let held_out = read("curated/held-out.jsonl");
+    let parsed = |text: &str| -> Vec<Value> {
+        let rows = text.lines();
+        rows.map(|row| serde_json::from_str(row).unwrap()).collect()
+    };
+    assert_eq!(parsed(&held_out), parsed(&[rows[0], rows[9]].join("\n")));
+    assert_eq!(
+        parsed(&read("curated/data.jsonl")),
+        parsed(&rows[1..6].join("\n"))
+    );
+    let docs = read("curated.docs/data.jsonl");
+    assert_eq!(docs.lines().count(), 3);
+    assert!(!docs.contains("ghp_"), "{docs}");
+    assert!(find(&events, "eval")["eval_loss"].is_f64());
+
+    let output = train(
+        folder.path(),
+        &[&sets[..], &["--resume", "--set", "train.max_steps=3"]].concat(),
+    );
+    assert!(output.status.success(), "{}", stderr(&output));
+    let events = lines(&output);
+    assert!(events.iter().all(|event| event["event"] != "curating"));
+    assert_eq!(find(&events, "step")["step"], 3);
+}
+
+#[test]
 fn a_row_without_a_text_ends_no_run_and_is_told() {
     let folder = tempfile::tempdir().unwrap();
     write_run(folder.path(), "");

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use actix_web::web::{Data, Json};
+use domain::FieldErrors;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -53,6 +54,15 @@ pub struct Models {
     pub adapters: Vec<Adapter>,
 }
 
+/// A model's folder, and that of an adapter, which may bring a tokenizer of its own.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// The model's.
+    pub model: PathBuf,
+    /// The adapter's.
+    pub adapter: Option<PathBuf>,
+}
+
 impl Models {
     /// The model of that id.
     ///
@@ -84,6 +94,25 @@ impl Models {
             .iter()
             .find(|adapter| adapter.id == id)
             .ok_or_else(|| AppError::not_found(format!("There is no adapter {id:?}.")))
+    }
+
+    /// The folders of a model and of an adapter on it, by their ids.
+    ///
+    /// # Errors
+    /// As [`Self::model`] and [`Self::adapter`], and an adapter of another model.
+    pub fn folders(&self, model: &str, adapter: Option<&str>) -> Result<Folders, AppError> {
+        let adapter = match adapter.filter(|id| !id.is_empty()) {
+            Some(id) => Some(self.adapter(id)?),
+            None => None,
+        };
+        if let Some(adapter) = adapter.filter(|adapter| adapter.model != model) {
+            let message = format!("{} is of another model", adapter.name);
+            return Err(FieldErrors::one("adapter", message).into());
+        }
+        Ok(Folders {
+            model: self.model(model)?.path.clone(),
+            adapter: adapter.map(|adapter| adapter.path.clone()),
+        })
     }
 
     fn add(&mut self, path: PathBuf, name: Option<String>) -> String {

@@ -1,6 +1,6 @@
 use actix_web::web::{Data, Json};
 use domain::FieldErrors;
-use engine::tokenizer::Tokenizer;
+use engine::tokenizer::{Tokenizer, tokenizer_folder};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -16,6 +16,9 @@ const MAX_TEXT_BYTES: usize = 64 << 10;
 pub struct TokenizeBody {
     /// Id of a model, from `/api/v1/models`.
     pub model: String,
+    /// Id of an adapter on that model, whose tokenizer counts where it brought one.
+    #[serde(default)]
+    pub adapter: Option<String>,
     /// At most 64 KiB.
     pub text: String,
 }
@@ -44,10 +47,10 @@ pub struct Token {
     pub text: String,
 }
 
-/// Splits a text as the chosen model does.
+/// Splits a text as the chosen model, with the adapter on it, does.
 ///
 /// # Errors
-/// A text that is too long, an unknown model, a tokenizer that cannot be read.
+/// A text that is too long, an unknown model or adapter, a tokenizer that cannot be read.
 pub async fn tokenize(state: &AppState, body: TokenizeBody) -> Result<TokensBody, AppError> {
     if body.text.len() > MAX_TEXT_BYTES {
         return Err(FieldErrors::one(
@@ -56,9 +59,11 @@ pub async fn tokenize(state: &AppState, body: TokenizeBody) -> Result<TokensBody
         )
         .into());
     }
-    let folder = models::known(state).await?.model(&body.model)?.path.clone();
+    let known = models::known(state).await?;
+    let folders = known.folders(&body.model, body.adapter.as_deref())?;
     blocking(move || {
-        let tokenizer = Tokenizer::load(&folder)?;
+        let folder = tokenizer_folder(&folders.model, folders.adapter.as_deref());
+        let tokenizer = Tokenizer::load(folder)?;
         let tokens = tokenizer
             .encode(&body.text, false)?
             .into_iter()

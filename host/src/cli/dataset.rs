@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, Subcommand};
 use domain::{DataConfig, DataFormat, Overflow};
 use engine::StopFlag;
-use engine::data::{Inspection, LengthBin, import, inspect};
+use engine::data::{Inspection, LengthBin, TokenizerSource, import, inspect};
 use engine::hub::fetch_split;
 
 use super::answers;
@@ -59,6 +59,9 @@ struct InspectArgs {
     /// A model folder: counts tokens and labels with its tokenizer
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// An adapter on that model, whose tokenizer counts where it brought one
+    #[arg(long, value_name = "DIR", requires = "model")]
+    adapter: Option<PathBuf>,
     /// Tokens after which a row is cut, for the count of rows that would be
     #[arg(long, default_value_t = DataConfig::default().max_seq_length, requires = "model")]
     max_seq_length: u32,
@@ -192,7 +195,13 @@ fn inspect_path(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         },
         ..DataConfig::default()
     };
-    let found = inspect(&args.path, &config, args.model.as_deref(), args.seed)
+    let tokens = args
+        .model
+        .as_deref()
+        .map(|model| TokenizerSource::of(model, args.adapter.as_deref()));
+    let found = tokens
+        .transpose()
+        .and_then(|tokens| inspect(&args.path, &config, tokens, args.seed))
         .map_err(|error| usage_error(error.to_string()))?;
     if args.json {
         println!("{}", serde_json::to_string(&found)?);

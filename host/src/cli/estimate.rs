@@ -3,7 +3,6 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use domain::Method;
 
 use super::{run_file, usage_error};
 use crate::config::Config;
@@ -51,9 +50,9 @@ pub(crate) fn run(args: &EstimateArgs, settings: &Config) -> anyhow::Result<Exit
     println!(
         "micro-batches of {} {}, {} for a step{}",
         estimate.batch_size,
-        match config.train.method {
-            Method::Dpo | Method::Orpo => "pairs",
-            _ => "sequences",
+        match config.train.method.is_paired() {
+            true => "pairs",
+            false => "sequences",
         },
         estimate.gradient_accumulation_steps,
         match estimate.segment {

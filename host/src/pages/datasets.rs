@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use actix_web::web::Query;
-use domain::DataConfig;
-use engine::data::{Inspection, PreviewRow};
+use domain::{DataConfig, RunConfig};
+use engine::data::{Inspection, PreviewRow, TokenizerSource};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use store::RunFilter;
 
-use crate::api::models::{self, Model};
+use crate::api::models::{self, Folders, Models};
 use crate::api::submit;
 use crate::curations::Curation;
 use crate::error::{AppError, HtmlResult};
@@ -24,7 +24,7 @@ const MOST_BYTES: u64 = 64 << 20;
 #[derive(Serialize)]
 struct DatasetsPage {
     datasets: Vec<DatasetView>,
-    models: Vec<Model>,
+    known: Models,
     chosen: Option<Chosen>,
     curations: Vec<CurationRow>,
     /// A curation is not at its end.
@@ -54,13 +54,19 @@ struct DatasetView {
     runs: usize,
     #[serde(skip)]
     config: DataConfig,
+    /// Model and adapter of the newest run that uses it.
+    #[serde(skip)]
+    folders: Option<Folders>,
 }
 
 #[derive(Serialize)]
 struct Chosen {
     id: String,
     name: String,
+    /// Whose tokens are counted: a model, or `model/adapter`; empty for those of the run that uses it.
     model: String,
+    /// A run uses it.
+    has_run: bool,
     inspection: Option<Inspection>,
     bins: Vec<Bin>,
     preview: Vec<PreviewRow>,
@@ -86,8 +92,8 @@ pub struct Look {
 /// `GET /datasets`.
 pub async fn list(view: View, look: Query<Look>) -> HtmlResult {
     let state = &view.state;
-    let datasets = known(state).await?;
-    let models = models::known(state).await?.models;
+    let datasets = all(state).await?;
+    let known = models::known(state).await?;
     let chosen = if look.id.is_empty() {
         None
     } else {
@@ -95,16 +101,12 @@ pub async fn list(view: View, look: Query<Look>) -> HtmlResult {
             .iter()
             .find(|dataset| dataset.id == look.id)
             .ok_or_else(|| AppError::not_found("The studio does not know this dataset."))?;
-        let model = models
-            .iter()
-            .find(|model| model.id == look.model)
-            .or(models.first());
-        Some(inspect(dataset, model).await?)
+        Some(inspect(dataset, tokens(dataset, &known, &look.model)?).await?)
     };
     let curations = state.curations.list();
     view.page(&DatasetsPage {
         datasets,
-        models,
+        known,
         chosen,
         is_curating: curations.iter().any(Curation::is_active),
         curations: curations
@@ -123,7 +125,7 @@ pub async fn list(view: View, look: Query<Look>) -> HtmlResult {
 /// # Errors
 /// 404.
 pub async fn path_of(state: &AppState, id: &str) -> Result<String, AppError> {
-    let datasets = known(state).await?;
+    let datasets = all(state).await?;
     let found = datasets.into_iter().find(|dataset| dataset.id == id);
     found
         .map(|dataset| dataset.path)
@@ -135,14 +137,14 @@ pub async fn path_of(state: &AppState, id: &str) -> Result<String, AppError> {
 /// # Errors
 /// A database that fails.
 pub async fn choices(state: &AppState) -> Result<Vec<(String, String, String)>, AppError> {
-    let datasets = known(state).await?.into_iter();
+    let datasets = all(state).await?.into_iter();
     Ok(datasets
         .map(|dataset| (dataset.id, dataset.name, dataset.path))
         .collect())
 }
 
 /// Files that runs were trained or evaluated on, those that were registered, and the sample's.
-async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
+async fn all(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
     let sample = submit::sample(&state.config.paths).ok();
     state
         .store(move |store| {
@@ -151,7 +153,7 @@ async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
                        path: &str,
                        config: &DataConfig,
                        is_sample: bool,
-                       runs: usize| {
+                       run: Option<&RunConfig>| {
                 let path = PathBuf::from(path);
                 let entry = found.entry(path.clone()).or_insert_with(|| DatasetView {
                     id: hex(&Sha256::digest(path.as_os_str().as_encoded_bytes()))[..12].to_owned(),
@@ -168,16 +170,20 @@ async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
                     is_sample: false,
                     runs: 0,
                     config: config.clone(),
+                    folders: None,
                 });
                 entry.is_sample |= is_sample;
-                entry.runs += runs;
+                entry.runs += usize::from(run.is_some());
+                if entry.folders.is_none() {
+                    entry.folders = run.and_then(folders);
+                }
             };
             if let Some(config) = sample
                 .and_then(|value| serde_json::from_value::<domain::RunConfig>(value).ok())
                 .map(|config| config.data)
             {
                 for (path, config) in read_as(&config) {
-                    add(&mut found, path, &config, true, 0);
+                    add(&mut found, path, &config, true, None);
                 }
             }
             let runs = store.list_runs(&RunFilter {
@@ -185,13 +191,13 @@ async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
                 ..RunFilter::default()
             })?;
             for run in &runs {
-                let data = &run.config.data;
-                for (path, config) in read_as(data) {
-                    add(&mut found, path, &config, false, 1);
+                let run = &run.config;
+                for (path, config) in read_as(&run.data) {
+                    add(&mut found, path, &config, false, Some(run));
                 }
-                for (name, mixed) in data.each() {
+                for (name, mixed) in run.data.each() {
                     if let (Some(_), Some(path)) = (name, &mixed.path) {
-                        add(&mut found, path, &mixed, false, 1);
+                        add(&mut found, path, &mixed, false, Some(run));
                     }
                 }
             }
@@ -201,7 +207,7 @@ async fn known(state: &AppState) -> Result<Vec<DatasetView>, AppError> {
                     &dataset.path.display().to_string(),
                     &DataConfig::default(),
                     false,
-                    0,
+                    None,
                 );
                 // A person named it; the file's own name is data.jsonl for all curated ones.
                 if let Some(entry) = found.get_mut(&dataset.path) {
@@ -223,16 +229,48 @@ fn read_as(data: &DataConfig) -> impl Iterator<Item = (&String, DataConfig)> {
     train.into_iter().chain(held_out)
 }
 
-async fn inspect(dataset: &DatasetView, model: Option<&Model>) -> Result<Chosen, AppError> {
+/// Where the tokens of a run's texts come from, where that is on this disk.
+fn folders(run: &RunConfig) -> Option<Folders> {
+    let model = PathBuf::from(run.model.path.as_ref()?);
+    model.exists().then(|| Folders {
+        model,
+        adapter: run.lora.init_adapter.as_ref().map(PathBuf::from),
+    })
+}
+
+/// Whose tokens are counted, by what was chosen: that of the run that uses the dataset where nothing was, else the first model's.
+fn tokens(
+    dataset: &DatasetView,
+    known: &Models,
+    chosen: &str,
+) -> Result<Option<(String, Folders)>, AppError> {
+    let first = known.models.first().map(|model| model.id.as_str());
+    let chosen = match (chosen, &dataset.folders, first) {
+        ("", Some(folders), _) => return Ok(Some((String::new(), folders.clone()))),
+        ("", None, None) => return Ok(None),
+        ("", None, Some(first)) => first,
+        (chosen, ..) => chosen,
+    };
+    let (model, adapter) = chosen.split_once('/').unwrap_or((chosen, ""));
+    let folders = known.folders(model, Some(adapter))?;
+    Ok(Some((chosen.to_owned(), folders)))
+}
+
+async fn inspect(
+    dataset: &DatasetView,
+    tokens: Option<(String, Folders)>,
+) -> Result<Chosen, AppError> {
     let (id, name) = (dataset.id.clone(), dataset.name.clone());
     let (path, mut config) = (PathBuf::from(&dataset.path), dataset.config.clone());
-    let (model, folder) = model.map(|m| (m.id.clone(), m.path.clone())).unzip();
+    let (model, folders) = tokens.unzip();
+    let has_run = dataset.folders.is_some();
     let too_large = dataset.bytes.is_some_and(|bytes| bytes > MOST_BYTES);
     blocking(move || {
         let mut chosen = Chosen {
             id,
             name,
             model: model.unwrap_or_default(),
+            has_run,
             inspection: None,
             bins: Vec::new(),
             preview: Vec::new(),
@@ -245,7 +283,7 @@ async fn inspect(dataset: &DatasetView, model: Option<&Model>) -> Result<Chosen,
             ));
             return chosen;
         }
-        if let Err(error) = look_into(&mut chosen, &path, &mut config, folder.as_deref()) {
+        if let Err(error) = look_into(&mut chosen, &path, &mut config, folders.as_ref()) {
             chosen.problem = Some(error.to_string());
         }
         chosen
@@ -257,9 +295,12 @@ fn look_into(
     chosen: &mut Chosen,
     path: &Path,
     config: &mut DataConfig,
-    model: Option<&Path>,
+    folders: Option<&Folders>,
 ) -> engine::Result<()> {
-    let inspection = engine::data::inspect(path, config, model, 0)?;
+    let tokens = folders
+        .map(|folders| TokenizerSource::of(&folders.model, folders.adapter.as_deref()))
+        .transpose()?;
+    let inspection = engine::data::inspect(path, config, tokens, 0)?;
     if let Some(report) = &inspection.tokens {
         let most = report.lengths.iter().map(|bin| bin.rows).max().unwrap_or(1);
         chosen.bins = report
@@ -274,10 +315,10 @@ fn look_into(
     }
     let can_preview = inspection.tokens.is_some();
     chosen.inspection = Some(inspection);
-    if let (Some(model), true) = (model, can_preview) {
+    if let (Some(tokens), true) = (tokens, can_preview) {
         config.path = Some(path.display().to_string());
         config.eval_path = None;
-        chosen.preview = engine::data::preview(config, model, PREVIEW_ROWS, 0)?;
+        chosen.preview = engine::data::preview(config, tokens, PREVIEW_ROWS, 0)?;
         for row in &mut chosen.preview {
             row.tokens.truncate(PREVIEW_TOKENS);
         }

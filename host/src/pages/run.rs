@@ -4,7 +4,7 @@ use actix_web::http::header;
 use actix_web::web::Path;
 use actix_web::{HttpResponse, Responder};
 use chrono::{DateTime, Utc};
-use domain::{CurationSummary, Method, PluginStage, RunEvent, RunId};
+use domain::{CurationSummary, PluginStage, RunEvent, RunId};
 use serde::Serialize;
 
 use super::run_view::RunView;
@@ -60,7 +60,7 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
     let id = *id;
     let run = runs::find(state, id).await?;
     let toml = run.config.to_toml();
-    let preference = matches!(run.config.train.method, Method::Dpo | Method::Orpo);
+    let preference = run.config.train.method.is_paired();
     let scorers: Vec<String> = run
         .config
         .plugins_of(PluginStage::Score)

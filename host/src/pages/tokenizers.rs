@@ -1,7 +1,7 @@
 use actix_web::web::Query;
 use serde::{Deserialize, Serialize};
 
-use crate::api::models::{self, Model};
+use crate::api::models::{self, Models};
 use crate::api::tokenize::{self, TokenizeBody, TokensBody};
 use crate::error::HtmlResult;
 use crate::safety::csrf::CheckedForm;
@@ -9,7 +9,8 @@ use crate::templates::{Page, View};
 
 #[derive(Serialize)]
 struct TokenizersPage {
-    models: Vec<Model>,
+    known: Models,
+    /// What is chosen: a model, or `model/adapter`.
     model: String,
 }
 
@@ -37,10 +38,9 @@ pub struct Whose {
 
 /// `GET /tokenizers`.
 pub async fn show(view: View, whose: Query<Whose>) -> HtmlResult {
-    let models = models::known(&view.state).await?.models;
     view.page(&TokenizersPage {
         model: whose.into_inner().model,
-        models,
+        known: models::known(&view.state).await?,
     })
 }
 
@@ -48,8 +48,11 @@ pub async fn show(view: View, whose: Query<Whose>) -> HtmlResult {
 pub async fn split(view: View, form: CheckedForm) -> HtmlResult {
     let text = form.get("text").unwrap_or_default().replace("\r\n", "\n");
     let characters = text.chars().count();
+    let chosen = form.get("model").unwrap_or_default();
+    let (model, adapter) = chosen.split_once('/').unwrap_or((chosen, ""));
     let body = TokenizeBody {
-        model: form.get("model").unwrap_or_default().to_owned(),
+        model: model.to_owned(),
+        adapter: (!adapter.is_empty()).then(|| adapter.to_owned()),
         text,
     };
     let tokens = tokenize::tokenize(&view.state, body).await?;

@@ -29,6 +29,8 @@ pub(crate) struct Row {
     /// One verdict for each step so far; none from those that are not for it.
     pub(crate) judged: Vec<Option<Judged<Verdict>>>,
     pub(crate) is_held_out: bool,
+    /// Held out as it is: steps see it only so that others are compared with it.
+    pub(crate) is_apart: bool,
     /// Which step dropped it.
     pub(crate) dropped_by: Option<usize>,
     pub(crate) is_rewritten: bool,
@@ -106,6 +108,9 @@ pub(crate) fn judge(rows: &mut [Row], steps: &[Running<'_>]) -> u64 {
         for (row, judged) in on.into_iter().zip(known) {
             let Some(judged) = judged else { continue };
             take(row, index, step.on_error, judged);
+            if row.is_apart {
+                row.dropped_by = None;
+            }
         }
     }
     remembered

@@ -29,13 +29,18 @@ impl Texts {
             let (digest, row) = (entry.first_chunk()?, entry.last_chunk()?);
             Some((*digest, u64::from_le_bytes(*row)))
         });
-        Ok(Self(entries.collect()))
+        let mut texts = HashMap::new();
+        for (digest, row) in entries {
+            texts.entry(digest).or_insert(row);
+        }
+        Ok(Self(texts))
     }
 
     /// Marks exact duplicates.
     pub(crate) fn mark(&mut self, rows: &mut [Row]) {
         for row in rows.iter_mut().filter(|row| row.has_text) {
             match self.0.entry(row.texts_digest) {
+                Entry::Occupied(_) if row.is_apart => {}
                 Entry::Occupied(first) => row.duplicate_of = Some(*first.get()),
                 Entry::Vacant(place) => {
                     place.insert(row.number);
@@ -66,9 +71,7 @@ impl<'a> Commit<'a> {
         let bytes = commit.folder.read(Kind::Signatures)?;
         let mut rest = &bytes[..];
         while let Some((row, signature, after)) = take_signature(rest) {
-            commit
-                .index(&signature)?
-                .find_or_insert(row, &signature.values);
+            commit.index(&signature)?.join(row, &signature.values);
             rest = after;
         }
         Ok(commit)
@@ -90,9 +93,9 @@ impl<'a> Commit<'a> {
         if let Some(why) = &row.misfit {
             self.state
                 .report
-                .misfit(row.number, &row.origin, why, row.has_text);
+                .misfit(row.number, &row.origin, why, row.has_text || row.is_apart);
         }
-        self.state.chain = chain(&self.state.chain, &row.digest);
+        self.state.chain = chain(&self.state.chain, &row.digest, row.is_apart);
         if self.pipeline.exact_duplicates && row.has_text && row.duplicate_of.is_none() {
             let entry = [&row.texts_digest[..], &row.number.to_le_bytes()].concat();
             self.folder.append(Kind::Texts, &entry)?;
@@ -115,7 +118,14 @@ impl<'a> Commit<'a> {
                 row.origin, signature.name
             )));
         }
-        let found = index.find_or_insert(row.number, &signature.values);
+        let found = match row.is_apart {
+            false => index.find_or_insert(row.number, &signature.values),
+            // What is like it goes, whatever else that is like.
+            true => {
+                index.join(row.number, &signature.values);
+                None
+            }
+        };
         if found.is_none() {
             let entry = put_signature(row.number, signature);
             self.folder.append(Kind::Signatures, &entry)?;
@@ -156,7 +166,7 @@ impl<'a> Commit<'a> {
             held_out: row.is_held_out,
             steps: row.judged.iter().zip(steps).map(step_line).collect(),
         };
-        if !row.has_text {
+        if !row.has_text && !row.is_apart {
             line.by = Some("no-text");
         } else if let Some(first) = row.duplicate_of {
             report.exact_duplicates += 1;
@@ -189,9 +199,10 @@ impl<'a> Commit<'a> {
             line.by = Some("near-duplicates");
         }
         let is_kept = line.by.is_none();
+        let is_rewritten = row.is_rewritten && !row.is_apart;
         if is_kept {
-            line.decision = if row.is_rewritten { "rewrite" } else { "keep" };
-            line.output = Some(match row.is_rewritten {
+            line.decision = if is_rewritten { "rewrite" } else { "keep" };
+            line.output = Some(match is_rewritten {
                 true => hex(&sample::digest(&row.sample)),
                 false => line.input.clone(),
             });
@@ -206,16 +217,17 @@ impl<'a> Commit<'a> {
         report.passed(&Passed {
             row: row.number,
             origin: &row.origin,
-            judged: &row.judged,
+            // What is said of a row that stays whatever is said is no step's doing.
+            judged: if row.is_apart { &[] } else { &row.judged },
             sample: &row.sample,
             is_kept,
-            is_rewritten: row.is_rewritten,
+            is_rewritten,
             is_held_out: row.is_held_out,
         });
         let mut bytes = to_json(&line)?;
         self.folder.append(Kind::Provenance, &bytes)?;
         if is_kept {
-            bytes = match row.is_rewritten {
+            bytes = match is_rewritten {
                 true => to_json(&sample::write(row.fields, &row.sample, &row.places))?,
                 false => to_json(&row.fields)?,
             };
@@ -324,9 +336,13 @@ fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A digest over all rows so far.
-pub(crate) fn chain(before: &str, row: &[u8; 32]) -> String {
-    let hasher = Sha256::new().chain_update(before).chain_update(row);
+/// A digest over all rows so far, and which of them are evaluated on as they are.
+pub(crate) fn chain(before: &str, row: &[u8; 32], is_apart: bool) -> String {
+    let apart: &[u8] = if is_apart { b"apart" } else { b"" };
+    let hasher = Sha256::new()
+        .chain_update(before)
+        .chain_update(row)
+        .chain_update(apart);
     hex(&hasher.finalize())
 }
 

@@ -33,7 +33,7 @@ pub use hold_out::HoldOut;
 pub use pipeline::{NearDuplicates, OnError, Pipeline, Step};
 pub use report::{BeforeAfter, Bin, Example, Histogram, Misfits, ReasonReport, Report, StepReport};
 pub use run::{Options, Outcome, Progress, curate};
-pub use standing::{Standing, standing, summary};
+pub use standing::{Standing, standing, summary, together};
 
 /// One version of a plugin, with its settings.
 pub trait Curator: Sync {
@@ -63,6 +63,9 @@ pub struct InputRow {
     /// Why it is not of the format that somebody set, in a sentence that goes on from its origin. A row without a text needs
     /// nobody to say so.
     pub misfit: Option<String>,
+    /// It is evaluated on as it is: it goes into `held-out.jsonl` whatever the steps say, and rows behind it that are like it
+    /// go. Such rows come first.
+    pub is_apart: bool,
 }
 
 /// Why a dataset was not curated.

@@ -58,11 +58,7 @@ impl Index {
 
     /// The earliest row that is alike; otherwise the row joins the index.
     pub(crate) fn find_or_insert(&mut self, row: u64, signature: &[u32]) -> Option<Match> {
-        let hashes: Vec<u64> = signature
-            .chunks_exact(self.settings.rows)
-            .take(self.settings.bands)
-            .map(band_hash)
-            .collect();
+        let hashes = self.hashes(signature);
         let mut candidates: Vec<u32> = Vec::new();
         for (band, hash) in hashes.iter().enumerate() {
             let mut entry = self.heads[band].get(hash).copied().unwrap_or(NONE);
@@ -85,6 +81,18 @@ impl Index {
             self.insert(row, signature, &hashes);
         }
         found
+    }
+
+    /// The row joins the index, whatever is like it.
+    pub(crate) fn join(&mut self, row: u64, signature: &[u32]) {
+        let hashes = self.hashes(signature);
+        self.insert(row, signature, &hashes);
+    }
+
+    /// One for each band.
+    fn hashes(&self, signature: &[u32]) -> Vec<u64> {
+        let bands = signature.chunks_exact(self.settings.rows);
+        bands.take(self.settings.bands).map(band_hash).collect()
     }
 
     fn insert(&mut self, row: u64, signature: &[u32], hashes: &[u64]) {

@@ -62,9 +62,9 @@ pub enum Outcome {
 
 /// Sends rows through a pipeline; `curators` are its steps in their order.
 ///
-/// The output folder gets `data.jsonl` (kept rows, in the order of the input), `held-out.jsonl` where the pipeline holds rows
-/// out, `provenance.jsonl` (one line a row: what each plugin said and what it took), `report.json` and `curation.json` (what
-/// to rebuild it with). They are the same, bit for bit, for any number of threads.
+/// The output folder gets `data.jsonl` (kept rows, in the order of the input), `held-out.jsonl` where rows are held out,
+/// `provenance.jsonl` (one line a row: what each plugin said and what it took), `report.json` and `curation.json` (what to
+/// rebuild it with). They are the same, bit for bit, for any number of threads.
 ///
 /// # Errors
 /// Rows of which none fits, a folder that belongs to another run, an input that changed since a stop, files.
@@ -170,7 +170,7 @@ pub fn curate(
     let mut about = about;
     about["rows"] = report.rows.into();
     about["input_sha256"] = commit.state.chain.clone().into();
-    let holds_out = pipeline.hold_out.is_some();
+    let holds_out = pipeline.hold_out.is_some() || report.held_out > 0;
     commit.folder.finish(&report, about, holds_out)?;
     Ok(Outcome::Finished(report))
 }

@@ -7,12 +7,13 @@ use std::path::Path;
 use domain::{CurationStep, CurationSummary};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::commit::chain;
 use crate::folder::{State, digest};
 use crate::report::Report;
 use crate::run::{about, fingerprint};
-use crate::{Curator, Error, InputRow, Pipeline, Result, sample};
+use crate::{Curator, Error, InputRow, Pipeline, Result, hex, sample};
 
 /// What an output folder holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +43,7 @@ pub fn standing(
             .iter()
             .all(|key| found[key] == about[key])
             && found["output_sha256"].as_str() == Some(&digest(&out.join("data.jsonl"))?)
-            && (pipeline.hold_out.is_none()
+            && (found["held_out_sha256"].is_null()
                 || found["held_out_sha256"].as_str()
                     == Some(&digest(&out.join("held-out.jsonl"))?))
             && found["input_sha256"].as_str() == Some(&chain_of(pipeline, rows, u64::MAX)?);
@@ -74,7 +75,8 @@ fn chain_of(
     for (row, _) in rows.zip(0..most) {
         let row = row.map_err(Error::Invalid)?;
         let read = sample::read(&row.fields, &pipeline.columns);
-        seen = chain(&seen, &sample::digest_of(read.as_ref()));
+        let digest = sample::digest_of(read.as_ref());
+        seen = chain(&seen, &digest, row.is_apart);
     }
     Ok(seen)
 }
@@ -118,6 +120,31 @@ pub fn summary(out: &Path) -> Result<CurationSummary> {
             })
             .collect(),
     })
+}
+
+/// What several finished curations, by the same plugins, came to together; `None` of none.
+pub fn together(summaries: Vec<CurationSummary>) -> Option<CurationSummary> {
+    let mut all = summaries.into_iter();
+    let mut sum = all.next()?;
+    for other in all {
+        let digest = |one: &str, other: &str| hex(&Sha256::digest(format!("{one}{other}")));
+        sum.pipeline = digest(&sum.pipeline, &other.pipeline);
+        sum.input_sha256 = digest(&sum.input_sha256, &other.input_sha256);
+        sum.rows += other.rows;
+        sum.kept += other.kept;
+        sum.held_out += other.held_out;
+        sum.rewritten += other.rewritten;
+        sum.dropped += other.dropped;
+        sum.exact_duplicates += other.exact_duplicates;
+        sum.near_duplicates += other.near_duplicates;
+        for (step, other) in sum.steps.iter_mut().zip(other.steps) {
+            step.kept += other.kept;
+            step.dropped += other.dropped;
+            step.rewritten += other.rewritten;
+            step.failed += other.failed;
+        }
+    }
+    Some(sum)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {

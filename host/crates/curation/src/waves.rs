@@ -107,7 +107,7 @@ impl Judging<'_> {
             if number <= self.done {
                 seen = rows
                     .iter()
-                    .fold(seen, |seen, row| chain(&seen, &row.digest));
+                    .fold(seen, |seen, row| chain(&seen, &row.digest, row.is_apart));
                 if number == self.done && seen != self.expected {
                     return Err(Error::Invalid(format!(
                         "the input has changed since the stop after {} rows: name another folder",
@@ -205,9 +205,11 @@ fn prepare(pipeline: &Pipeline, wave: Vec<InputRow>, first: u64) -> Vec<Row> {
             places: read.places,
             duplicate_of: None,
             judged: Vec::new(),
-            is_held_out: pipeline
-                .hold_out
-                .is_some_and(|hold_out| hold_out.takes(index)),
+            is_held_out: row.is_apart
+                || pipeline
+                    .hold_out
+                    .is_some_and(|hold_out| hold_out.takes(index)),
+            is_apart: row.is_apart,
             dropped_by: None,
             is_rewritten: false,
         }

@@ -29,7 +29,8 @@ pub use plugin::{
 pub use run::{RunId, RunStatus};
 pub use run_config::{
     DataConfig, DataFormat, Documents, FIELDS, Field, FieldKind, FimLoss, FimMode, FimSpan,
-    InitLoraWeights, IntervalStrategy, LoraBias, LoraConfig, LrCurve, LrSchedulerKwargs,
+    InitLoraWeights, IntervalStrategy, LoraBias, LoraConfig, LossType, LrCurve, LrSchedulerKwargs,
     LrSchedulerType, Method, MixedData, ModelConfig, ModelDtype, Optim, Overflow, PluginStage,
-    PluginUse, Quantize, RunConfig, TargetModules, TokenIndices, TrainConfig, TrainOn, parse_size,
+    PluginUse, Quantize, RunConfig, SplitPart, TargetModules, TokenIndices, TrainConfig, TrainOn,
+    parse_size,
 };

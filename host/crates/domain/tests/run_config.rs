@@ -124,24 +124,33 @@ fn further_datasets_are_read_by_their_names_and_wrong_ones_refused_under_them() 
             "data.mix.a={path = \"a\", num_samples = 0}",
             "data.mix.a.num_samples: must be 1 at least",
         ),
+        (
+            "data.mix.a={path = \"a\", split = \"train[:10\"}",
+            "data.mix.a.split: \"train[:10\" is no split",
+        ),
         ("data.mix.a={paths = \"a\"}", "unknown field `paths`"),
         ("data.num_samples=0", "data.num_samples: must be between 1"),
     ] {
         let message = refusal(MINIMAL, &[set]);
         assert!(message.contains(told), "{message}");
     }
-    let mixed = "data.mix.a={path = \"a\"}";
-    let message = refusal(MINIMAL, &[mixed, "data.curate=curate.toml"]);
-    assert!(
-        message.contains("data.mix: cannot be curated with the run"),
-        "{message}"
-    );
     let message = refusal(
         MINIMAL,
-        &[mixed, "data.streaming=true", "train.max_steps=1"],
+        &["data.mix.a/b={path = \"a\"}", "data.curate=curate.toml"],
     );
     assert!(
-        message.contains("data.mix: needs all data before"),
+        message.contains("data.mix.a/b: is the name of a folder"),
+        "{message}"
+    );
+    let streaming = ["data.streaming=true", "train.max_steps=1"];
+    let mixed = |more: &str| format!("data.mix.a={{path = \"a\"{more}}}");
+    let allowed = [mixed(""), "data.curate=curate.toml".into()];
+    let allowed = [&allowed[..], &streaming.map(str::to_owned)].concat();
+    RunConfig::from_toml(MINIMAL, &allowed).unwrap();
+    let numbered = mixed(", num_samples = 3");
+    let message = refusal(MINIMAL, &[&numbered, streaming[0], streaming[1]]);
+    assert!(
+        message.contains("data.mix.a.num_samples: needs all data before"),
         "{message}"
     );
 }
@@ -183,15 +192,45 @@ fn a_split_that_is_held_out_is_not_trained_on_and_is_the_only_held_out_data() {
         ("data.eval_path=a", "data.eval_path: must be left out"),
         ("data.eval_split=0.1", "data.eval_split: must be left out"),
         (
-            "data.curate=curate.toml",
-            "data.test_split: cannot be curated",
+            "data.split=train+test[:50%]",
+            "data.test_split: = test would be trained on",
+        ),
+        (
+            "data.split=train[:10",
+            "data.split: \"train[:10\" is no split",
         ),
     ] {
         let message = refusal(MINIMAL, &[held_out, set]);
         assert!(message.contains(told), "{message}");
     }
-    let message = refusal(MINIMAL, &["data.test_split=train"]);
-    assert!(message.contains("= train would be trained on"), "{message}");
+    for (held_out, told) in [
+        ("train", "= train would be trained on"),
+        (
+            "train[90%:]",
+            "= train[90%:] would be trained on (data.split = train)",
+        ),
+        ("train[:5](closest)", "only percentages are rounded"),
+    ] {
+        let message = refusal(MINIMAL, &[&format!("data.test_split={held_out}")]);
+        assert!(message.contains(told), "{message}");
+    }
+    let halves = |held_out: &str| {
+        [
+            "data.split=train[:100]".to_owned(),
+            format!("data.test_split={held_out}"),
+        ]
+    };
+    RunConfig::from_toml(MINIMAL, &halves("train[100:120]")).unwrap();
+    // How many rows a percentage is, is known when they are read.
+    RunConfig::from_toml(MINIMAL, &halves("train[-10%:]")).unwrap();
+    let [trained, held_out] = halves("train[99:]");
+    let message = refusal(MINIMAL, &[&trained, &held_out]);
+    assert!(
+        message.contains("= train[99:] would be trained on"),
+        "{message}"
+    );
+    let curated = ["data.curate=curate.toml", "data.test_split=test"].map(str::to_owned);
+    RunConfig::from_toml(MINIMAL, &curated).unwrap();
 }
 
 #[test]
@@ -376,5 +415,78 @@ proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in ".{0,200}") {
         let _ = RunConfig::from_toml(&text, &[]);
+    }
+}
+
+#[test]
+fn a_loss_over_pairs_is_one_that_its_method_knows() {
+    for (sets, told) in [
+        (
+            &["train.loss_type=ipo"][..],
+            "train.loss_type: needs train.method",
+        ),
+        (
+            &["train.method=orpo", "train.loss_type=hinge"],
+            "train.loss_type: needs train.method",
+        ),
+        (
+            &["train.method=dpo", "train.loss_type=simpo"],
+            "simpo needs train.method = \"cpo\"",
+        ),
+        (
+            &["train.method=cpo", "train.loss_type=robust"],
+            "must be sigmoid, hinge, ipo or simpo",
+        ),
+        (
+            &[
+                "train.method=dpo",
+                "train.loss_type=hinge",
+                "train.label_smoothing=0.1",
+            ],
+            "train.label_smoothing: has no",
+        ),
+        (
+            &["train.method=dpo", "train.loss_type=exo_pair"],
+            "train.label_smoothing: must be above 0",
+        ),
+        (
+            &["train.method=dpo", "train.label_smoothing=0.5"],
+            "train.label_smoothing: must be between",
+        ),
+        (
+            &["train.method=dpo", "train.cpo_alpha=0.0"],
+            "train.cpo_alpha: needs train.method",
+        ),
+        (
+            &["train.method=cpo", "train.simpo_gamma=1.0"],
+            "train.simpo_gamma: needs train.loss_type",
+        ),
+        (
+            &["train.method=dpo", "train.loss_type=kto"],
+            "train.loss_type",
+        ),
+    ] {
+        let message = refusal(MINIMAL, sets);
+        assert!(message.contains(told), "{sets:?}: {message}");
+    }
+    for sets in [
+        &[
+            "train.method=dpo",
+            "train.loss_type=robust",
+            "train.label_smoothing=0.1",
+        ][..],
+        &[
+            "train.method=cpo",
+            "train.loss_type=simpo",
+            "train.cpo_alpha=0.0",
+            "train.simpo_gamma=1.0",
+        ],
+    ] {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let config = RunConfig::from_toml(MINIMAL, &sets).unwrap();
+        assert_eq!(
+            RunConfig::from_toml(&config.to_toml(), &[]).unwrap(),
+            config
+        );
     }
 }

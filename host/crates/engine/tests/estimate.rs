@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use domain::{LoraConfig, Method, ModelDtype, Quantize, RunConfig, RunEvent};
+use domain::{
+    LoraConfig, Method, ModelDtype, Quantize, RunConfig, RunEvent, TargetModules, TokenIndices,
+};
 use engine::bench::{Shape, make_model};
 use engine::{StopFlag, TrainOptions, estimate, train};
 
@@ -239,6 +241,42 @@ fn the_estimate_is_within_15_percent_for_adapters_that_keep_more() {
         folder.path(),
         &layers,
     );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_estimate_is_within_15_percent_where_rows_of_tokens_and_biases_train() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rows = run(folder.path(), 8, 16_384, 8, 512);
+    rows.lora.lora_bias = true;
+    rows.lora.trainable_token_indices = Some(TokenIndices::List((0..12_000).collect()));
+    assert_near("rows of tokens and biases of B", folder.path(), &rows);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_estimate_is_within_15_percent_over_a_base_that_an_adapter_brought_more_tokens_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let larger = folder.path().join("larger");
+    std::fs::create_dir(&larger).unwrap();
+    let mut first = run(&larger, 8, 24_576, 2, 64);
+    let named = ["q_proj", "v_proj", "embed_tokens", "lm_head"];
+    first.lora.target_modules = TargetModules::List(named.map(str::to_owned).to_vec());
+    measured(&larger, &first);
+
+    let mut resized = run(folder.path(), 8, 4096, 8, 512);
+    let smaller = estimate(&resized).unwrap();
+    resized.lora.init_adapter = Some(format!("{}/adapter", first.train.output));
+    let brought = estimate(&resized).unwrap();
+    assert_eq!(
+        brought.base - smaller.base,
+        (24_576 - 4096) * 384 * 4,
+        "the embedding, which is the head, in f32"
+    );
+    assert_near("a base with more tokens", folder.path(), &resized);
+    resized.model.quantize = Some(Quantize::Nf4);
+    resized.train.output += "-packed";
+    assert_near("the same, packed", folder.path(), &resized);
 }
 
 #[cfg(target_os = "linux")]

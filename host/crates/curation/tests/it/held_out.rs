@@ -167,3 +167,68 @@ fn a_folder_whose_held_out_rows_were_changed_is_another() {
     fs::write(&path, rows[0].to_string()).unwrap();
     assert_eq!(stands(1), Standing::Other);
 }
+
+/// A split to evaluate on, and rows of another that partly say the same.
+fn with_a_split() -> Vec<InputRow> {
+    let apart = [
+        "drop a",
+        "rewrite b",
+        "trap c",
+        "like 1",
+        "plain d",
+        "plain d",
+    ];
+    let trained = ["plain d", "like 1!", "plain e", "drop f", "rewrite g"];
+    let all = apart.iter().chain(&trained).enumerate();
+    all.map(|(number, text)| InputRow {
+        is_apart: number < apart.len(),
+        ..row(number, text)
+    })
+    .collect()
+}
+
+#[test]
+fn a_split_to_evaluate_on_stays_as_it_is_and_what_repeats_it_is_not_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::new("fake");
+    let report = crate::run(&[&fake], with_a_split(), &options(folder.path())).unwrap();
+    let texts_of = |name: &str| -> Vec<String> {
+        let texts = texts(&folder.path().join(name)).into_iter();
+        texts.map(|(_, text)| text).collect()
+    };
+    assert_eq!(
+        texts_of("held-out.jsonl"),
+        [
+            "drop a",
+            "rewrite b",
+            "trap c",
+            "like 1",
+            "plain d",
+            "plain d"
+        ]
+    );
+    let rewritten = texts_of("data.jsonl");
+    assert_eq!((rewritten.len(), rewritten[0].as_str()), (2, "plain e"));
+    assert_ne!(rewritten[1], "rewrite g");
+    assert_eq!((report.kept, report.held_out, report.dropped), (2, 6, 3));
+    assert_eq!((report.exact_duplicates, report.near_duplicates), (1, 1));
+    // Steps are counted by what they did to others.
+    let step = &report.steps[0];
+    assert_eq!((step.dropped, step.rewritten, step.failed), (1, 1, 0));
+}
+
+#[test]
+fn which_rows_are_evaluated_on_decides_whether_a_folder_is_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let fake = Fake::new("fake");
+    crate::run(&[&fake], with_a_split(), &options(&out)).unwrap();
+    let stands = |rows: Vec<InputRow>| {
+        let rows = rows.into_iter().map(Ok);
+        standing(&out, &crate::pipeline(&["fake"]), &[&fake], rows, "test").unwrap()
+    };
+    assert_eq!(stands(with_a_split()), Standing::Done);
+    let mut fewer = with_a_split();
+    fewer[5].is_apart = false;
+    assert_eq!(stands(fewer), Standing::Other);
+}

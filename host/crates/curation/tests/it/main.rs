@@ -26,6 +26,7 @@ pub(crate) fn row(number: usize, text: &str) -> InputRow {
         fields,
         origin: format!("row {number}"),
         misfit: None,
+        is_apart: false,
     }
 }
 

@@ -18,7 +18,7 @@ pub struct DataConfig {
     /// Which of the subsets that the `README.md` of the repository or folder declares, as the second argument of `load_dataset`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subset: Option<String>,
-    /// Which split of it, or several with `+` between them; `train` where it is not said.
+    /// Which split of it, whole or in part ([`super::SplitPart`]), or several with `+` between them; `train` where it is not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
     /// Which dataset of a LLaMA-Factory `dataset_info.json` in `path`.
@@ -28,7 +28,7 @@ pub struct DataConfig {
     /// a person: LLaMA-Factory writes all that it describes so.
     #[serde(skip)]
     pub by_template: bool,
-    /// A pipeline file that the data goes through first. What is held out by `eval_path` does not.
+    /// A pipeline file that the data goes through first. What is held out by `eval_path` does not, and by `test_split` stays as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub curate: Option<String>,
     /// Shape of a row.
@@ -57,7 +57,7 @@ pub struct DataConfig {
     /// Held-out data in the same format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_path: Option<String>,
-    /// Split of the same dataset and subset that is held out, in place of a file.
+    /// Split of the same dataset and subset that is held out, whole or in part, in place of a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_split: Option<String>,
     /// Share of the data that is held out when there is no `eval_path`.
@@ -155,6 +155,31 @@ pub struct MixedData {
     /// As [`DataConfig::num_samples`], of this dataset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_samples: Option<u32>,
+    /// What was held out of it while it was curated. Set by that, never by a person.
+    #[serde(skip)]
+    pub eval_path: Option<String>,
+    /// As [`DataConfig::by_template`], of this dataset.
+    #[serde(skip)]
+    pub by_template: bool,
+}
+
+/// What says where a dataset lies and what its rows are; the rest of the settings is the run's.
+impl From<DataConfig> for MixedData {
+    fn from(data: DataConfig) -> Self {
+        Self {
+            path: data.path,
+            repo: data.repo,
+            revision: data.revision,
+            subset: data.subset,
+            split: data.split,
+            dataset: data.dataset,
+            format: data.format,
+            columns: data.columns,
+            num_samples: data.num_samples,
+            eval_path: data.eval_path,
+            by_template: data.by_template,
+        }
+    }
 }
 
 impl DataConfig {
@@ -168,8 +193,18 @@ impl DataConfig {
         }
     }
 
+    /// What `test_split` holds out, as a dataset of its own.
+    pub fn of_test_split(&self) -> Option<Self> {
+        let split = self.test_split.clone()?;
+        Some(Self {
+            split: Some(split),
+            test_split: None,
+            ..self.clone()
+        })
+    }
+
     /// Each dataset by itself: this one, without a name, and those of `mix` in the order of their names. What is held out of the
-    /// others is the share `eval_split`, where there is no `eval_path` and no `test_split`.
+    /// others is the share `eval_split`, where there is no `eval_path` and no `test_split`, or what was while they were curated.
     pub fn each(&self) -> Vec<(Option<&str>, Self)> {
         let alone = Self {
             mix: BTreeMap::new(),
@@ -187,7 +222,8 @@ impl DataConfig {
                 format: mixed.format,
                 columns: mixed.columns,
                 num_samples: mixed.num_samples,
-                eval_path: None,
+                eval_path: mixed.eval_path,
+                by_template: mixed.by_template,
                 test_split: None,
                 eval_split: match self.eval_path.is_some() || self.test_split.is_some() {
                     true => 0.0,

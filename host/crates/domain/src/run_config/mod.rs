@@ -7,8 +7,11 @@ mod lora;
 mod model;
 mod read;
 mod size;
+mod split;
 mod train;
 mod validate;
+mod validate_data;
+mod validate_pairs;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +25,10 @@ pub use interval::IntervalStrategy;
 pub use lora::{InitLoraWeights, LoraBias, LoraConfig, TargetModules, TokenIndices};
 pub use model::{ModelConfig, ModelDtype, Quantize};
 pub use size::parse_size;
-pub use train::{LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, Optim, TrainConfig};
+pub use split::SplitPart;
+pub use train::{
+    LossType, LrCurve, LrSchedulerKwargs, LrSchedulerType, Method, Optim, TrainConfig,
+};
 
 /// Everything that decides a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

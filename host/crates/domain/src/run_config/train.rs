@@ -69,6 +69,14 @@ pub struct TrainConfig {
     pub neftune_noise_alpha: f64,
     /// Strength of the preference losses.
     pub beta: f64,
+    /// Which loss over pairs `dpo` and `cpo` minimize.
+    pub loss_type: LossType,
+    /// How likely it is that a pair is the wrong way round.
+    pub label_smoothing: f64,
+    /// What the likelihood of the chosen answers weighs in `cpo`.
+    pub cpo_alpha: f64,
+    /// By how much the chosen answer's reward is to be higher, for the loss `simpo`.
+    pub simpo_gamma: f64,
 }
 
 impl Default for TrainConfig {
@@ -105,6 +113,10 @@ impl Default for TrainConfig {
             score_max_new_tokens: 128,
             neftune_noise_alpha: 0.0,
             beta: 0.1,
+            loss_type: LossType::Sigmoid,
+            label_smoothing: 0.0,
+            cpo_alpha: 1.0,
+            simpo_gamma: 0.5,
         }
     }
 }
@@ -119,8 +131,48 @@ pub enum Method {
     Full,
     /// Direct preference optimization (arXiv 2305.18290).
     Dpo,
+    /// Contrastive preference optimization (arXiv 2401.08417), which needs no reference.
+    Cpo,
     /// Odds-ratio preference optimization (arXiv 2403.07691).
     Orpo,
+}
+
+impl Method {
+    /// It learns from pairs of answers.
+    #[must_use]
+    pub fn is_paired(self) -> bool {
+        matches!(self, Self::Dpo | Self::Cpo | Self::Orpo)
+    }
+}
+
+/// A loss over pairs, as TRL's `loss_type` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossType {
+    /// Logistic (arXiv 2305.18290).
+    Sigmoid,
+    /// A margin of 1 (SLiC, arXiv 2305.10425).
+    Hinge,
+    /// Squared, by the mean of the tokens (arXiv 2310.12036).
+    Ipo,
+    /// Logistic, unbiased where some pairs are the wrong way round (arXiv 2403.00409).
+    Robust,
+    /// Reverse Kullback-Leibler divergence (EXO, arXiv 2402.00856).
+    ExoPair,
+    /// Noise-contrastive alignment (arXiv 2402.05369).
+    NcaPair,
+    /// A binary classifier of both answers (arXiv 2404.04656).
+    BcoPair,
+    /// Self-play with hard labels (arXiv 2405.00675).
+    SppoHard,
+    /// Anchored, for answers that are better than the model's (arXiv 2408.06266).
+    ApoZero,
+    /// Anchored, for answers that are worse than the model's.
+    ApoDown,
+    /// Logistic, by the mean of the tokens.
+    SigmoidNorm,
+    /// The same without a reference and with a margin (arXiv 2405.14734); of `cpo`.
+    Simpo,
 }
 
 /// Shape of the learning rate over the steps, as in Transformers' `get_scheduler`.

@@ -27,6 +27,7 @@ impl RunConfig {
         self.check_sources(&mut errors);
         self.check_lora(&mut errors);
         self.train.check_schedule(&mut errors);
+        self.train.check_pairs(&mut errors);
         self.train.check_intervals(&mut errors);
         if self.train.output.trim().is_empty() {
             errors.push(
@@ -81,7 +82,7 @@ impl RunConfig {
             errors.push("data.revision", "is for data.repo only");
         }
         self.check_mix(errors);
-        self.check_test_split(errors);
+        self.check_splits(errors);
         if data.streaming && self.train.max_steps == 0 {
             errors.push(
                 "data.streaming",
@@ -118,81 +119,6 @@ impl RunConfig {
                 "model.quantize",
                 "packs a frozen base; train.method = \"full\" has none",
             );
-        }
-    }
-
-    fn check_test_split(&self, errors: &mut FieldErrors) {
-        let data = &self.data;
-        let Some(held_out) = &data.test_split else {
-            return;
-        };
-        let trained = data.split.as_deref().unwrap_or("train");
-        let is_trained = |split: &str| trained.split('+').any(|other| other.trim() == split.trim());
-        if held_out.split('+').any(is_trained) {
-            errors.push(
-                "data.test_split",
-                format!("= {held_out} would be trained on (data.split = {trained})"),
-            );
-        }
-        for (key, is_set) in [
-            ("data.eval_path", data.eval_path.is_some()),
-            ("data.eval_split", data.eval_split > 0.0),
-        ] {
-            if is_set {
-                errors.push(
-                    key,
-                    "must be left out with data.test_split: held-out data comes from one place",
-                );
-            }
-        }
-        if self.is_curated() {
-            errors.push(
-                "data.test_split",
-                "cannot be curated with the run: write the split into a file (`codetune dataset import --split`) for data.eval_path",
-            );
-        }
-    }
-
-    fn check_mix(&self, errors: &mut FieldErrors) {
-        let data = &self.data;
-        for (name, mixed) in &data.mix {
-            let at = |key: &str| format!("data.mix.{name}.{key}");
-            match (&mixed.path, &mixed.repo) {
-                (None, None) => errors.push(at("path"), "is required (or repo)"),
-                (Some(_), Some(_)) => errors.push(at("repo"), "give path or repo, not both"),
-                _ => {}
-            }
-            if mixed.revision.is_some() && mixed.repo.is_none() {
-                errors.push(at("revision"), "is for repo only");
-            }
-            if mixed.num_samples == Some(0) {
-                errors.push(
-                    at("num_samples"),
-                    "must be 1 at least; leave the dataset out",
-                );
-            }
-            for (key, text) in [("path", &mixed.path), ("repo", &mixed.repo)] {
-                if text.as_ref().is_some_and(|text| text.contains('\0')) {
-                    errors.push(at(key), "must not hold a NUL character");
-                }
-            }
-        }
-        if !data.mix.is_empty() && self.is_curated() {
-            errors.push(
-                "data.mix",
-                "cannot be curated with the run: curate each dataset by itself (`codetune dataset curate`) and name what is left",
-            );
-        }
-        for (key, is_set) in [
-            ("data.mix", !data.mix.is_empty()),
-            ("data.num_samples", data.num_samples.is_some()),
-        ] {
-            if is_set && data.streaming {
-                errors.push(
-                    key,
-                    "needs all data before the run: leave data.streaming out",
-                );
-            }
         }
     }
 

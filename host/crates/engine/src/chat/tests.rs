@@ -331,6 +331,80 @@ fn a_turn_whose_text_was_said_before_is_found_where_the_assistant_says_it() {
     );
 }
 
+/// Templates that open no turn, write roles around or behind texts, change letters, or write earlier turns otherwise; and
+/// texts that stand in other places too: in roles, in each other, in what the template writes.
+#[test]
+fn a_turn_is_found_by_its_place_however_short_its_text() {
+    let plain = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+    let behind = "{% for m in messages %}{{ m.content }} <- {{ m.role }}\n{% endfor %}";
+    let changed =
+        "{% for m in messages %}{{ m.role | upper }} {{ m.content | capitalize }};{% endfor %}";
+    let numbered = "{% for m in messages %}{{ loop.revindex }} assistant/{{ m.role }} [{{ m.content | trim }}]{% endfor %}";
+    let closed = "{% for m in messages %}{{ m.role }}={{ m.content }}{% if not loop.last %}|{% endif %}{% endfor %}";
+    let texts = [
+        "a",
+        "s",
+        "assistant",
+        "n",
+        "hello",
+        "user: hello",
+        "1",
+        "]",
+        "|",
+    ];
+    for (source, written) in [
+        (
+            plain,
+            &(|text: &str| format!("{text}\n")) as &dyn Fn(&str) -> String,
+        ),
+        (behind, &|text| format!("{text} <- assistant\n")),
+        (changed, &|text| {
+            let first = text[..1].to_uppercase();
+            format!("{first}{};", &text[1..])
+        }),
+        (numbered, &|text| format!("{text}]")),
+        (closed, &|text| text.to_owned()),
+    ] {
+        let template = ChatTemplate::new(source, &SpecialTokens::default()).unwrap();
+        for (one, two) in texts.iter().zip(texts.iter().rev()) {
+            let said = |role: &str, text: &str| json!({ "role": role, "content": text });
+            let messages = [
+                said("user", "assistant: hello"),
+                said("assistant", one),
+                said("user", two),
+                said("assistant", two),
+            ];
+            let turns = template.turns(Conversation {
+                messages: &messages,
+                ..Conversation::default()
+            });
+            let turns = turns.unwrap();
+            let learned: Vec<&str> = turns
+                .assistant
+                .iter()
+                .map(|turn| &turns.text[turn.clone()])
+                .collect();
+            assert_eq!(
+                learned,
+                [written(one), written(two)],
+                "{source}: {}",
+                turns.text
+            );
+        }
+    }
+    // What a template makes of a text cannot be told apart from what it writes itself.
+    let lost = ChatTemplate::new(
+        "{% for m in messages %}{{ m.role }}: {{ m.content | length }} a\n{% endfor %}",
+        &SpecialTokens::default(),
+    );
+    let error = lost.unwrap().turns(Conversation {
+        messages: &[json!({ "role": "assistant", "content": "a" })],
+        ..Conversation::default()
+    });
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("message 1"), "{message}");
+}
+
 #[test]
 fn turns_that_call_tools_or_lose_their_reasoning_are_found() {
     let call = |name: &str| json!({ "type": "function", "function": { "name": name, "arguments": { "path": "a" } } });

@@ -18,8 +18,9 @@ impl ChatTemplate {
     /// Renders a conversation and finds what the assistant writes in it.
     ///
     /// A template with `{% generation %}` blocks says so itself. With any other, a turn is what rendering the
-    /// conversation up to it adds to the conversation before it with an open assistant turn; where a template
-    /// renders earlier turns differently later on (some drop the reasoning), a part of the turn is marked and looked up.
+    /// conversation up to it adds to the conversation before it with an open assistant turn; where a template opens none, or
+    /// renders earlier turns differently later on (some drop the reasoning), a part of the turn is marked, and the marks are
+    /// looked for in what is written then. Its text is not looked for: a short one stands in other places too.
     ///
     /// # Errors
     /// [`Error::Input`] where rendering fails or a turn cannot be found.
@@ -34,7 +35,7 @@ impl ChatTemplate {
     fn marked_turns(&self, conversation: Conversation<'_>) -> Result<Turns> {
         let marks = unused_marks(conversation)?;
         let marked = self.render_marked(
-            &super::normalized(conversation.messages),
+            &super::render::normalized(conversation.messages),
             conversation,
             false,
             Some(marks),
@@ -76,18 +77,11 @@ impl ChatTemplate {
             // A template may open no turn, or open it otherwise than it writes it later.
             let opened =
                 opened.filter(|opened| before.as_ref().is_none_or(|other| opened != other));
-            let turn = by_prefixes(
-                &text,
-                before,
-                opened.as_deref(),
-                after.as_deref(),
-                message,
-            )
-            .or_else(|| {
-                let opened = opened.as_deref().filter(|opened| text.starts_with(opened));
-                self.by_marks(conversation, index, &text, opened, after.as_deref())
-                    .or_else(|| searched(&text, cursor, after.as_deref(), message))
-            })
+            let turn = by_prefixes(&text, opened.as_deref(), after.as_deref())
+                .or_else(|| {
+                    let opened = opened.as_deref().filter(|opened| text.starts_with(opened));
+                    self.by_marks(conversation, index, &text, opened, after.as_deref())
+                })
             .filter(|turn| turn.start >= cursor)
             .ok_or_else(|| {
                 Error::Input(format!(
@@ -103,8 +97,8 @@ impl ChatTemplate {
         Ok(Turns { text, assistant })
     }
 
-    /// The turn of a template that writes it otherwise once more follows (some drop its reasoning). A stretch of the
-    /// message is marked, which tells where it stands then and what follows it in the turn; `opened` is the text up to
+    /// The turn of a template that opens none, or that writes it otherwise once more follows (some drop its reasoning). A stretch of
+    /// the message is marked, which tells where it stands then and what follows it in the turn; `opened` is the text up to
     /// the turn, where the whole text begins with it.
     fn by_marks(
         &self,
@@ -116,63 +110,106 @@ impl ChatTemplate {
     ) -> Option<Range<usize>> {
         let marks = unused_marks(conversation).ok()?;
         let messages = conversation.messages;
-        let stretches = stretches(&messages[index], marks);
-        stretches.into_iter().find_map(|(marked, begins)| {
+        let stretches = stretches(&messages[index]);
+        stretches.into_iter().find_map(|stretch| {
             let found = |end: usize, text: &str| {
-                let mut part = messages[..end].to_vec();
-                part[index] = marked.clone();
-                let part = Conversation {
-                    messages: &part,
-                    ..conversation
+                let rendered = |before: &str, behind: &str| {
+                    let mut part = messages[..end].to_vec();
+                    part[index] = stretch.marked(before, behind);
+                    let part = Conversation {
+                        messages: &part,
+                        ..conversation
+                    };
+                    self.render(part, false).ok()
                 };
-                between(&self.render(part, false).ok()?, marks, text)
+                let [open, close] = [marks.0, marks.1].map(String::from);
+                between(&rendered(&open, &close)?, marks, text).or_else(|| {
+                    // Both at once may change what lies between: what begins with a mark has no letter to begin with.
+                    let opens = rendered(&open, "")?;
+                    let (before, _) = opens.split_once(marks.0)?;
+                    let end = at(&rendered("", &close)?, marks.1, text)?;
+                    (text.starts_with(before) && before.len() <= end).then_some(before.len()..end)
+                })
             };
-            let stretch = found(messages.len(), text)?;
+            let place = found(messages.len(), text)?;
             let rest = after
                 .and_then(|after| after.get(found(index + 1, after)?.end..))
-                .filter(|rest| text[stretch.end..].starts_with(rest));
-            let opened = opened.map(str::len).filter(|start| *start <= stretch.start);
-            match begins {
-                true => Some((opened.unwrap_or(stretch.start), rest.unwrap_or_default())),
+                .filter(|rest| text[place.end..].starts_with(rest));
+            let opened = opened.map(str::len).filter(|start| *start <= place.start);
+            match stretch.begins {
+                true => Some((opened.unwrap_or(place.start), rest.unwrap_or_default())),
                 false => opened.zip(rest),
             }
-            .map(|(start, rest)| start..stretch.end + rest.len())
+            .map(|(start, rest)| start..place.end + rest.len())
         })
     }
 }
 
-/// The message with marks around its text, around what follows its reasoning there, or around the name of the last tool
-/// that it calls; and whether the turn can begin with that.
-fn stretches(message: &Json, (open, close): (char, char)) -> Vec<(Json, bool)> {
-    let around = |text: &str| {
-        let inner = text.trim();
-        (!inner.is_empty()).then(|| text.replacen(inner, &format!("{open}{inner}{close}"), 1))
-    };
-    let content = message["content"].as_str().unwrap_or_default();
-    let answer = content
-        .rsplit_once("</think>")
-        .and_then(|(before, answer)| Some(format!("{before}</think>{}", around(answer)?)));
-    let texts = around(content).into_iter().chain(answer);
-    let mut all: Vec<(Json, bool)> = texts
-        .map(|text| {
-            let mut marked = message.clone();
-            marked["content"] = text.into();
-            (marked, true)
+/// A part of a message that is written as it is.
+struct Stretch {
+    message: Json,
+    place: Place,
+    /// The text around it in its place.
+    around: [String; 2],
+    text: String,
+    /// The turn can begin with it.
+    begins: bool,
+}
+
+enum Place {
+    Content,
+    /// The name of the last tool that is called.
+    Call,
+}
+
+impl Stretch {
+    fn new(message: &Json, place: Place, whole: &str, from: usize) -> Option<Self> {
+        let inner = whole[from..].trim();
+        let start = whole.len() - whole[from..].trim_start().len();
+        (!inner.is_empty()).then(|| Self {
+            message: message.clone(),
+            begins: matches!(place, Place::Content),
+            place,
+            around: [&whole[..start], &whole[start + inner.len()..]].map(str::to_owned),
+            text: inner.to_owned(),
         })
-        .collect();
-    let mut marked = message.clone();
-    let call = marked.get_mut("tool_calls").and_then(Json::as_array_mut);
-    let name = call.and_then(|calls| match calls.last_mut()? {
+    }
+
+    /// The message with something right before the stretch and right behind it.
+    fn marked(&self, before: &str, behind: &str) -> Json {
+        let [left, right] = &self.around;
+        let whole = [left, before, &self.text, behind, right].concat();
+        let mut message = self.message.clone();
+        match self.place {
+            Place::Content => message["content"] = whole.into(),
+            Place::Call => {
+                if let Some(name) = called(&mut message) {
+                    *name = whole.into();
+                }
+            }
+        }
+        message
+    }
+}
+
+/// The name of the last tool that a message calls.
+fn called(message: &mut Json) -> Option<&mut Json> {
+    let calls = message.get_mut("tool_calls")?.as_array_mut()?;
+    match calls.last_mut()? {
         call if call.get("function").is_some() => call["function"].get_mut("name"),
         call => call.get_mut("name"),
-    });
-    if let Some(name) = name
-        && let Some(around) = name.as_str().and_then(around)
-    {
-        *name = around.into();
-        all.push((marked, false));
     }
-    all
+}
+
+/// The message's text, what follows its reasoning there, and the name of the last tool that it calls.
+fn stretches(message: &Json) -> Vec<Stretch> {
+    let content = message["content"].as_str().unwrap_or_default();
+    let whole = Stretch::new(message, Place::Content, content, 0);
+    let answer = content.rfind("</think>").map(|at| at + "</think>".len());
+    let answer = answer.and_then(|at| Stretch::new(message, Place::Content, content, at));
+    let name = called(&mut message.clone()).and_then(|name| Some(name.as_str()?.to_owned()));
+    let call = name.and_then(|name| Stretch::new(message, Place::Call, &name, 0));
+    [whole, answer, call].into_iter().flatten().collect()
 }
 
 /// Where what stands between the marks stands in the text without them; `None` where they are not there once each, or
@@ -183,51 +220,17 @@ fn between(marked: &str, (open, close): (char, char), text: &str) -> Option<Rang
     (text == [before, stretch, behind].concat()).then(|| before.len()..before.len() + stretch.len())
 }
 
-fn by_prefixes(
-    text: &str,
-    before: Option<String>,
-    opened: Option<&str>,
-    after: Option<&str>,
-    message: &Json,
-) -> Option<Range<usize>> {
+/// Where a mark stands in the text without it; `None` where it is not there once, or changed something else.
+fn at(marked: &str, mark: char, text: &str) -> Option<usize> {
+    let (before, behind) = marked.split_once(mark)?;
+    (text == [before, behind].concat()).then_some(before.len())
+}
+
+/// What a turn adds to what opens it, where both are what the whole text begins with.
+fn by_prefixes(text: &str, opened: Option<&str>, after: Option<&str>) -> Option<Range<usize>> {
     let after = after.filter(|after| text.starts_with(after))?;
-    if let Some(opened) = opened
-        && after.starts_with(opened)
-        && opened.len() < after.len()
-    {
-        return Some(opened.len()..after.len());
-    }
-    // The turn begins with its text.
-    let from = before
-        .filter(|before| after.starts_with(before.as_str()))
-        .map_or(0, |before| before.len());
-    let found = by_content(after, from, message)?;
-    Some(found.start..after.len())
-}
-
-/// The turn's text from `cursor` on, with the end of turn that the template writes after it.
-fn searched(
-    text: &str,
-    cursor: usize,
-    after: Option<&str>,
-    message: &Json,
-) -> Option<Range<usize>> {
-    let turn = by_content(text, cursor, message)?;
-    let content = &text[turn.clone()];
-    let end_of_turn = after
-        .and_then(|after| Some(&after[after.rfind(content)? + content.len()..]))
-        .filter(|end| text[turn.end..].starts_with(end))
-        .map_or(0, str::len);
-    Some(turn.start..turn.end + end_of_turn)
-}
-
-fn by_content(text: &str, from: usize, message: &Json) -> Option<Range<usize>> {
-    let content = message["content"].as_str()?.trim();
-    if content.is_empty() {
-        return None;
-    }
-    let start = from + text.get(from..)?.find(content)?;
-    Some(start..start + content.len())
+    let opened = opened.filter(|opened| after.starts_with(opened))?;
+    (opened.len() < after.len()).then_some(opened.len()..after.len())
 }
 
 /// Two characters that stand nowhere in the conversation: Unicode keeps some that no text may use.

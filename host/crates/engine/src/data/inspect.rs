@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use domain::{DataConfig, DataFormat};
 use serde::Serialize;
 
-use super::{DataReport, detect, encode, encode_all, read};
+use super::{DataReport, TokenizerSource, detect, encode, encode_all, read};
 use crate::Result;
 
 /// What is in a dataset.
@@ -27,20 +27,20 @@ pub struct Inspection {
     pub columns: BTreeMap<String, usize>,
     /// Characters of all text in the rows.
     pub characters: usize,
-    /// Lengths and labels in tokens, where a model folder was given.
+    /// Lengths and labels in tokens, where something gave the tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<DataReport>,
 }
 
-/// Looks at a file or folder; with a model folder it counts tokens and labels too, by the settings of `config`,
+/// Looks at a file or folder; with what gives the tokens it counts those and their labels too, by the settings of `config`,
 /// whose `path` is not used; `seed` draws fill-in-the-middle samples.
 ///
 /// # Errors
-/// What cannot be read, and with a model folder the first row that cannot be encoded.
+/// What cannot be read, and with tokens the first row that cannot be encoded.
 pub fn inspect(
     path: &Path,
     config: &DataConfig,
-    model_dir: Option<&Path>,
+    tokens: Option<TokenizerSource<'_>>,
     seed: u64,
 ) -> Result<Inspection> {
     let config = read::resolved(&DataConfig {
@@ -70,10 +70,10 @@ pub fn inspect(
             .map(|error| error.to_string()),
         Some(_) => None,
     };
-    let tokens = match (model_dir, format) {
-        (Some(model_dir), Some(_)) if problem.is_none() => {
+    let tokens = match (tokens, format) {
+        (Some(tokens), Some(_)) if problem.is_none() => {
             let format = detect::format(&config, &first, path)?;
-            let encoder = encode::Encoder::new(&config, format, model_dir.into(), seed)?;
+            let encoder = encode::Encoder::new(&config, format, tokens, seed)?;
             let (samples, mut report) = encode_all(&source, &encoder, path)?;
             report.count(&samples, &[]);
             if config.packing {

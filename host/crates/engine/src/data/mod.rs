@@ -3,7 +3,7 @@
 //! [`load`] goes through `read` (files to rows; `tree` for source code), `detect` (which format), `format` (a row to
 //! pieces of text that are given or learned; one file a format), `encode` (pieces to tokens and labels; `code` and
 //! `fim` for code) and `split` (what is held out); `splits` says which files a subset and a split of the hub are. `stream` does the
-//! same while training goes on, `pack` fills rows with short sequences, and `order` decides which make which step. [`preview`] shows the outcome token by token, [`inspect`] tells what is in a file
+//! same while training goes on (`interleave` for several datasets), `pack` fills rows with short sequences, and `order` decides which make which step. [`preview`] shows the outcome token by token, [`inspect`] tells what is in a file
 //! before anything is trained on it, `mix` makes one dataset of several, [`windows`] cuts documents into sequences for pretraining.
 
 mod code;
@@ -14,6 +14,7 @@ mod fim;
 mod format;
 mod import;
 mod inspect;
+mod interleave;
 mod mix;
 mod order;
 mod origin;
@@ -52,9 +53,9 @@ pub use preview::{PreviewRow, PreviewToken, preview};
 pub(crate) use read::{is_data_file, is_guarded, of_train};
 pub use read::{read_documents, read_texts};
 pub use report::{DataReport, LengthBin};
-pub use rows::{DatasetRows, Fit, curated, rows};
+pub use rows::{DatasetRows, Fit, curated, rows, test_split_rows};
 pub use source::TokenizerSource;
-pub(crate) use splits::{CARD, Wanted, card_of, choose};
+pub(crate) use splits::{CARD, Wanted, card_of, choose, trained, without_slices};
 pub(crate) use stream::Stream;
 pub use windows::windows;
 
@@ -193,12 +194,8 @@ impl Opened {
 
     /// The files of `data.eval_path`, or of `data.test_split`.
     fn held_out_source(&self) -> Result<Option<read::Source>> {
-        if let Some(split) = &self.config.test_split {
-            let config = DataConfig {
-                split: Some(split.clone()),
-                ..self.config.clone()
-            };
-            return read::Source::find(&self.path, &config).map(Some);
+        if self.config.test_split.is_some() {
+            return read::of_test_split(&self.path, &self.config, &self.source);
         }
         let config = self.config.for_held_out();
         let path = self.config.eval_path.as_deref().map(Path::new);
@@ -224,7 +221,8 @@ fn encode_all(
         if chunk.is_empty() {
             break;
         }
-        encode_rows(&chunk, encoder, &mut report, &mut samples)?;
+        let rows = chunk.par_iter().map(|row| (encoder, row));
+        encode_rows(rows, &mut report, &mut samples)?;
     }
     if report.rows == 0 {
         return Err(read::empty(path));
@@ -236,15 +234,13 @@ fn encode_all(
 }
 
 /// Encodes rows on all threads and appends those that are kept, in their order.
-fn encode_rows(
-    rows: &[origin::Row],
-    encoder: &encode::Encoder,
+fn encode_rows<'a>(
+    rows: impl IndexedParallelIterator<Item = (&'a encode::Encoder, &'a origin::Row)>,
     report: &mut DataReport,
     samples: &mut Vec<Sample>,
 ) -> Result<()> {
     let encoded = rows
-        .par_iter()
-        .map(|row| encoder.encode(row))
+        .map(|(encoder, row)| encoder.encode(row))
         .collect::<Vec<_>>();
     for sequences in encoded {
         let sequences = sequences?;

@@ -27,7 +27,21 @@ pub struct DatasetRows {
 pub fn rows(config: &DataConfig) -> Result<DatasetRows> {
     let config = read::resolved(config)?;
     let path = Path::new(config.path.as_deref().unwrap_or_default());
+    Ok(of_source(read::Source::find(path, &config)?))
+}
+
+/// Opens what `data.test_split` holds out; `None` where it is not set.
+///
+/// # Errors
+/// As [`rows`], and a split that would be trained on.
+pub fn test_split_rows(config: &DataConfig) -> Result<Option<DatasetRows>> {
+    let config = read::resolved(config)?;
+    let path = Path::new(config.path.as_deref().unwrap_or_default());
     let source = read::Source::find(path, &config)?;
+    Ok(read::of_test_split(path, &config, &source)?.map(of_source))
+}
+
+fn of_source(source: read::Source) -> DatasetRows {
     let is_packed = |file: &Path| {
         let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
         ["gz", "zst", "parquet", "arrow", "feather"]
@@ -41,12 +55,12 @@ pub fn rows(config: &DataConfig) -> Result<DatasetRows> {
             (!is_packed(file)).then(|| std::fs::metadata(file).map_or(0, |file| file.len()))
         })
         .sum();
-    Ok(DatasetRows {
+    DatasetRows {
         files: source.files().len(),
         bytes,
         rows: source.stream(),
         notes: source.notes,
-    })
+    }
 }
 
 /// Tells which rows are not of the format that somebody set, by the columns that it needs and what they hold.
@@ -137,6 +151,7 @@ pub fn curated(config: &DataConfig, file: &Path) -> Result<DataConfig> {
         dataset: None,
         subset: None,
         split: None,
+        test_split: None,
         ..read::resolved(config)?
     })
 }

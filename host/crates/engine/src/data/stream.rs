@@ -5,26 +5,29 @@ use std::collections::VecDeque;
 use domain::{DataConfig, FieldErrors};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::interleave::Interleaved;
 use super::{
     DataReport, Opened, ROWS_AT_ONCE, Sample, TokenizerSource, encode_rows, no_supervised_token,
-    open, pack, read,
+    open, pack,
 };
 use crate::{Error, Result};
 
 /// Rows of a batch, in an order that is a function of the seed and the files alone.
 ///
-/// `data.shuffle_buffer` rows are read, encoded, shuffled (`data.shuffle`) and packed (`data.packing`), given out,
-/// and then the next ones. No more of the data is ever in memory.
+/// `data.shuffle_buffer` rows are read, of all datasets in proportion to their sizes, encoded, shuffled (`data.shuffle`) and
+/// packed (`data.packing`), given out, and then the next ones. No more of the data is ever in memory.
 pub(crate) struct Stream {
-    opened: Opened,
+    /// The dataset, and those of `data.mix`.
+    opened: Vec<Opened>,
     buffer: usize,
     shuffle: bool,
     packing: bool,
     seed: u64,
     epoch: u64,
-    rows: Option<read::Rows>,
+    rows: Option<Interleaved>,
     random: ChaCha8Rng,
     ready: VecDeque<Vec<Sample>>,
     report: DataReport,
@@ -45,16 +48,22 @@ impl Stream {
         tokens: impl Into<TokenizerSource<'a>>,
         seed: u64,
     ) -> Result<Self> {
-        let opened = open(config, tokens.into(), seed)?;
-        // A dataset_info.json may say it too.
-        if opened.config.num_samples.is_some() {
-            return Err(FieldErrors::one(
-                "data.num_samples",
-                "needs all data before the run: leave data.streaming out",
-            )
-            .into());
+        let tokens = tokens.into();
+        let mut opened = Vec::new();
+        for (name, one) in config.each() {
+            let one = open(&one, tokens, seed)?;
+            // A dataset_info.json may say it too.
+            if one.config.num_samples.is_some() {
+                let field = name.map_or_else(
+                    || "data.num_samples".to_owned(),
+                    |name| format!("data.mix.{name}.num_samples"),
+                );
+                let message = "needs all data before the run: leave data.streaming out";
+                return Err(FieldErrors::one(field, message).into());
+            }
+            opened.push(one);
         }
-        let report = DataReport::new(opened.encoder.format());
+        let report = DataReport::new(opened[0].encoder.format());
         let mut stream = Self {
             buffer: config.shuffle_buffer.max(1) as usize,
             shuffle: config.shuffle,
@@ -85,8 +94,13 @@ impl Stream {
         self.random = ChaCha8Rng::seed_from_u64(self.seed);
         self.random.set_stream(epoch);
         // Duplicates are not counted: their signatures would grow with the data.
-        self.report = DataReport::new(self.opened.encoder.format());
-        self.rows = Some(self.opened.source.stream());
+        self.report = DataReport::new(self.opened[0].encoder.format());
+        let datasets = self.opened.iter().map(|opened| {
+            let files = opened.source.files().iter();
+            let sizes = files.map(|file| file.metadata().map_or(0, |file| file.len()));
+            (opened.source.stream(), sizes.sum())
+        });
+        self.rows = Some(Interleaved::new(datasets));
     }
 
     /// Up to `count` rows of a batch: fewer at the end of an epoch, after which the next one begins. With the epochs
@@ -137,7 +151,9 @@ impl Stream {
                     break;
                 }
                 read += chunk.len();
-                encode_rows(&chunk, &self.opened.encoder, &mut self.report, &mut samples)?;
+                let rows = chunk.par_iter();
+                let rows = rows.map(|(dataset, row)| (&self.opened[*dataset].encoder, row));
+                encode_rows(rows, &mut self.report, &mut samples)?;
                 self.report.forget();
             }
             if read == 0 {
@@ -158,7 +174,7 @@ impl Stream {
                 .map(|sample| sample.input_ids.len())
                 .collect();
             let mut samples: Vec<Option<Sample>> = samples.into_iter().map(Some).collect();
-            pack(&lengths, self.opened.encoder.max_seq_length())
+            pack(&lengths, self.opened[0].encoder.max_seq_length())
                 .into_iter()
                 .map(|row| {
                     row.into_iter()
@@ -179,10 +195,11 @@ impl Stream {
 
     /// The data that is held out, in memory.
     pub(crate) fn held_out(&self) -> Result<Vec<Sample>> {
-        Ok(self
-            .opened
-            .held_out()?
-            .map_or_else(Vec::new, |(samples, _)| samples))
+        let mut held_out = Vec::new();
+        for opened in &self.opened {
+            held_out.extend(opened.held_out()?.into_iter().flat_map(|found| found.0));
+        }
+        Ok(held_out)
     }
 
     /// Bytes of the largest buffer so far.
@@ -191,8 +208,8 @@ impl Stream {
     }
 
     /// Sentences about what was passed over.
-    pub(crate) fn notes(&self) -> &[String] {
-        &self.opened.source.notes
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &String> {
+        self.opened.iter().flat_map(|opened| &opened.source.notes)
     }
 
     /// Stands for the data in a checkpoint: names and sizes of the files and the settings, since the data itself is
@@ -202,23 +219,25 @@ impl Stream {
     /// A file that cannot be asked for its size.
     pub(crate) fn digest(&self) -> Result<String> {
         let mut hasher = Sha256::new();
-        // A folder may be moved between a run and its resume.
-        let settings = DataConfig {
-            path: None,
-            eval_path: None,
-            ..self.opened.config.clone()
-        };
-        let settings = serde_json::to_string(&settings).expect("settings serialize");
-        hasher.update(settings);
-        for file in self.opened.source.files() {
-            let size = file.metadata().map_err(Error::io("read", file))?.len();
-            hasher.update(file.file_name().unwrap_or_default().as_encoded_bytes());
-            hasher.update(size.to_le_bytes());
+        for opened in &self.opened {
+            // A folder may be moved between a run and its resume.
+            let settings = DataConfig {
+                path: None,
+                eval_path: None,
+                ..opened.config.clone()
+            };
+            let settings = serde_json::to_string(&settings).expect("settings serialize");
+            hasher.update(settings);
+            for file in opened.source.files() {
+                let size = file.metadata().map_err(Error::io("read", file))?.len();
+                hasher.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+                hasher.update(size.to_le_bytes());
+            }
         }
         Ok(crate::files::hex(&hasher.finalize()))
     }
 
     fn nothing(&self) -> Error {
-        no_supervised_token(&self.opened.path, &self.report, &self.opened.encoder)
+        no_supervised_token(&self.opened[0].path, &self.report, &self.opened[0].encoder)
     }
 }

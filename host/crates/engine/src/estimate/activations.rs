@@ -7,6 +7,8 @@ pub(crate) struct Activations {
     shape: Shape,
     hidden: u64,
     vocab: u64,
+    /// Tokens whose logits are computed once more, and their gradients.
+    own_logits: u64,
     /// Floats that a layer keeps for a token.
     kept: u64,
     /// Floats that one layer's forward and backward take beside that, at most at a time.
@@ -42,7 +44,8 @@ impl Activations {
         Self {
             shape,
             hidden,
-            vocab: d.vocab as u64,
+            vocab: inventory.tokens as u64,
+            own_logits: inventory.head_tokens,
             kept,
             beside,
             scratch: if packed { 4 * PANEL as u64 } else { 0 },
@@ -72,6 +75,8 @@ impl Activations {
     pub(crate) fn logits(&self, held: usize) -> u64 {
         let rows = self.shape.scored;
         let chunk = (held as u64 / 4 / self.vocab).max(16).min(rows);
-        4 * (chunk * self.vocab + 2 * rows * self.hidden)
+        // Those of tokens with rows of their own stand beside the others, and zeros in their place.
+        let columns = self.vocab + 2 * self.own_logits;
+        4 * (chunk * columns + 2 * rows * self.hidden)
     }
 }

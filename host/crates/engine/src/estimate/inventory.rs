@@ -4,13 +4,16 @@ use domain::{Method, Quantize, RunConfig};
 
 use crate::Result;
 use crate::gguf::{Gguf, is_gguf};
-use crate::lora::Settings;
+use crate::lora::{BaseEnds, HEAD, Settings, base_ends};
 use crate::model::{Description, Weights};
 
 /// The tensors of a run's model, counted without reading them.
+#[derive(Default)]
 pub(crate) struct Inventory {
     /// Layers.
     pub(crate) layers: usize,
+    /// Tokens of the vocabulary: an adapter to go on from may have been trained over others than the model's own.
+    pub(crate) tokens: usize,
     /// Parameters of the base.
     pub(crate) parameters: u64,
     /// Bytes of the base as the run holds it.
@@ -23,9 +26,14 @@ pub(crate) struct Inventory {
     pub(crate) decomposed: u64,
     /// Adapters drop some of their inputs.
     pub(crate) dropout: bool,
-    /// Adapters begin as a part of the base, which is kept beside them (PiSSA).
-    pub(crate) splits_base: bool,
+    /// Tokens whose logits come from rows of their own.
+    pub(crate) head_tokens: u64,
+    /// Parameters that the adapter begins as a part of the base with, which is kept beside it (PiSSA).
+    pub(crate) split_parameters: u64,
 }
+
+/// A tensor of the base by its name.
+pub(super) type Shaped = (String, Vec<usize>);
 
 /// Bytes of so many elements, packed.
 fn packed(quantize: Quantize, count: u64) -> u64 {
@@ -43,13 +51,8 @@ impl Inventory {
     pub(crate) fn of_layers(decoder: &crate::model::Decoder) -> Self {
         let mut inventory = Self {
             layers: decoder.blocks.len(),
-            parameters: 0,
-            bytes: 0,
-            adapter_parameters: 0,
-            ranks: 0,
-            decomposed: 0,
-            dropout: false,
-            splits_base: false,
+            tokens: decoder.description.vocab,
+            ..Self::default()
         };
         for lora in decoder
             .blocks
@@ -77,50 +80,58 @@ impl Inventory {
             _ => 2,
         };
         let held = |count: u64| match config.model.quantize.filter(|_| !full) {
-            Some(quantize) => packed(quantize, count),
-            None => float * count,
+            Some(quantize) => Held::Packed(packed(quantize, count)),
+            None => Held::Plain(float * count),
         };
         let mut inventory = Self {
             layers: description.layer_count(),
-            parameters: 0,
-            bytes: 0,
-            adapter_parameters: 0,
-            ranks: 0,
-            decomposed: 0,
-            dropout: false,
-            splits_base: false,
+            tokens: description.vocab,
+            ..Self::default()
         };
         if config.model.random_init {
             inventory.parameters = description.parameters();
             inventory.bytes = 4 * inventory.parameters;
             return Ok(inventory);
         }
-        let (mut modules, mut tensors) = (Vec::new(), Vec::new());
-        let mut add = |name: &str, shape: &[usize], matrix_bytes: u64| {
+        let settings = match &config.lora.init_adapter {
+            _ if full => None,
+            Some(adapter) => Some(Settings::read(Path::new(adapter))?),
+            None => Some(Settings::of_run(&config.lora)),
+        };
+        let ends = match (&config.lora.init_adapter, &settings) {
+            (Some(adapter), Some(settings)) => {
+                base_ends(Path::new(adapter), settings, description)?
+            }
+            _ => None,
+        };
+        let ends = ends.filter(|ends| ends.replaced || ends.tokens != description.vocab);
+        inventory.tokens = ends.as_ref().map_or(description.vocab, |ends| ends.tokens);
+        let in_place = InPlace::of(description, ends.as_ref());
+        let mut tensors: Vec<Shaped> = Vec::new();
+        let mut add = |name: &str, shape: &[usize], held: &dyn Fn(u64) -> Held| {
+            let (shape, is_replaced) = match in_place.shape(name) {
+                Some(other) => (other.to_vec(), true),
+                None => (shape.to_vec(), false),
+            };
             let count = shape.iter().map(|size| *size as u64).product::<u64>();
             inventory.parameters += count;
-            tensors.push((name.to_owned(), count));
-            match shape {
-                [out, input] => {
-                    inventory.bytes += matrix_bytes;
-                    if let Some(module) = name.strip_suffix(".weight") {
-                        modules.push((module.to_owned(), *out as u64, *input as u64));
-                    }
-                }
-                _ => inventory.bytes += 4 * count,
-            }
+            inventory.bytes += match (shape.len(), held(count)) {
+                (2, Held::Plain(bytes)) => bytes,
+                (2, Held::Packed(bytes)) if !is_replaced => bytes,
+                _ => 4 * count,
+            };
+            tensors.push((name.to_owned(), shape));
         };
         if is_gguf(folder) {
             let file = Gguf::open(folder)?;
             let (architecture, _) = crate::gguf::config(&file)?;
             for (own, entry) in file.tensors() {
                 if let Some(name) = architecture.hugging_face_name(own) {
-                    let count = entry.shape.iter().map(|size| *size as u64).product::<u64>();
-                    let bytes = match entry.stored.block() {
+                    let stored = |count: u64| match entry.stored.block() {
                         (1, _) => held(count),
-                        (elements, bytes) => count / elements as u64 * bytes as u64,
+                        (elements, bytes) => Held::Packed(count / elements as u64 * bytes as u64),
                     };
-                    add(&name, &entry.shape, bytes);
+                    add(&name, &entry.shape, &stored);
                 }
             }
         } else {
@@ -131,53 +142,39 @@ impl Inventory {
                 {
                     continue;
                 }
-                let shape = weights.shape(name).unwrap_or_default();
-                let count = shape.iter().map(|size| *size as u64).product();
-                add(name, shape, held(count));
+                add(name, weights.shape(name).unwrap_or_default(), &held);
             }
         }
-        if !full {
-            let settings = match &config.lora.init_adapter {
-                Some(adapter) => Settings::read(Path::new(adapter))?,
-                None => Settings::of_run(&config.lora),
-            };
-            let ends = [description.names.embedding, "lm_head"];
-            modules.retain(|(name, ..)| name.split('.').any(|word| word.parse::<u32>().is_ok()));
-            let names: Vec<&str> = modules.iter().map(|(name, ..)| name.as_str()).collect();
-            let chosen = crate::lora::targets(&settings, &names, &ends)
-                .map_err(|message| domain::FieldErrors::one("lora", message))?;
-            for (name, out, input) in modules.iter().filter(|(name, ..)| chosen.contains(name)) {
-                let rank = settings.rank(name) as u64;
-                inventory.adapter_parameters += rank * (out + input);
-                inventory.ranks += rank;
-                if settings.use_dora {
-                    inventory.adapter_parameters += out;
-                    inventory.decomposed += out;
-                }
-            }
-            let size = (description.vocab + description.hidden) as u64;
-            for end in ends
-                .iter()
-                .filter(|end| chosen.iter().any(|name| name == *end))
-            {
-                inventory.adapter_parameters += settings.rank(end) as u64 * size;
-            }
-            if description.tied_head {
-                let count = description.vocab * description.hidden;
-                tensors.push((format!("{}.weight", ends[1]), count as u64));
-            }
-            let saved = |name: &str| {
-                let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
-                crate::lora::saves(&settings.modules_to_save, module)
-            };
-            let whole = tensors.iter().filter(|(name, _)| saved(name));
-            inventory.adapter_parameters += whole.map(|(_, count)| count).sum::<u64>();
-            let layers = inventory.layers.max(1) as u64;
-            inventory.ranks /= layers;
-            inventory.decomposed /= layers;
-            inventory.dropout = settings.lora_dropout > 0.0;
-            inventory.splits_base = crate::lora::Split::of(&settings.init).is_some();
+        if let Some(settings) = settings {
+            inventory.count_adapter(&settings, description, tensors)?;
         }
         Ok(inventory)
+    }
+}
+
+/// Bytes of a matrix as it is held.
+enum Held {
+    Plain(u64),
+    /// What takes the place of such a matrix is not packed.
+    Packed(u64),
+}
+
+/// The shape of embedding and head where an adapter's file has others for them.
+struct InPlace {
+    names: [String; 2],
+    shape: Option<[usize; 2]>,
+}
+
+impl InPlace {
+    fn of(description: &Description, ends: Option<&BaseEnds>) -> Self {
+        Self {
+            names: [description.names.embedding, HEAD].map(|end| format!("{end}.weight")),
+            shape: ends.map(|ends| [ends.tokens, description.hidden]),
+        }
+    }
+
+    fn shape(&self, name: &str) -> Option<[usize; 2]> {
+        self.shape
+            .filter(|_| self.names.iter().any(|end| end == name))
     }
 }

@@ -79,7 +79,7 @@ impl Lengths {
         let seed = config.train.seed;
         let adapter = config.lora.init_adapter.as_deref().map(Path::new);
         let tokens = TokenizerSource::of(&folder, adapter)?;
-        if let Method::Dpo | Method::Orpo = config.train.method {
+        if config.train.method.is_paired() {
             let (train, eval) = crate::data::load_pairs(&config.data, tokens, seed, &mut |_| {})?;
             let orpo = config.train.method == Method::Orpo;
             let of = |pairs: &[Pair]| -> Vec<Extent> {

@@ -1,9 +1,10 @@
 //! What a run will take in memory, before it starts: [`estimate()`], and how it is made to fit a limit.
 //!
-//! `inventory` counts the model's tensors from the heads of its files, `lengths` the tokens of the run's data, `shape` those
+//! `inventory` counts the model's tensors from the heads of its files, `adapter` those of its adapter, `lengths` the tokens of the run's data, `shape` those
 //! of its largest micro-batch, `activations` what a forward and backward pass over it hold. Nothing of the model is read.
 
 mod activations;
+mod adapter;
 mod device;
 mod inventory;
 mod lengths;
@@ -95,10 +96,10 @@ impl Fixed {
         };
         // DPO that goes on with an adapter keeps it as it began; PiSSA keeps what it took out of the base.
         let kept = config.train.method == Method::Dpo && config.lora.init_adapter.is_some();
-        let copies = 1 + u64::from(kept) + u64::from(inventory.splits_base);
+        let copies = 1 + u64::from(kept);
         Self {
             base: inventory.bytes,
-            adapter: 4 * copies * inventory.adapter_parameters,
+            adapter: 4 * (copies * inventory.adapter_parameters + inventory.split_parameters),
             gradients: 4 * trained,
             optimizer: optimizer_bytes(config.train.optim, trained),
             data: lengths.bytes,

@@ -36,7 +36,7 @@ pub(crate) fn plan(config: &RunConfig, lengths: &Lengths) -> Result<Plan> {
     let fixed = Fixed::of(config, &inventory, lengths);
     let layers = inventory.layers.max(1);
     let full = config.train.method == Method::Full;
-    let paired = matches!(config.train.method, Method::Dpo | Method::Orpo);
+    let paired = config.train.method.is_paired();
     let mut least: Option<Estimate> = None;
     let batch = config.train.batch_size;
     for smaller in (1..=batch)

@@ -24,7 +24,7 @@ use std::time::Duration;
 use domain::{FieldErrors, RunConfig};
 use hf_hub::{Repo, RepoType};
 
-use crate::data::{CARD, Wanted, card_of};
+use crate::data::{CARD, Wanted, card_of, trained, without_slices};
 use crate::{Error, Result, StopFlag};
 use bring::Bringing;
 use client::Client;
@@ -122,7 +122,10 @@ pub fn local(
             &mut data.path,
             (
                 data.subset.as_deref(),
-                [data.split.as_deref(), data.test_split.as_deref()],
+                [
+                    trained(&data.split, &data.test_split),
+                    data.test_split.as_deref(),
+                ],
             ),
         ),
     ];
@@ -215,6 +218,12 @@ fn bring(
     listen: &mut dyn FnMut(HubEvent),
 ) -> Result<Snapshot> {
     let revision = revision.unwrap_or("main");
+    // Files come whole, whatever part of them is read.
+    let split = wanted.split.map(without_slices);
+    let wanted = Wanted {
+        split: split.as_deref(),
+        ..wanted
+    };
     let key = cache::Key {
         kind,
         repo,

@@ -105,7 +105,7 @@ fn dataset(
         }
     })?;
     if let Some(chosen) = chosen {
-        return Ok(described.chain(chosen.names).collect());
+        return Ok(described.chain(chosen.names()).collect());
     }
     let paths = rows.iter().map(Into::into).collect();
     let kept = crate::data::of_train(Path::new(""), paths).0;

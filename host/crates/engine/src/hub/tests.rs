@@ -265,6 +265,10 @@ fn a_subset_and_a_split_are_fetched_alone_and_each_is_known_offline_by_itself() 
         texts(&get(&asker.settings, Some("code"), Some("test")).unwrap()),
         ["test"]
     );
+    // Files come whole: what is there for a split is there for its parts.
+    let halves = Some("test[:50%]+test[50%:]");
+    let parts = get(&asker.settings, Some("code"), halves).unwrap();
+    assert_eq!(texts(&parts), ["test"]);
     for (subset, split) in [(None, None), (Some("code"), None), (Some("words"), None)] {
         let message = get(&asker.settings, subset, split).unwrap_err().to_string();
         assert!(message.contains("HF_HUB_OFFLINE"), "{message}");

@@ -26,5 +26,5 @@ pub(crate) use settings::Settings;
 pub(crate) use split::{Split, principal};
 pub(crate) use target::targets;
 pub(crate) use tokens::{delta_name, token_ids};
-pub(crate) use vocabulary::{BaseEnds, repeats, vocabulary_of};
+pub(crate) use vocabulary::{BaseEnds, base_ends, repeats, vocabulary_of};
 pub(crate) use whole::{saved_ends, saves};

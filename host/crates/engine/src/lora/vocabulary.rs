@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor};
 
 use super::names::{HEAD, PREFIX};
 use super::{Settings, saved_ends};
-use crate::model::{Decoder, Matrix, Weights};
+use crate::model::{Decoder, Description, Matrix, Weights};
 use crate::{Error, Result};
 
 /// What holds the base's weight under a module of `modules_to_save`, under LoRA, and under tokens that train.
@@ -237,6 +237,31 @@ pub(super) fn saved_beside(decoder: &Decoder) -> Result<Vec<(String, Tensor)>> {
         put(HEAD, None, copy)?;
     }
     Ok(saved)
+}
+
+/// What the file of an adapter's folder says of embedding and head of its base; `None` where there is no file.
+///
+/// # Errors
+/// As [`BaseEnds::of`], or the file cannot be read.
+pub(crate) fn base_ends(
+    folder: &Path,
+    settings: &Settings,
+    model: &Description,
+) -> Result<Option<BaseEnds>> {
+    let path = folder.join("adapter_model.safetensors");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let weights = Weights::open(std::slice::from_ref(&path))?;
+    BaseEnds::of(
+        settings,
+        &weights,
+        model.names.embedding,
+        model.vocab,
+        model.tied_head,
+    )
+    .map(Some)
+    .map_err(|message| Error::file(&path, message))
 }
 
 /// Tokens of the model that the adapter of a folder was trained over, where its file says so.

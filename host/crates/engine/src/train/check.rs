@@ -13,18 +13,18 @@ pub fn check_config(config: &RunConfig) -> Result<(), FieldErrors> {
             errors.push(field, message);
         }
     };
-    let paired = matches!(train.method, Method::Dpo | Method::Orpo);
+    let paired = train.method.is_paired();
     for (field, set) in [
         ("data.streaming", config.data.streaming),
         ("data.packing", config.data.packing),
     ] {
-        let message = "cannot be done with pairs (train.method dpo and orpo); set it to false";
+        let message = "cannot be done with pairs (train.method dpo, cpo and orpo); set it to false";
         refuse(set && paired, field, message);
     }
     refuse(
         paired && config.data.overflow == Overflow::Split,
         "data.overflow",
-        "cannot be split with pairs (train.method dpo and orpo): half a completion is none; set it to cut",
+        "cannot be split with pairs (train.method dpo, cpo and orpo): half a completion is none; set it to cut",
     );
     let split = matches!(&lora.init_lora_weights, InitLoraWeights::Named(name) if name.starts_with("pissa") || name == "olora");
     refuse(

@@ -65,7 +65,7 @@ pub(super) fn set_up(
     check_folder(&folder)?;
     let init_adapter = config.lora.init_adapter.as_deref().map(Path::new);
     let tokens = TokenizerSource::of(&folder, init_adapter)?;
-    let paired = matches!(config.train.method, Method::Dpo | Method::Orpo);
+    let paired = config.train.method.is_paired();
     let (mut train, mut eval, mut pairs, mut eval_pairs) = (vec![], vec![], vec![], vec![]);
     let mut stream = None;
     if paired {
@@ -79,7 +79,7 @@ pub(super) fn set_up(
     } else {
         let data = crate::data::load(&config.data, tokens, config.train.seed)?;
         if data.report.format == domain::DataFormat::Preference {
-            let message = "preference needs train.method = \"dpo\" or \"orpo\"";
+            let message = "preference needs train.method = \"dpo\", \"cpo\" or \"orpo\"";
             return Err(domain::FieldErrors::one("data.format", message).into());
         }
         log(emit, data.report.summary());
@@ -242,7 +242,7 @@ fn open_stream(
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Stream> {
     let stream = Stream::open(&config.data, tokens, config.train.seed)?;
-    let notes = stream.notes().iter();
+    let notes = stream.notes();
     notes.for_each(|note| log(emit, note.clone()));
     let rows = config.data.shuffle_buffer;
     log(

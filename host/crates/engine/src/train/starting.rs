@@ -91,6 +91,7 @@ impl<'a> Trainer<'a> {
                 Method::Lora => "lora",
                 Method::Full => "full",
                 Method::Dpo => "dpo",
+                Method::Cpo => "cpo",
                 Method::Orpo => "orpo",
             }
             .into(),

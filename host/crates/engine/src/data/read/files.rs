@@ -9,7 +9,7 @@ use std::{
 use domain::{DataConfig, DataFormat, FieldErrors};
 
 use super::super::splits::{self, CARD, Wanted};
-use super::Unpacked;
+use super::{Part, Unpacked};
 use crate::{Error, Result};
 
 /// Endings of the files that a folder of plain text is made of.
@@ -90,10 +90,7 @@ pub(super) fn holds_rows(folder: &Path) -> Result<bool> {
 }
 
 /// The files of a folder that are read, in the order of their names, and a sentence on what was chosen.
-pub(super) fn of_folder(
-    folder: &Path,
-    config: &DataConfig,
-) -> Result<(Vec<PathBuf>, Option<String>)> {
+pub(super) fn of_folder(folder: &Path, config: &DataConfig) -> Result<(Vec<Part>, Option<String>)> {
     let mut files = Vec::new();
     walk(folder, &mut files)?;
     let rows: Vec<PathBuf> = files
@@ -135,7 +132,7 @@ pub(super) fn of_folder(
             named(&left_out)
         )
     });
-    Ok((chosen, note))
+    Ok((vec![Part::whole(chosen)], note))
 }
 
 /// The files of the subset and the split that are meant, where some are named or `README.md` declares them.
@@ -143,7 +140,7 @@ fn of_split(
     folder: &Path,
     files: &[PathBuf],
     config: &DataConfig,
-) -> Result<Option<(Vec<PathBuf>, Option<String>)>> {
+) -> Result<Option<(Vec<Part>, Option<String>)>> {
     let names: Vec<String> = files
         .iter()
         .filter_map(|file| crate::files::name_below(folder, file))
@@ -153,10 +150,15 @@ fn of_split(
         let (field, message) = refusal.at("data.path");
         FieldErrors::one(field, format!("{}: {message}", folder.display()))
     })?;
-    Ok(found.map(|chosen| {
-        let files = chosen.names.iter().map(|name| folder.join(name)).collect();
-        (files, Some(chosen.said))
-    }))
+    let Some(chosen) = found else {
+        return Ok(None);
+    };
+    let parts = chosen.parts.iter().map(|part| {
+        let files = part.names.iter().map(|name| folder.join(name)).collect();
+        Part::of_split(&part.split, files)
+    });
+    let said = chosen.said(config.test_split.as_deref());
+    Ok(Some((parts.collect::<Result<_>>()?, Some(said))))
 }
 
 /// Parts files where their names tell splits apart, as those of hub datasets do: a model must not be trained on what

@@ -2,8 +2,8 @@
 //! packed by gzip or zstd.
 //!
 //! Every file is read as a stream of rows, so that one larger than memory can be gone through: [`Source`] finds the
-//! files, [`Source::stream`] their rows. `files` says which files a folder means, `info` reads LLaMA-Factory's
-//! `dataset_info.json`.
+//! files, [`Source::stream`] their rows. `files` says which files a folder means, `parts` which of their rows, `info` reads
+//! LLaMA-Factory's `dataset_info.json`.
 
 mod array;
 mod files;
@@ -11,6 +11,7 @@ mod guard;
 mod info;
 mod ipc;
 mod json;
+mod parts;
 mod table;
 
 #[cfg(test)]
@@ -22,7 +23,7 @@ use std::{
     sync::Arc,
 };
 
-use domain::{DataConfig, DataFormat, FieldErrors};
+use domain::{DataConfig, DataFormat, FieldErrors, SplitPart};
 use serde_json::{Map, Value};
 
 use super::{
@@ -35,6 +36,7 @@ use crate::{Error, Result};
 pub(crate) use files::{is_data_file, of_train};
 pub(crate) use guard::is_guarded;
 pub(super) use info::resolved;
+use parts::Part;
 
 /// Bytes that one row may have.
 pub(super) const MOST_ROW_BYTES: usize = 64 << 20;
@@ -48,7 +50,9 @@ pub(crate) type Rows = Box<dyn Iterator<Item = Result<Row>> + Send>;
 #[derive(Debug)]
 pub(super) struct Source {
     path: PathBuf,
+    /// Every file, in the order in which they are read first.
     files: Vec<PathBuf>,
+    parts: Vec<Part>,
     /// Set where the files are a tree of source code: they are read by `tree` then.
     tree: Option<tree::Walk>,
     /// Sentences about what was passed over.
@@ -66,7 +70,8 @@ impl Source {
         }
         let mut source = Self {
             path: path.to_owned(),
-            files: vec![path.to_owned()],
+            files: Vec::new(),
+            parts: Vec::new(),
             tree: None,
             notes: Vec::new(),
         };
@@ -82,12 +87,34 @@ impl Source {
             source.notes.extend(walk.notes());
             source.files = walk.files();
             source.tree = Some(walk);
-        } else if path.is_dir() {
+            return Ok(source);
+        }
+        if path.is_dir() {
             let (chosen, note) = files::of_folder(path, config)?;
-            source.files = chosen;
+            source.parts = chosen;
             source.notes.extend(note);
+        } else {
+            let files = || vec![path.to_owned()];
+            source.parts = match Wanted::of(config).split.map(SplitPart::read_all) {
+                Some(Ok(parts)) => parts
+                    .iter()
+                    .map(|part| Part::of_split(part, files()))
+                    .collect::<Result<_>>()?,
+                _ => vec![Part::whole(files())],
+            };
+        }
+        for file in source.parts.iter().flat_map(Part::files) {
+            if !source.files.contains(file) {
+                source.files.push(file.clone());
+            }
         }
         Ok(source)
+    }
+
+    /// A row is in both, of splits of one dataset.
+    pub(super) fn shares_rows(&self, other: &Self) -> bool {
+        let share = |part: &Part| other.parts.iter().any(|other| part.shares_rows(other));
+        self.parts.iter().any(share)
     }
 
     /// What was given.
@@ -105,12 +132,8 @@ impl Source {
         if let Some(walk) = &self.tree {
             return until_error(walk.clone().documents());
         }
-        let files = self.files.clone();
-        until_error(
-            files
-                .into_iter()
-                .flat_map(|file| read_file(&file).unwrap_or_else(|error| once(error))),
-        )
+        let parts = self.parts.clone();
+        until_error(parts.into_iter().flat_map(|part| part.stream()))
     }
 
     /// The first row.
@@ -121,12 +144,39 @@ impl Source {
     }
 }
 
+/// What `data.test_split` holds out of the dataset at a path of which `trained` is trained on; `None` where it is not set.
+///
+/// # Errors
+/// As [`Source::find`], and a row that would be trained on.
+pub(super) fn of_test_split(
+    path: &Path,
+    config: &DataConfig,
+    trained: &Source,
+) -> Result<Option<Source>> {
+    let Some(held_out) = config.of_test_split() else {
+        return Ok(None);
+    };
+    let found = Source::find(path, &held_out)?;
+    if trained.shares_rows(&found) {
+        let message = format!(
+            "= {} would be trained on (data.split = {})",
+            held_out.split.unwrap_or_default(),
+            Wanted::of(config).split.unwrap_or_default()
+        );
+        return Err(FieldErrors::one("data.test_split", message).into());
+    }
+    Ok(Some(found))
+}
+
 /// One file has no splits but that of `train`, as for `load_dataset`; source code has none at all.
 fn refuse_splits(path: &Path, is_tree: bool, wanted: Wanted<'_>) -> Result<()> {
     let place = path.display();
-    let (field, message) = match (wanted.subset, wanted.split) {
+    let parts = wanted.split.map(SplitPart::read_all).transpose();
+    let parts = parts.map_err(|message| FieldErrors::one("data.split", message))?;
+    let is_train = |parts: &Vec<SplitPart>| parts.iter().all(|part| part.name == "train");
+    let (field, message) = match (wanted.subset, parts) {
         (None, None) => return Ok(()),
-        (None, Some("train")) if !is_tree => return Ok(()),
+        (None, Some(parts)) if !is_tree && is_train(&parts) => return Ok(()),
         (Some(_), _) if is_tree => (
             "data.subset",
             format!("{place}: source code has no subsets; leave it out"),

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -111,19 +111,34 @@ fn table_error(file: &PathBuf, error: &csv::Error) -> Error {
 
 /// Rows of a Parquet file, a few hundred in memory at a time.
 pub(super) fn parquet(file: Arc<PathBuf>) -> Result<Rows> {
-    let opened = File::open(&*file).map_err(Error::io("read", &*file))?;
-    let bad = |error: &dyn std::fmt::Display| {
-        Error::file(
-            &*file,
-            format!("is no Parquet file that can be read: {error}"),
-        )
-    };
     let reader = guarded(&file, || {
-        ParquetRecordBatchReaderBuilder::try_new(opened)
-            .and_then(|builder| builder.with_batch_size(ROWS_AT_ONCE).build())
-            .map_err(|error| bad(&error))
+        open_parquet(&file)?
+            .with_batch_size(ROWS_AT_ONCE)
+            .build()
+            .map_err(|error| bad_parquet(&file, &error))
     })?;
     Ok(batches(file, reader))
+}
+
+/// How many rows a Parquet file says that it has.
+pub(super) fn parquet_rows(file: &Path) -> Result<u64> {
+    let rows = guarded(file, || {
+        let opened = open_parquet(file)?;
+        Ok(opened.metadata().file_metadata().num_rows())
+    })?;
+    u64::try_from(rows).map_err(|error| bad_parquet(file, &error))
+}
+
+fn open_parquet(file: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let opened = File::open(file).map_err(Error::io("read", file))?;
+    ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|error| bad_parquet(file, &error))
+}
+
+fn bad_parquet(file: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::file(
+        file,
+        format!("is no Parquet file that can be read: {error}"),
+    )
 }
 
 /// Rows of an Arrow file: feather and the IPC file, or the IPC stream that Python's `datasets` writes.

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use domain::DataConfig;
+use domain::{DataConfig, SplitPart};
 use globset::GlobBuilder;
 
 use card::Subset;
@@ -33,17 +33,70 @@ const TRAIN: &str = "train";
 pub(crate) struct Wanted<'a> {
     /// `data.subset`.
     pub(crate) subset: Option<&'a str>,
-    /// `data.split`; several with `+` between them.
+    /// `data.split`; several with `+` between them, each whole or in part.
     pub(crate) split: Option<&'a str>,
 }
 
-/// The files that are meant.
+/// The splits that are meant.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Chosen {
-    /// Their names, in the order in which they are read.
+    /// In the order in which they are read.
+    pub(crate) parts: Vec<Part>,
+    subset: Option<String>,
+    /// Every split that is there.
+    there: Vec<String>,
+}
+
+/// A split, or a part of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Which rows of it are meant.
+    pub(crate) split: SplitPart,
+    /// The names of all its files, in the order in which they are read.
     pub(crate) names: Vec<String>,
-    /// Subset and splits in half a sentence, with what else is there.
-    pub(crate) said: String,
+}
+
+impl Chosen {
+    /// The files of all parts, each once.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in self.parts.iter().flat_map(|part| &part.names) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
+    /// Subset and splits in half a sentence, with what is `held_out` and what else is there.
+    pub(crate) fn said(&self, held_out: Option<&str>) -> String {
+        let of = self
+            .subset
+            .as_ref()
+            .map_or_else(String::new, |subset| format!(" of the subset {subset}"));
+        let parts: Vec<&str> = self
+            .parts
+            .iter()
+            .map(|part| part.split.text.as_str())
+            .collect();
+        let apart = SplitPart::read_all(held_out.unwrap_or_default()).unwrap_or_default();
+        let is_used = |name: &str| {
+            let trained = self.parts.iter().any(|part| part.split.name == name);
+            trained || apart.iter().any(|part| part.name == name)
+        };
+        let others: Vec<&str> = self
+            .there
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !is_used(name))
+            .collect();
+        let held_out = held_out.map_or_else(String::new, |split| format!("; {split} is held out"));
+        let beside = match others.is_empty() {
+            true => String::new(),
+            false => format!("; beside it there are {}", others.join(", ")),
+        };
+        format!("split {}{of}{held_out}{beside}", parts.join("+"))
+    }
 }
 
 /// Why there are none.
@@ -72,13 +125,33 @@ impl<'a> Wanted<'a> {
     pub(crate) fn of(config: &'a DataConfig) -> Self {
         Self {
             subset: config.subset.as_deref(),
-            split: config.split.as_deref(),
+            split: trained(&config.split, &config.test_split),
         }
     }
 
     pub(crate) fn is_nothing(self) -> bool {
         self == Self::default()
     }
+}
+
+/// The split that is trained on, where one has to be: beside one that is held out, only what is surely of another is.
+pub(crate) fn trained<'a>(split: &'a Option<String>, held_out: &Option<String>) -> Option<&'a str> {
+    split.as_deref().or(held_out.as_ref().map(|_| TRAIN))
+}
+
+/// `data.split` without its slices: what says which files are meant.
+pub(crate) fn without_slices(split: &str) -> String {
+    let parts = SplitPart::read_all(split).unwrap_or_default();
+    if parts.iter().all(SplitPart::is_whole) {
+        return split.to_owned();
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for part in &parts {
+        if !names.contains(&part.name.as_str()) {
+            names.push(&part.name);
+        }
+    }
+    names.join("+")
 }
 
 /// What [`CARD`] of a folder says, where it is there.
@@ -129,25 +202,28 @@ pub(crate) fn choose(
         None => layout::splits(&names, folder),
     };
     let there: Vec<&str> = splits.iter().map(|(split, _)| split.as_str()).collect();
-    let mut files: Vec<String> = Vec::new();
-    let parts = chosen_splits(&there, wanted.split)?;
-    for part in &parts {
-        let of_part = splits.iter().filter(|(split, _)| split == part);
-        for name in of_part.flat_map(|(_, names)| names) {
-            if !files.iter().any(|file| file == name) {
-                files.push((*name).to_owned());
+    let parts: Vec<Part> = chosen_splits(&there, wanted.split)?
+        .into_iter()
+        .map(|split| {
+            let of_part = splits.iter().filter(|(name, _)| *name == split.name);
+            let names = of_part.flat_map(|(_, names)| names);
+            Part {
+                names: names.map(|name| (*name).to_owned()).collect(),
+                split,
             }
-        }
-    }
-    if files.is_empty() {
-        let split = parts.join("+");
+        })
+        .collect();
+    if parts.iter().all(|part| part.names.is_empty()) {
+        let split: Vec<&str> = parts.iter().map(|part| part.split.text.as_str()).collect();
         return Err(Refusal::Split(format!(
-            "{split}: no file with rows is there for it"
+            "{}: no file with rows is there for it",
+            split.join("+")
         )));
     }
     Ok(Some(Chosen {
-        names: files,
-        said: said(subset, &parts, &there),
+        parts,
+        subset: subset.map(|subset| subset.name.clone()),
+        there: there.into_iter().map(str::to_owned).collect(),
     }))
 }
 
@@ -198,28 +274,27 @@ fn chosen_subset<'a>(
 }
 
 /// The splits that are meant, of those that are there.
-fn chosen_splits<'a>(there: &[&'a str], wanted: Option<&'a str>) -> Result<Vec<&'a str>, Refusal> {
+fn chosen_splits(there: &[&str], wanted: Option<&str>) -> Result<Vec<SplitPart>, Refusal> {
     let list = there.join(", ");
     let Some(wanted) = wanted else {
         return match there {
-            [one] => Ok(vec![*one]),
-            _ if there.contains(&TRAIN) => Ok(vec![TRAIN]),
+            [one] => Ok(vec![SplitPart::whole(one)]),
+            _ if there.contains(&TRAIN) => Ok(vec![SplitPart::whole(TRAIN)]),
             _ => Err(Refusal::Split(format!("is needed: there are {list}"))),
         };
     };
-    if wanted.contains('[') {
-        return Err(Refusal::Split(format!(
-            "{wanted:?}: parts of a split are not taken here; name the split, and how much of it as data.num_samples"
-        )));
-    }
-    let parts: Vec<&str> = wanted.split('+').map(str::trim).collect();
-    match parts.iter().find(|part| !there.contains(part)) {
+    let parts = SplitPart::read_all(wanted).map_err(Refusal::Split)?;
+    match parts
+        .iter()
+        .find(|part| !there.contains(&part.name.as_str()))
+    {
         None => Ok(parts),
         Some(_) if there.is_empty() => Err(Refusal::Split(format!(
             "{wanted:?} is not there: there is no file with rows"
         ))),
         Some(part) => Err(Refusal::Split(format!(
-            "{part:?} is not there; there are {list}"
+            "{:?} is not there; there are {list}",
+            part.name
         ))),
     }
 }
@@ -250,20 +325,4 @@ fn is_visible(name: &str) -> bool {
     let mut folders = name.split('/').rev().skip(1);
     !name.split('/').any(|part| part.starts_with('.'))
         && !folders.any(|part| part.starts_with("__"))
-}
-
-fn said(subset: Option<&Subset>, splits: &[&str], there: &[&str]) -> String {
-    let others: Vec<&str> = there
-        .iter()
-        .copied()
-        .filter(|split| !splits.contains(split))
-        .collect();
-    let of = subset.map_or_else(String::new, |subset| {
-        format!(" of the subset {}", subset.name)
-    });
-    let beside = match others.is_empty() {
-        true => String::new(),
-        false => format!("; beside it there are {}", others.join(", ")),
-    };
-    format!("split {}{of}{beside}", splits.join("+"))
 }

@@ -1,7 +1,7 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use super::{Chosen, Refusal, Wanted, choose};
+use super::{Refusal, Wanted, choose, without_slices};
 
 /// A layout, and what the library `datasets` takes of it (`tests/fixtures/splits/make_splits.py`).
 #[derive(Deserialize)]
@@ -37,7 +37,7 @@ fn every_subset_and_split_is_the_files_that_the_library_datasets_takes() {
         for (subset, splits) in &case.subsets {
             for (split, files) in splits {
                 let found = ask(wanted(Some(subset), Some(split)));
-                let found = found.unwrap().unwrap().names;
+                let found = found.unwrap().unwrap().names();
                 assert_eq!(&found, files, "{subset} {split} of {:?}", case.files);
             }
             let other = ask(wanted(Some(subset), Some("nowhere"))).unwrap_err();
@@ -68,11 +68,15 @@ fn without_a_word_it_is_train_of_the_default_subset_or_the_folders_own_rule() {
                 path: b.jsonl\n---\n";
     let files = names(&["a.jsonl", "b.jsonl", "c.jsonl"]);
     let chosen = choose(&files, Some(card), Wanted::default());
-    let Chosen { names, said } = chosen.unwrap().unwrap();
-    assert_eq!(names, ["a.jsonl"]);
+    let chosen = chosen.unwrap().unwrap();
+    assert_eq!(chosen.names(), ["a.jsonl"]);
     assert_eq!(
-        said,
+        chosen.said(None),
         "split train of the subset a; beside it there are test"
+    );
+    assert_eq!(
+        chosen.said(Some("test[:50%]")),
+        "split train of the subset a; test[:50%] is held out"
     );
     for card in [None, Some("# Words"), Some("---\nlicense: mit\n---\n")] {
         assert_eq!(choose(&files, card, Wanted::default()), Ok(None));
@@ -87,12 +91,23 @@ fn without_a_word_it_is_train_of_the_default_subset_or_the_folders_own_rule() {
 }
 
 #[test]
-fn several_splits_are_read_one_behind_the_other_and_parts_of_one_refused() {
+fn several_splits_are_read_one_behind_the_other_and_their_files_are_fetched_once() {
     let files = names(&["test.jsonl", "train.jsonl", "valid.jsonl"]);
-    let both = choose(&files, None, wanted(None, Some("validation + train")));
-    assert_eq!(both.unwrap().unwrap().names, ["valid.jsonl", "train.jsonl"]);
-    let part = choose(&files, None, wanted(None, Some("train[:10%]"))).unwrap_err();
-    assert!(matches!(part, Refusal::Split(message) if message.contains("data.num_samples")));
+    let chosen = |split| choose(&files, None, wanted(None, Some(split)));
+    let both = chosen("validation + train").unwrap().unwrap();
+    assert_eq!(both.names(), ["valid.jsonl", "train.jsonl"]);
+    let parts = chosen("train[:10%]+test+train[-10%:]").unwrap().unwrap();
+    assert_eq!(parts.parts.len(), 3);
+    assert_eq!(parts.names(), ["train.jsonl", "test.jsonl"]);
+    for (split, files_of) in [
+        ("train", "train"),
+        ("train[:10%]", "train"),
+        ("train[:10%]+test+train[-10%:]", "train+test"),
+    ] {
+        assert_eq!(without_slices(split), files_of);
+    }
+    let part = chosen("train[:10").unwrap_err();
+    assert!(matches!(part, Refusal::Split(message) if message.contains("train[:10%]")));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{all, learned, load, model};
-use crate::data::load_pairs;
+use crate::data::{Sample, Stream, load_pairs};
 
 /// A file of ten rows with other letters in each.
 fn rows(folder: &Path, name: &str, row: impl Fn(char) -> serde_json::Value) -> String {
@@ -132,4 +132,67 @@ fn a_description_of_llama_factory_says_how_many_samples_are_taken() {
     let refused = crate::data::Stream::open(&config, model(), 7);
     let message = refused.err().unwrap().to_string();
     assert!(message.contains("data.num_samples"), "{message}");
+}
+
+#[test]
+fn a_stream_of_several_datasets_gives_each_row_once_and_all_of_them_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = mixed(&folder);
+    config.shuffle = false;
+    config.shuffle_buffer = 4;
+    let held: Vec<Sample> = load(&config, model(), 7).unwrap().train;
+    let mut stream = Stream::open(&config, model(), 7).unwrap();
+    for _ in 0..2 {
+        let mut pass: Vec<Sample> = Vec::new();
+        while pass.len() < 20 {
+            let (taken, _) = stream.take(3).unwrap();
+            pass.extend(taken.into_iter().flatten());
+        }
+        assert_eq!(pass.len(), 20);
+        assert!(held.iter().all(|sample| pass.contains(sample)));
+        let is_document = |sample: &&Sample| all(sample).starts_with("def");
+        for part in pass.chunks(5) {
+            let documents = part.iter().filter(is_document).count();
+            assert!((1..5).contains(&documents), "{documents} of five");
+        }
+    }
+    assert!(stream.is_at_end().unwrap());
+
+    // What the stream is a function of tells one mix from another.
+    let digest = stream.digest().unwrap();
+    config.mix.clear();
+    let alone = Stream::open(&config, model(), 7).unwrap();
+    assert_ne!(alone.digest().unwrap(), digest);
+}
+
+#[test]
+fn what_was_held_out_of_a_further_dataset_is_evaluated_on_in_memory_and_in_a_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = mixed(&folder);
+    config.eval_path = config.path.clone();
+    let docs = config.mix.get_mut("docs").unwrap();
+    docs.eval_path = docs.path.clone();
+    let eval = load(&config, model(), 7).unwrap().eval;
+    assert_eq!(eval.len(), 20);
+    let stream = Stream::open(&config, model(), 7).unwrap();
+    assert_eq!(stream.held_out().unwrap(), eval);
+}
+
+#[test]
+fn a_number_of_samples_of_a_further_dataset_is_refused_in_a_stream_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    rows(
+        folder.path(),
+        "a.jsonl",
+        |letter| json!({"instruction": "say", "output": letter.to_string()}),
+    );
+    let described = json!({"a": {"file_name": "a.jsonl", "num_samples": 4}});
+    let info = folder.path().join("dataset_info.json");
+    fs::write(info, described.to_string()).unwrap();
+    let mut config = mixed(&folder);
+    config.mix.get_mut("docs").unwrap().path = Some(folder.path().display().to_string());
+    config.mix.get_mut("docs").unwrap().format = DataFormat::Auto;
+    config.mix.get_mut("docs").unwrap().columns.clear();
+    let message = Stream::open(&config, model(), 7).err().unwrap().to_string();
+    assert!(message.contains("data.mix.docs.num_samples"), "{message}");
 }

@@ -575,7 +575,8 @@ fn an_inspection_tells_format_columns_and_lengths() {
     assert_eq!(found.format, Some(DataFormat::Preference));
     assert_eq!(found.problem, None);
     fs::write(&path, numbered_rows(20)).unwrap();
-    let found = inspect(&path, &DataConfig::default(), Some(model()), 0).unwrap();
+    let tokens = model().into();
+    let found = inspect(&path, &DataConfig::default(), Some(tokens), 0).unwrap();
     let tokens = found.tokens.unwrap();
     assert_eq!(tokens.lengths.iter().map(|bin| bin.rows).sum::<usize>(), 20);
 }

@@ -168,3 +168,97 @@ fn a_description_of_llama_factory_may_name_subset_and_split_of_a_folder() {
     described.split = Some("train".into());
     assert_eq!(texts(&described), ["one", "two"]);
 }
+
+/// A split in parts, and which rows the library `datasets` takes (`tests/fixtures/splits/make_splits.py`).
+#[derive(serde::Deserialize)]
+struct Slice {
+    train: usize,
+    test: usize,
+    split: String,
+    rows: Option<Vec<[usize; 2]>>,
+}
+
+#[test]
+fn parts_of_splits_are_the_rows_that_the_library_datasets_takes() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../../tests/fixtures/splits/slices.json"
+    );
+    let cases: Vec<Slice> = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    assert!(cases.len() > 200);
+    let folder = tempfile::tempdir().unwrap();
+    for case in cases {
+        let data = folder.path().join(format!("{}-{}", case.train, case.test));
+        fs::create_dir_all(&data).unwrap();
+        let all = case.train + case.test;
+        for (name, numbers) in [("train", 0..case.train), ("test", case.train..all)] {
+            let rows = numbers.map(|number| format!("{{\"text\": \"{number}\"}}\n"));
+            fs::write(data.join(format!("{name}.jsonl")), rows.collect::<String>()).unwrap();
+        }
+        let config = config(&data, None, Some(&case.split));
+        let found: Result<Vec<usize>, String> = match rows(&config) {
+            Ok(rows) => Ok(rows
+                .map(|row| row.unwrap().0["text"].as_str().unwrap().parse().unwrap())
+                .collect()),
+            Err(error) => Err(error.to_string()),
+        };
+        let told = format!("{} of {} and {}", case.split, case.train, case.test);
+        match (case.rows, found) {
+            (Some(runs), Ok(found)) => {
+                let expected: Vec<usize> = runs.iter().flat_map(|[from, to]| *from..*to).collect();
+                assert_eq!(found, expected, "{told}");
+            }
+            // The library refuses a part without rows when it reads it, and a run does when it learns from it.
+            (None, Ok(found)) => assert!(found.is_empty(), "{told}: {found:?}"),
+            (None, Err(message)) => assert!(message.contains("data.split"), "{message}"),
+            (Some(_), Err(message)) => panic!("{told}: {message}"),
+        }
+    }
+}
+
+#[test]
+fn one_part_of_a_split_is_trained_on_and_another_held_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.jsonl");
+    let rows = (0..20).map(|row| format!("{{\"text\": \"row {row}\"}}\n"));
+    fs::write(&file, rows.collect::<String>()).unwrap();
+    for path in [folder.path(), &file] {
+        let mut parted = config(path, None, Some("train[:90%]"));
+        parted.test_split = Some("train[-10%:]".into());
+        let data = load(&parted, model(), 0).unwrap();
+        assert_eq!((data.train.len(), data.eval.len()), (18, 2));
+        for held_out in &data.eval {
+            assert!(!data.train.contains(held_out));
+        }
+        parted.test_split = Some("train[-15%:]".into());
+        let message = refusal(&parted);
+        assert!(
+            message.contains("data.test_split: = train[-15%:] would be trained on"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn what_is_held_out_is_not_said_to_be_left_out_and_never_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["train", "test", "valid", "more"] {
+        let path = folder.path().join(format!("{name}.jsonl"));
+        fs::write(path, format!("{{\"text\": \"{name}\"}}\n")).unwrap();
+    }
+    let mut held_out = config(folder.path(), None, None);
+    held_out.test_split = Some("test".into());
+    let data = load(&held_out, model(), 0).unwrap();
+    assert_eq!((data.train.len(), data.eval.len()), (1, 1));
+    assert_eq!(
+        data.report.notes,
+        ["split train; test is held out; beside it there are validation"]
+    );
+    // Without a file of train, what is in no split might be what is held out.
+    fs::remove_file(folder.path().join("train.jsonl")).unwrap();
+    let message = refusal(&held_out);
+    assert!(
+        message.contains("\"train\" is not there; there are"),
+        "{message}"
+    );
+}

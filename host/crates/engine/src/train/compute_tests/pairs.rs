@@ -40,7 +40,7 @@ fn rewards(events: &[RunEvent]) -> Vec<f64> {
 
 #[test]
 fn a_run_over_pairs_goes_on_a_device_as_on_the_processor() {
-    for method in [Method::Dpo, Method::Orpo] {
+    for method in [Method::Dpo, Method::Cpo, Method::Orpo] {
         let folder = tempfile::tempdir().unwrap();
         let (first, events) = run(&pairs(method, folder.path(), "cpu"), false, None);
         let (expected, told) = (losses(&events), rewards(&events));
@@ -73,7 +73,7 @@ fn a_run_over_pairs_goes_on_a_device_as_on_the_processor() {
 
 #[test]
 fn processes_share_a_run_over_pairs() {
-    for method in [Method::Dpo, Method::Orpo] {
+    for method in [Method::Dpo, Method::Cpo, Method::Orpo] {
         let folder = tempfile::tempdir().unwrap();
         let alone = run(&pairs(method, folder.path(), "cpu"), false, None).1;
         let all = together(|device| {

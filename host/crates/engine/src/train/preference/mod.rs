@@ -1,13 +1,16 @@
-//! Losses of preference tuning: DPO (arXiv 2305.18290, TRL's `sigmoid`) and ORPO (arXiv 2403.07691).
+//! Preference tuning: DPO, CPO with SimPO, and ORPO.
 //!
-//! Both are functions of the log-probabilities of whole completions. Over an optimizer step the loss is the mean over
-//! its pairs, however they are spread over micro-batches; ORPO's likelihood term is the mean over the tokens of all its
-//! chosen sequences, prompts included, as TRL computes it for one batch.
+//! Their losses (`loss`) are functions of the log-probabilities of whole completions. Over an optimizer step the loss is the mean
+//! over its pairs, however they are spread over micro-batches. The likelihood term of ORPO is the mean over the tokens of all its
+//! chosen sequences, prompts included, and that of CPO over those of the completions, as TRL computes both for one batch.
 
+mod loss;
 mod tally;
 
 use candle_core::Tensor;
 use domain::{Method, TrainConfig};
+
+use loss::{Answers, Loss, softplus};
 
 use crate::data::{IGNORED, Pair, Sample};
 use crate::model::{Batch, Decoder, TokenLoss, Weigh, Work};
@@ -18,8 +21,9 @@ pub(super) use tally::{Tally, Totals};
 
 /// What a run minimizes over pairs.
 pub(super) struct Preference {
-    orpo: bool,
-    beta: f64,
+    loss: Loss,
+    /// What the likelihood of the chosen answers weighs beside that.
+    likelihood: f64,
     /// DPO: values of what trains at the start, where that was an adapter to go on from. Otherwise the reference is
     /// the base without the adapter.
     reference: Option<Vec<Tensor>>,
@@ -35,21 +39,20 @@ struct Laid {
 impl Preference {
     /// `None` for the methods without pairs.
     pub(super) fn of_run(train: &TrainConfig, reference: Option<Vec<Tensor>>) -> Option<Self> {
-        let orpo = match train.method {
-            Method::Orpo => true,
-            Method::Dpo => false,
-            _ => return None,
-        };
         Some(Self {
-            orpo,
-            beta: train.beta,
+            loss: Loss::of_run(train)?,
+            likelihood: match train.method {
+                Method::Orpo => 1.0,
+                Method::Cpo => train.cpo_alpha,
+                _ => 0.0,
+            },
             reference,
         })
     }
 
     /// What nothing was added to yet of pairs with these totals.
     pub(super) fn tally(&self, totals: Totals) -> Tally {
-        Tally::new(self.orpo, totals)
+        Tally::new(self.loss.is_orpo(), self.likelihood > 0.0, totals)
     }
 
     /// Adds the figures of some pairs of a step to its tally, and their share of its gradient to all that trains.
@@ -94,16 +97,16 @@ impl Preference {
         let lengths = sequences().map(|sample| sample.input_ids.len());
         let scored = sequences().map(|sample| sample.supervised_tokens()).sum();
         let work = Work::of(lengths, scored);
-        let reference = match self.orpo {
-            true => 0.0,
-            false => decoder.description.forward_operations(work),
+        let reference = match self.loss.has_reference() {
+            true => decoder.description.forward_operations(work),
+            false => 0.0,
         };
         decoder.operations(work) + reference
     }
 
     fn lay(&self, pairs: &[&Pair]) -> Result<Laid> {
         let (mut samples, mut completion) = (Vec::new(), Vec::new());
-        let chosen = pairs.iter().map(|pair| (&pair.chosen, self.orpo));
+        let chosen = pairs.iter().map(|pair| (&pair.chosen, self.loss.is_orpo()));
         let rejected = pairs.iter().map(|pair| (&pair.rejected, false));
         for (sample, whole) in chosen.chain(rejected) {
             let labelled = |label: &i64| *label != IGNORED;
@@ -131,7 +134,7 @@ impl Preference {
         (compute, decoder): (&Compute, &Decoder),
         batch: &Batch,
     ) -> Result<Option<Vec<f32>>> {
-        if self.orpo {
+        if !self.loss.has_reference() {
             return Ok(None);
         }
         let found = match &self.reference {
@@ -169,57 +172,46 @@ impl Preference {
         };
         let count = |sequence: usize| completion[sequence].iter().filter(|x| **x).count() as f64;
         let mut weights = vec![0f32; losses.len()];
+        // ORPO lays prompts too, CPO completions alone.
+        let learned = match self.loss.is_orpo() {
+            true => totals.chosen_tokens,
+            false => totals.chosen_supervised,
+        };
+        let likelihood = self.likelihood / learned as f64;
         for pair in 0..pairs {
             let both = [pair, pair + pairs];
-            let (rewards, logps, by_logp);
-            if self.orpo {
-                logps = both.map(|sequence| sum(losses, sequence) / count(sequence));
-                // log(1 - e^x) of each mean.
-                let odds = logps.map(|logp| logp - (-logp.exp_m1()).ln());
-                let log_odds = odds[0] - odds[1];
-                let ratio = -softplus(-log_odds);
-                let nll: f64 = losses[starts[pair]..starts[pair] + completion[pair].len()]
-                    .iter()
-                    .map(|loss| f64::from(*loss))
-                    .sum();
-                *tally.nll.get_or_insert_default() += nll / totals.chosen_tokens as f64;
-                tally.loss += nll / totals.chosen_tokens as f64 - self.beta * ratio / total;
-                tally.add("log_odds_ratio", ratio);
-                tally.add("log_odds_chosen", log_odds);
-                let slope = -self.beta / total * sigmoid(-log_odds);
-                by_logp = [slope / -logps[0].exp_m1(), -slope / -logps[1].exp_m1()];
-                rewards = logps.map(|logp| self.beta * logp);
-            } else {
-                logps = both.map(|sequence| sum(losses, sequence));
-                let reference = reference.unwrap_or(losses);
-                let score = |side: usize| self.beta * (logps[side] - sum(reference, both[side]));
-                rewards = [score(0), score(1)];
-                let margin = rewards[0] - rewards[1];
-                tally.loss += softplus(-margin) / total;
-                let slope = -self.beta / total * sigmoid(-margin);
-                by_logp = [slope, -slope];
+            let judged = self.loss.of(&Answers {
+                logps: both.map(|sequence| sum(losses, sequence)),
+                reference: both.map(|sequence| sum(reference.unwrap_or(losses), sequence)),
+                tokens: both.map(count),
+            });
+            tally.loss += judged.loss / total;
+            if let Some(mean) = &mut tally.nll {
+                let rows = &losses[starts[pair]..starts[pair] + completion[pair].len()];
+                let nll: f64 = rows.iter().map(|loss| f64::from(*loss)).sum();
+                *mean += nll / learned as f64;
+                tally.loss += likelihood * nll;
             }
-            for side in 0..2 {
-                let sequence = both[side];
-                // A loss is minus its token's part of the log-probability, or of its mean.
-                let weight = -by_logp[side] / if self.orpo { count(sequence) } else { 1.0 };
-                let whole = if self.orpo && side == 0 {
-                    1.0 / totals.chosen_tokens as f64
-                } else {
-                    0.0
-                };
+            for (side, sequence) in both.into_iter().enumerate() {
+                // A loss is minus its token's part of the log-probability.
+                let weight = -judged.by_logp[side] / total;
+                let whole = if side == 0 { likelihood } else { 0.0 };
                 for (row, inside) in completion[sequence].iter().enumerate() {
                     let weight = if *inside { weight } else { 0.0 };
                     weights[starts[sequence] + row] = (weight + whole) as f32;
                 }
             }
-            tally.add("rewards/chosen", rewards[0]);
-            tally.add("rewards/rejected", rewards[1]);
-            tally.add("rewards/margins", rewards[0] - rewards[1]);
-            let better = f64::from(u8::from(rewards[0] > rewards[1]));
-            tally.add("rewards/accuracies", better);
-            tally.add("logps/chosen", logps[0]);
-            tally.add("logps/rejected", logps[1]);
+            if let Some(log_odds) = judged.log_odds {
+                tally.add("log_odds_ratio", -softplus(-log_odds));
+                tally.add("log_odds_chosen", log_odds);
+            }
+            let [chosen, rejected] = judged.rewards;
+            tally.add("rewards/chosen", chosen);
+            tally.add("rewards/rejected", rejected);
+            tally.add("rewards/margins", chosen - rejected);
+            tally.add("rewards/accuracies", f64::from(u8::from(chosen > rejected)));
+            tally.add("logps/chosen", judged.logps[0]);
+            tally.add("logps/rejected", judged.logps[1]);
         }
         weights
     }
@@ -236,15 +228,6 @@ pub(super) fn values(decoder: &Decoder) -> Result<Vec<Tensor>> {
 
 fn losses(tokens: &[TokenLoss]) -> Vec<f32> {
     tokens.iter().map(|token| token.loss).collect()
-}
-
-/// log(1 + e^x).
-fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ pub(in crate::train) struct Tally {
     totals: Totals,
     pub(in crate::train) tokens: usize,
     pub(super) loss: f64,
-    /// ORPO's likelihood term.
+    /// The likelihood term, where there is one.
     pub(super) nll: Option<f64>,
     sums: BTreeMap<&'static str, f64>,
 }
@@ -21,6 +21,8 @@ pub(in crate::train) struct Totals {
     pub(in crate::train) supervised: usize,
     /// Tokens of the chosen sequences that have something to be predicted from.
     pub(super) chosen_tokens: usize,
+    /// Those of the completions.
+    pub(super) chosen_supervised: usize,
 }
 
 impl Totals {
@@ -29,11 +31,13 @@ impl Totals {
             pairs: 0,
             supervised: 0,
             chosen_tokens: 0,
+            chosen_supervised: 0,
         };
         for pair in pairs {
             totals.pairs += 1;
             totals.supervised += pair.chosen.supervised_tokens();
             totals.supervised += pair.rejected.supervised_tokens();
+            totals.chosen_supervised += pair.chosen.supervised_tokens();
             totals.chosen_tokens += pair.chosen.input_ids.len().saturating_sub(1);
         }
         totals
@@ -52,14 +56,14 @@ const NAMES: [&str; 6] = [
 
 impl Tally {
     /// Every figure that the method has is there from the start: a process that has no pair in a step adds nothing to each.
-    pub(super) fn new(orpo: bool, totals: Totals) -> Self {
+    pub(super) fn new(orpo: bool, likelihood: bool, totals: Totals) -> Self {
         let of_orpo = ["log_odds_ratio", "log_odds_chosen"];
         let own = of_orpo.into_iter().filter(|_| orpo);
         Self {
             totals,
             tokens: 0,
             loss: 0.0,
-            nll: orpo.then_some(0.0),
+            nll: likelihood.then_some(0.0),
             sums: NAMES
                 .into_iter()
                 .chain(own)
