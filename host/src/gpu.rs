@@ -1,8 +1,10 @@
 //! The GPUs that runs can have: those of this program where it is the GPU build, else those of `codetune-cuda`, the same
 //! program with the feature `cuda`, which is looked for beside this one.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use engine::gpu::Gpu;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,10 @@ pub struct Devices {
 /// Whether this program trains on GPUs itself.
 const GPU_BUILD: bool = cfg!(feature = "cuda");
 
+/// How long the GPU build may take to tell its devices: a driver starts within seconds, and one that hangs must take nothing
+/// with it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The GPU build beside this program.
 pub fn companion(config: &Config) -> PathBuf {
     let name = format!("codetune-cuda{}", std::env::consts::EXE_SUFFIX);
@@ -32,7 +38,7 @@ pub fn devices(config: &Config) -> Devices {
     if GPU_BUILD {
         return own();
     }
-    asked(&companion(config))
+    asked(&companion(config), PATIENCE)
 }
 
 /// The GPUs that this program sees itself.
@@ -54,7 +60,7 @@ pub fn own() -> Devices {
 }
 
 /// What the GPU build says. It is another program: whatever it does, this one goes on.
-fn asked(program: &Path) -> Devices {
+fn asked(program: &Path, patience: Duration) -> Devices {
     let missing = |message: String| Devices {
         missing: Some(message),
         ..Devices::default()
@@ -66,8 +72,17 @@ fn asked(program: &Path) -> Devices {
             program.display()
         ));
     }
-    let output = match Command::new(program).args(["devices", "--json"]).output() {
-        Ok(output) => output,
+    let mut command = Command::new(program);
+    let output = match output_within(command.args(["devices", "--json"]), patience) {
+        Ok(Some(output)) => output,
+        Ok(None) => {
+            return missing(format!(
+                "{} did not tell its devices within {} s: the NVIDIA driver hangs. Check nvidia-smi, and restart the machine \
+                 where that hangs too",
+                program.display(),
+                patience.as_secs_f32()
+            ));
+        }
         Err(error) => return missing(format!("{} cannot be started: {error}", program.display())),
     };
     match serde_json::from_slice(&output.stdout) {
@@ -79,6 +94,25 @@ fn asked(program: &Path) -> Devices {
             String::from_utf8_lossy(&output.stderr).trim()
         )),
     }
+}
+
+/// What a program says before it ends; `None` where it does not end in time.
+fn output_within(command: &mut Command, most: Duration) -> io::Result<Option<Output>> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let until = Instant::now() + most;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > until {
+            // Not waited for: what hangs in a driver may not even end by this.
+            child.kill()?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().map(Some)
 }
 
 /// The program that works on runs: the GPU build where it is there and sees a GPU, else this one. It trains on the CPU too.
@@ -137,5 +171,26 @@ fn become_program(program: &Path) -> anyhow::Error {
     {
         Ok(status) => std::process::exit(status.code().unwrap_or(1)),
         Err(error) => anyhow::anyhow!("{} cannot be started: {error}", program.display()),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_driver_that_hangs_takes_nothing_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("codetune-cuda");
+        std::fs::write(&program, "#!/bin/sh\nexec tail -f /dev/null\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let devices = asked(&program, Duration::from_millis(200));
+        let missing = devices.missing.unwrap();
+        assert!(
+            missing.contains("did not tell its devices within 0.2 s: the NVIDIA driver hangs"),
+            "{missing}"
+        );
     }
 }

@@ -115,6 +115,17 @@ impl TestApp {
         Self { state, folder }
     }
 
+    /// With a program in the GPU build's place, which `write` writes to where it is looked for.
+    pub(crate) fn beside_a_gpu_build(write: impl FnOnce(&Path)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("plugins")).unwrap();
+        let mut config = config(folder.path(), &[]);
+        config.paths.program = folder.path().join("codetune");
+        write(&folder.path().join("codetune-cuda"));
+        let state = server::open(config, HOST.parse().unwrap(), Duration::MAX).unwrap();
+        Self { state, folder }
+    }
+
     /// The same folders and settings in a studio that starts anew, after `change` in between.
     pub(crate) fn restarted(self, change: impl FnOnce(&Config)) -> Self {
         self.restarted_within(Duration::MAX, change)

@@ -284,6 +284,37 @@ async fn a_run_on_a_gpu_shows_its_figures_and_one_on_the_cpu_has_no_place_for_th
     assert!(!page.contains("device_power"));
 }
 
+#[cfg(unix)]
+#[actix_web::test]
+async fn a_run_on_a_gpu_shows_the_machines_gpus_while_it_trains() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let app = TestApp::beside_a_gpu_build(|program| {
+        let card = r#"{"gpus":[{"index":0,"name":"A card","compute_capability":"9.0","memory_total":85899345920,"memory_free":42949672960,"temperature":41,"power":70.5,"utilization":0}],"missing":null}"#;
+        std::fs::write(program, format!("#!/bin/sh\nprintf '%s' '{card}'\n")).unwrap();
+        std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    });
+    let id = app.run("on a card");
+    let lease = std::time::Duration::from_secs(60);
+    let claim = app.state.store.claim_run("test", lease).unwrap().unwrap();
+    let page = app.get(&format!("/runs/{id}")).await.body;
+    assert!(!page.contains("gpus-title"), "{page}");
+    let message = "trains on cuda:0 (A card)".to_owned();
+    let events = [started(1), RunEvent::Log { message }];
+    app.state.store.append_events(&claim, &events).unwrap();
+    let page = app.get(&format!("/runs/{id}")).await.body;
+    for told in [
+        "cuda:0",
+        "A card",
+        "41 °C",
+        "70.5 W",
+        "0 %",
+        "data-chart=\"device_power",
+    ] {
+        assert!(page.contains(told), "{told}: {page}");
+    }
+}
+
 #[actix_web::test]
 async fn an_ended_run_with_steps_is_not_said_to_have_none() {
     let app = TestApp::new();

@@ -10,10 +10,11 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use domain::DataConfig;
 use engine::data::{TokenizerSource, prompts};
-use engine::generate::{GenerateRequest, Generator};
+use engine::generate::{GenerateRequest, Generator, Placement};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::generate::PlacementArgs;
 use super::plugin::{open_named, refused};
 use super::{model_folder, scorers, usage_error};
 use crate::answers::{Make, Outcome, Ranking, Report, Request, generate};
@@ -91,6 +92,8 @@ pub(crate) struct GenerateArgs {
     /// Text that ends an answer; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    #[command(flatten)]
+    placement: PlacementArgs,
     /// The report as one JSON object on standard output, progress as JSON lines on standard error
     #[arg(long)]
     json: bool,
@@ -112,6 +115,7 @@ pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCo
         MakeArg::Preference => Make::Preference,
     };
     check(args, make)?;
+    let placement = args.placement.chosen(config)?;
     let model = model_folder::local(&args.model, &config.hub)?;
     let data = DataConfig {
         path: Some(args.prompts.display().to_string()),
@@ -125,7 +129,8 @@ pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCo
     let host = open_named(config)?;
     let named = scorers::with_settings(&args.scorers, &args.scorer_config)?;
     let scorers = Scorers::open(&host, named).map_err(refused)?;
-    let generator = Generator::load(&model, args.adapter.as_deref()).map_err(told)?;
+    let adapter = args.adapter.as_deref();
+    let generator = Generator::load_on(&model, adapter, false, &placement).map_err(told)?;
     let settings = GenerateRequest {
         max_new_tokens: args.max_new_tokens,
         temperature: args.temperature,
@@ -138,7 +143,7 @@ pub(crate) fn run(args: &GenerateArgs, config: &Config) -> anyhow::Result<ExitCo
     settings
         .check()
         .map_err(|errors| usage_error(errors.to_string()))?;
-    let about = about(&model, args.adapter.as_deref())?;
+    let about = about(&model, args.adapter.as_deref(), &placement)?;
     let request = Request {
         prompts: &asked,
         settings: &settings,
@@ -222,8 +227,12 @@ fn check(args: &GenerateArgs, make: Make) -> anyhow::Result<()> {
 }
 
 /// The model by name and the weights of it that are small enough to read at each start: of the base its config and size,
-/// of the adapter everything.
-fn about(model: &Path, adapter: Option<&Path>) -> anyhow::Result<serde_json::Value> {
+/// of the adapter everything. How the weights are held makes another model of them.
+fn about(
+    model: &Path,
+    adapter: Option<&Path>,
+    placement: &Placement,
+) -> anyhow::Result<serde_json::Value> {
     let name = |path: &Path| {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         path.file_name()
@@ -262,12 +271,20 @@ fn about(model: &Path, adapter: Option<&Path>) -> anyhow::Result<serde_json::Val
             Ok(json!({ "name": name(folder), "sha256": hex(&hasher.finalize()) }))
         })
         .transpose()?;
-    Ok(json!({
+    let mut about = json!({
         "model": name(model),
         "model_files_sha256": hex(&base.finalize()),
         "adapter": adapter,
         "studio": env!("CARGO_PKG_VERSION"),
-    }))
+    });
+    let usual = Placement::default();
+    if placement.dtype != usual.dtype {
+        about["dtype"] = json!(placement.dtype);
+    }
+    if let Some(quantize) = placement.quantize {
+        about["quantize"] = json!(quantize);
+    }
+    Ok(about)
 }
 
 fn print(report: &Report, out: &Path) {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use domain::Completion;
 use engine::data::Prompt;
-use engine::generate::{GenerateRequest, Generator};
+use engine::generate::{GenerateRequest, Generator, Placement};
 use serde::Serialize;
 use serde_json::json;
 
@@ -52,7 +52,7 @@ struct Alone {
 pub(super) fn run(
     args: &EvalArgs,
     config: &Config,
-    model: &Path,
+    model: (&Path, &Placement),
     prompts: &[Prompt],
 ) -> anyhow::Result<ExitCode> {
     let bootstrap = Bootstrap {
@@ -94,11 +94,11 @@ pub(super) fn run(
 
 fn answer(
     args: &EvalArgs,
-    model: &Path,
+    (model, placement): (&Path, &Placement),
     adapter: Option<&Path>,
     prompts: &[Prompt],
 ) -> anyhow::Result<Vec<Completion>> {
-    let generator = Generator::load(model, adapter).map_err(bad_input)?;
+    let generator = Generator::load_on(model, adapter, false, placement).map_err(bad_input)?;
     let requests: Vec<GenerateRequest> = prompts
         .iter()
         .enumerate()

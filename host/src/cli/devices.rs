@@ -54,5 +54,35 @@ pub(super) fn line(gpu: &Gpu) -> String {
         line.push_str(", ");
         line.push_str(&figure);
     }
+    // Whoever starts a run now has the rest.
+    if gpu.memory_free < gpu.memory_total / 2 {
+        let held = gib(gpu.memory_total - gpu.memory_free);
+        line.push_str(&format!(
+            ", {held:.1} GiB held by other processes: nvidia-smi lists them"
+        ));
+    }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_whose_memory_others_hold_is_told_as_one() {
+        let mut gpu = Gpu {
+            index: 1,
+            name: "A card".into(),
+            compute_capability: "9.0".into(),
+            memory_total: 80 << 30,
+            memory_free: 78 << 30,
+            temperature: None,
+            power: None,
+            utilization: Some(99),
+        };
+        assert!(!line(&gpu).contains("other processes"), "{}", line(&gpu));
+        gpu.memory_free = 2 << 30;
+        let told = "99 % busy, 78.0 GiB held by other processes: nvidia-smi lists them";
+        assert!(line(&gpu).ends_with(told), "{}", line(&gpu));
+    }
 }

@@ -11,12 +11,12 @@ use clap::Args;
 use domain::{DataConfig, DataFormat};
 use engine::{
     data::{Prompt, TokenizerSource, prompts},
-    evaluate,
-    generate::{GenerateRequest, Generator},
+    evaluate_on,
+    generate::{GenerateRequest, Generator, Placement},
 };
 use serde_json::json;
 
-use super::{comparison, model_folder, usage_error};
+use super::{comparison, generate::PlacementArgs, model_folder, usage_error};
 use crate::config::Config;
 
 /// Arguments of `codetune eval`.
@@ -89,6 +89,8 @@ pub(crate) struct EvalArgs {
     /// Text that ends a completion; may be given several times
     #[arg(long, value_name = "TEXT", requires = "writes")]
     pub(super) stop: Vec<String>,
+    #[command(flatten)]
+    pub(super) placement: PlacementArgs,
     /// One JSON object on standard output
     #[arg(long)]
     pub(super) json: bool,
@@ -96,6 +98,7 @@ pub(crate) struct EvalArgs {
 
 /// Measures the model, or lets it write.
 pub(crate) fn run(args: &EvalArgs, config: &Config) -> anyhow::Result<ExitCode> {
+    let placement = args.placement.chosen(config)?;
     let model = model_folder::local(&args.model, &config.hub)?;
     let data = DataConfig {
         path: Some(args.data.display().to_string()),
@@ -108,16 +111,20 @@ pub(crate) fn run(args: &EvalArgs, config: &Config) -> anyhow::Result<ExitCode> 
     if !args.scorers.is_empty() {
         let tokens = TokenizerSource::of(&model, args.adapter.as_deref()).map_err(bad_input)?;
         let prompts = prompts(&data, tokens, args.prompts).map_err(bad_input)?;
-        return comparison::run(args, config, &model, &prompts);
+        return comparison::run(args, config, (&model, &placement), &prompts);
     }
     match args.completions {
-        Some(count) => complete(args, &model, &data, count),
-        None => measure(args, &model, &data),
+        Some(count) => complete(args, (&model, &placement), &data, count),
+        None => measure(args, (&model, &placement), &data),
     }
 }
 
-fn measure(args: &EvalArgs, model: &Path, data: &DataConfig) -> anyhow::Result<ExitCode> {
-    let found = evaluate(model, args.adapter.as_deref(), data).map_err(bad_input)?;
+fn measure(
+    args: &EvalArgs,
+    (model, placement): (&Path, &Placement),
+    data: &DataConfig,
+) -> anyhow::Result<ExitCode> {
+    let found = evaluate_on(model, args.adapter.as_deref(), data, placement).map_err(bad_input)?;
     if args.json {
         println!("{}", serde_json::to_string(&found)?);
         return Ok(ExitCode::SUCCESS);
@@ -144,13 +151,14 @@ fn measure(args: &EvalArgs, model: &Path, data: &DataConfig) -> anyhow::Result<E
 
 fn complete(
     args: &EvalArgs,
-    model: &Path,
+    (model, placement): (&Path, &Placement),
     data: &DataConfig,
     count: usize,
 ) -> anyhow::Result<ExitCode> {
     let tokens = TokenizerSource::of(model, args.adapter.as_deref()).map_err(bad_input)?;
     let rows = prompts(data, tokens, count).map_err(bad_input)?;
-    let generator = Generator::load(model, args.adapter.as_deref()).map_err(bad_input)?;
+    let adapter = args.adapter.as_deref();
+    let generator = Generator::load_on(model, adapter, false, placement).map_err(bad_input)?;
     let mut out = io::stdout().lock();
     for (index, Prompt { prompt, reference }) in rows.into_iter().enumerate() {
         let request = GenerateRequest {

@@ -11,6 +11,7 @@ use super::run_view::RunView;
 use crate::api::{runs, submit};
 use crate::error::{AppError, HtmlResult, see_other};
 use crate::safety::csrf::CheckedForm;
+use crate::state::blocking;
 use crate::templates::{Page, View};
 
 const LOG_LINES: usize = 400;
@@ -30,6 +31,8 @@ struct RunPage {
     preference: bool,
     /// It trained on a GPU: there are figures of that to draw.
     on_gpu: bool,
+    /// The GPUs of this machine as they are now, while it trains on one.
+    gpus: Vec<engine::gpu::Gpu>,
     /// Plugins that score what the model writes, comma between them; their scores are drawn.
     scorers: Option<String>,
     /// Its data goes through curators.
@@ -95,12 +98,26 @@ pub async fn show(view: View, id: Path<RunId>) -> HtmlResult {
         } => Some((trainable_parameters, all_parameters)),
         _ => None,
     });
+    // The figures come with the first step, the log says it before.
+    let says_gpu = |event: &RunEvent| matches!(event, RunEvent::Log { message } if message.starts_with("trains on cuda"));
+    let on_gpu = named_gpu
+        || names.iter().any(|name| name == "device_memory_peak_gb")
+        || notes.iter().any(|note| says_gpu(&note.event));
+    let run: RunView = run.into();
+    let gpus = match on_gpu && !run.is_final {
+        true => {
+            let config = state.config.clone();
+            blocking(move || crate::gpu::devices(&config)).await?.gpus
+        }
+        false => Vec::new(),
+    };
     let skip = notes.len().saturating_sub(LOG_LINES);
     view.page(&RunPage {
-        run: run.into(),
+        run,
         toml,
         preference,
-        on_gpu: named_gpu || names.iter().any(|name| name == "device_memory_peak_gb"),
+        on_gpu,
+        gpus,
         scorers: (!scorers.is_empty()).then(|| scorers.join(",")),
         is_curated,
         curation,

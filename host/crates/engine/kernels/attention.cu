@@ -45,9 +45,14 @@ __device__ __forceinline__ float score_of(const Heads& h, float product, float* 
 // Rows from .. from + count of a sequence, `dim` columns of each, as f32; zeros behind the sequence's end.
 __device__ __forceinline__ void load_tile(float* to, int to_stride, const T* from, i64 stride, int first, int count,
                                           int len, int dim) {
-    for (int i = threadIdx.x; i < count * dim; i += blockDim.x) {
-        int row = i / dim, d = i % dim;
-        to[row * to_stride + d] = first + row < len ? to_float(from[(i64)(first + row) * stride + d]) : 0.f;
+    int pieces = (dim + VECTOR - 1) / VECTOR;
+    bool wide = is_wide(from, stride, dim);
+    for (int i = threadIdx.x; i < count * pieces; i += blockDim.x) {
+        int row = i / pieces, d = i % pieces * VECTOR;
+        Floats v;
+        if (first + row < len) v = load(from + (i64)(first + row) * stride, d, dim, wide);
+        for (int k = 0; k < VECTOR; k++)
+            if (d + k < dim) to[row * to_stride + d + k] = first + row < len ? v.at[k] : 0.f;
     }
 }
 
@@ -133,9 +138,12 @@ __device__ __forceinline__ void forward(T* out, float* log_sums, const T* qkv, c
 KERNEL(attention_delta)(float* delta, const T* out, const T* d_out, Heads h) {
     i64 item = (i64)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
     if (item >= (i64)h.tokens * h.heads) return;
+    bool wide = is_wide(out, 0, h.dim) && is_wide(d_out, 0, h.dim);
     float sum = 0.f;
-    for (int d = threadIdx.x % WARP; d < h.dim; d += WARP)
-        sum += to_float(out[item * h.dim + d]) * to_float(d_out[item * h.dim + d]);
+    for (int d = threadIdx.x % WARP * VECTOR; d < h.dim; d += WARP * VECTOR) {
+        Floats a = load(out + item * h.dim, d, h.dim, wide), g = load(d_out + item * h.dim, d, h.dim, wide);
+        for (int k = 0; k < VECTOR; k++) sum += a.at[k] * g.at[k];
+    }
     sum = warp_sum(sum);
     if (threadIdx.x % WARP == 0) delta[item % h.heads * h.tokens + item / h.heads] = sum;
 }
@@ -311,7 +319,8 @@ __device__ __forceinline__ void backward_keys(T* d_qkv, const T* qkv, const T* d
     }
 }
 
-// One for each bound of a head's dimensions. Tiles have 4 * ROWS rows: 32, and 16 for the widest.
+#ifndef ELEMENT_BF16
+// One for each bound of a head's dimensions. Tiles have 4 * ROWS rows: 32, and 16 for the widest. bf16 has tensor cores.
 #define ATTENTION(bound, chunks, rows)                                                                                 \
     KERNEL(attention_##bound)(T* out, float* log_sums, const T* qkv, const Tile* tiles, Heads heads) {                 \
         forward<chunks, rows>(out, log_sums, qkv, tiles, heads);                                                       \
@@ -327,3 +336,4 @@ __device__ __forceinline__ void backward_keys(T* d_qkv, const T* qkv, const T* d
 ATTENTION(64, 2, 8)
 ATTENTION(128, 4, 8)
 ATTENTION(256, 8, 4)
+#endif

@@ -34,12 +34,14 @@ KERNEL(keep)(const T* qkv, const NewRow* news, Heads h, int layer) {
 
 #define STEP_WARPS 8
 
-// A block for each new row and head. Its warps share out the keys, 32 at a time, one for each lane, then the head's
-// dimensions, 32 at a time (CHUNKS of them); what they found is put together at the end, always in the same order.
-template <int CHUNKS>
+// A block for each new row and head. Its warps share out the keys, 32 at a time, one for each lane; then LANES of a warp take
+// the dimensions of a value, PER times VECTOR each, and the next LANES those of the next value. What they found is put
+// together at the end, always in the same order. WIDE bounds the head's dimensions.
+template <int WIDE>
 __device__ __forceinline__ void step(T* out, const T* qkv, const NewRow* news, Heads h, int layer) {
-    __shared__ float q[CHUNKS * WARP], weights[STEP_WARPS][WARP];
-    __shared__ float tops[STEP_WARPS], sums[STEP_WARPS], parts[STEP_WARPS][CHUNKS * WARP];
+    const int LANES = WIDE / VECTOR < WARP ? WIDE / VECTOR : WARP, PER = WIDE / VECTOR / LANES, AT_ONCE = WARP / LANES;
+    __shared__ float q[WIDE], weights[STEP_WARPS][WARP];
+    __shared__ float tops[STEP_WARPS], sums[STEP_WARPS], parts[STEP_WARPS][WIDE];
     i64 row = blockIdx.x;
     int head = blockIdx.y, kv_head = head / (h.heads / h.kv_heads), dim = h.dim;
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
@@ -48,13 +50,15 @@ __device__ __forceinline__ void step(T* out, const T* qkv, const NewRow* news, H
     const T* keys = kept_rows(own, h, layer) + (i64)kv_head * dim;
     const T* values = keys + (i64)h.kv_heads * dim;
     const T* query = qkv + row * ((i64)h.heads * dim + width) + (i64)head * dim;
-    for (int d = threadIdx.x; d < CHUNKS * WARP; d += blockDim.x) q[d] = d < dim ? to_float(query[d]) : 0.f;
+    for (int d = threadIdx.x; d < WIDE; d += blockDim.x) q[d] = d < dim ? to_float(query[d]) : 0.f;
     __syncthreads();
 
     bool wide = is_wide(keys, width, dim);
-    float top = -INFINITY, sum = 0.f, o[CHUNKS];
+    float top = -INFINITY, sum = 0.f, o[PER][VECTOR];
 #pragma unroll
-    for (int c = 0; c < CHUNKS; c++) o[c] = 0.f;
+    for (int p = 0; p < PER; p++)
+#pragma unroll
+        for (int k = 0; k < VECTOR; k++) o[p][k] = 0.f;
     int end = own.position + 1, first = h.window ? max(0, end - h.window) : 0;
     for (int from = first + warp * WARP; from < end; from += STEP_WARPS * WARP) {
         bool seen = from + lane < end;
@@ -76,22 +80,39 @@ __device__ __forceinline__ void step(T* out, const T* qkv, const NewRow* news, H
         weights[warp][lane] = weight;
         __syncwarp();
 #pragma unroll
-        for (int c = 0; c < CHUNKS; c++) o[c] *= shrink;
+        for (int p = 0; p < PER; p++)
+#pragma unroll
+            for (int k = 0; k < VECTOR; k++) o[p][k] *= shrink;
         int count = min(WARP, end - from);
-        for (int j = 0; j < count; j++) {
+        for (int j = lane / LANES; j < count; j += AT_ONCE) {
             const T* value = values + (from + j) * width;
 #pragma unroll
-            for (int c = 0; c < CHUNKS; c++)
-                if (c * WARP + lane < dim) o[c] += weights[warp][j] * to_float(value[c * WARP + lane]);
+            for (int p = 0; p < PER; p++) {
+                int d = (p * LANES + lane % LANES) * VECTOR;
+                if (d >= dim) continue;
+                Floats x = load(value, d, dim, wide);
+#pragma unroll
+                for (int k = 0; k < VECTOR; k++) o[p][k] += weights[warp][j] * x.at[k];
+            }
         }
         __syncwarp();
     }
+    // Of the values that a warp takes at once.
+#pragma unroll
+    for (int p = 0; p < PER; p++)
+#pragma unroll
+        for (int k = 0; k < VECTOR; k++)
+#pragma unroll
+            for (int other = LANES; other < WARP; other *= 2) o[p][k] += __shfl_xor_sync(ALL_LANES, o[p][k], other);
     if (lane == 0) {
         tops[warp] = top;
         sums[warp] = sum;
     }
+    if (lane < LANES)
 #pragma unroll
-    for (int c = 0; c < CHUNKS; c++) parts[warp][c * WARP + lane] = o[c];
+        for (int p = 0; p < PER; p++)
+#pragma unroll
+            for (int k = 0; k < VECTOR; k++) parts[warp][(p * LANES + lane) * VECTOR + k] = o[p][k];
     __syncthreads();
     // The first warp has always seen a key: its own row's at least.
     float most = tops[0], all = 0.f;
@@ -105,10 +126,10 @@ __device__ __forceinline__ void step(T* out, const T* qkv, const NewRow* news, H
 }
 
 // One for each bound of a head's dimensions.
-#define ATTENTION_STEP(bound, chunks)                                                                                  \
+#define ATTENTION_STEP(bound)                                                                                          \
     KERNEL(attention_step_##bound)(T* out, const T* qkv, const NewRow* news, Heads heads, int layer) {                 \
-        step<chunks>(out, qkv, news, heads, layer);                                                                    \
+        step<bound>(out, qkv, news, heads, layer);                                                                     \
     }
-ATTENTION_STEP(64, 2)
-ATTENTION_STEP(128, 4)
-ATTENTION_STEP(256, 8)
+ATTENTION_STEP(64)
+ATTENTION_STEP(128)
+ATTENTION_STEP(256)

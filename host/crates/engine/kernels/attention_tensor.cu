@@ -1,33 +1,34 @@
-// Attention on tensor cores, for heads of at most 128 dimensions in bf16: what attention.cu computes, by the same tiles of
-// sequences.
+// Attention on tensor cores, in bf16: what attention.cu computes, by the same tiles of sequences.
 //
 // A block of four warps takes 64 rows, 16 for each warp. Rows in shared memory are WIDE elements long, zeros behind the
-// head's dimensions, and 8 more, so that a warp's lanes read from different banks. What the next turn of a loop needs is
-// copied while this one computes.
+// head's dimensions, and PAD more, so that a warp's lanes read from different banks. What the next turn of a loop needs is
+// copied while this one computes. How many rows of the other side a turn takes is bounded by the 99 KiB of shared memory
+// that a block may have on every GPU since Ampere, where heads are wide.
 #include "tensor.cuh"
 
 #ifdef ELEMENT_BF16
 
 #define ROWS_OF_WARP 16
 #define ROWS_OF_BLOCK (WARPS * ROWS_OF_WARP)
+#define PAD 8
 
 // Starts to copy ROWS rows of a sequence, from `first` on; zeros behind its end and behind the head's dimensions.
-template <int WIDE, int ROWS>
+template <int WIDE, int ROWS, int GROUPS = 1>
 __device__ __forceinline__ void fill(T* to, const T* from, i64 stride, int first, int len, int dim) {
-    const int pieces = WIDE / VECTOR, threads = WARPS * WARP;
+    const int pieces = WIDE / VECTOR, threads = GROUPS * WARPS * WARP;
     if (is_wide(from, stride, dim)) {
 #pragma unroll
         for (int n = 0; n < ROWS * pieces / threads; n++) {
             int i = n * threads + threadIdx.x, row = i / pieces, d = i % pieces * VECTOR;
             bool inside = first + row < len && d < dim;
-            copy_16(to + row * (WIDE + 8) + d, inside ? from + (i64)(first + row) * stride + d : from, inside);
+            copy_16(to + row * (WIDE + PAD) + d, inside ? from + (i64)(first + row) * stride + d : from, inside);
         }
         return;
     }
     for (int i = threadIdx.x; i < ROWS * WIDE; i += threads) {
         int row = i / WIDE, d = i % WIDE;
         bool inside = first + row < len && d < dim;
-        to[row * (WIDE + 8) + d] = inside ? from[(i64)(first + row) * stride + d] : from_float<T>(0.f);
+        to[row * (WIDE + PAD) + d] = inside ? from[(i64)(first + row) * stride + d] : from_float<T>(0.f);
     }
 }
 
@@ -102,21 +103,34 @@ __device__ __forceinline__ void hide_queries(const Heads& h, float (*s)[4], int 
         }
 }
 
+// Writes a warp's rows, of which a lane has two neighbouring columns of each eight. Where heads have an even number of
+// dimensions, all of these begin at multiples of two.
 template <int WIDE>
 __device__ __forceinline__ void write_rows(T* to, i64 stride, const float (*x)[4], int row, int rows, int dim,
                                            const float* factors) {
 #pragma unroll
-    for (int n = 0; n < WIDE / 8; n++)
+    for (int r = 0; r < 2; r++) {
+        int at = row + row_of(2 * r);
+        if (at >= rows) continue;
+        T* own = to + at * stride + column_of(0);
+        int left = dim - column_of(0);
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            int at = row + row_of(i), d = n * 8 + column_of(i);
-            if (at < rows && d < dim) to[at * stride + d] = from_float<T>(x[n][i] * factors[i / 2]);
+        for (int n = 0; n < WIDE / 8; n++) {
+            float low = x[n][2 * r] * factors[r], high = x[n][2 * r + 1] * factors[r];
+            if (n * 8 >= left) continue;
+            if (dim % 2 == 0) {
+                *(u32*)(own + n * 8) = two_of(low, high);
+            } else {
+                own[n * 8] = from_float<T>(low);
+                if (n * 8 + 1 < left) own[n * 8 + 1] = from_float<T>(high);
+            }
         }
+    }
 }
 
-template <int WIDE> __device__ __forceinline__ void tensor_forward(T* out, float* log_sums, const T* qkv,
-                                                                   const Tile* tiles, Heads h) {
-    const int KEYS = 64, stride = WIDE + 8;
+template <int WIDE, int KEYS>
+__device__ __forceinline__ void tensor_forward(T* out, float* log_sums, const T* qkv, const Tile* tiles, Heads h) {
+    const int stride = WIDE + PAD;
     DYNAMIC(shared);
     T* q = (T*)shared;
     T* k = q + ROWS_OF_BLOCK * stride;
@@ -193,10 +207,10 @@ template <int WIDE> __device__ __forceinline__ void tensor_forward(T* out, float
                      inverse);
 }
 
-template <int WIDE>
+template <int WIDE, int KEYS>
 __device__ __forceinline__ void tensor_queries(T* d_qkv, const T* qkv, const T* d_out, const float* log_sums,
                                                const float* delta, const Tile* tiles, Heads h) {
-    const int KEYS = 32, stride = WIDE + 8;
+    const int stride = WIDE + PAD;
     DYNAMIC(shared);
     T* q = (T*)shared;
     T* g = q + ROWS_OF_BLOCK * stride;
@@ -259,13 +273,19 @@ __device__ __forceinline__ void tensor_queries(T* d_qkv, const T* qkv, const T* 
     write_rows<WIDE>(d_qkv + tile.start * width + (i64)head * h.dim, width, d_q, tile.from + own, tile.len, h.dim, scale);
 }
 
-template <int WIDE>
+// Where a row of queries or of their gradients has its logarithm of the sum, or what the softmax's backward takes off: behind
+// its columns, where nobody reads them as such.
+template <int WIDE> __device__ __forceinline__ float* statistic(const T* rows, int row) {
+    return (float*)(rows + row * (WIDE + PAD) + WIDE);
+}
+
+// Wide heads have more sums than a thread has registers: GROUPS of four warps each compute all scores and keep the sums of
+// their part of the columns.
+template <int WIDE, int QUERIES, int GROUPS>
 __device__ __forceinline__ void tensor_keys(T* d_qkv, const T* qkv, const T* d_out, const float* log_sums,
                                             const float* delta, const Tile* tiles, Heads h) {
-    const int QUERIES = 32, stride = WIDE + 8;
+    const int PART = WIDE / GROUPS, stride = WIDE + PAD;
     DYNAMIC(shared);
-    // Of the queries of this turn, and of the next one.
-    __shared__ float statistics[2][2][QUERIES];
     T* k = (T*)shared;
     T* v = k + ROWS_OF_BLOCK * stride;
     T* both = v + ROWS_OF_BLOCK * stride;
@@ -275,7 +295,7 @@ __device__ __forceinline__ void tensor_keys(T* d_qkv, const T* qkv, const T* d_o
     const T* rows = qkv + tile.start * width;
     const T* gradients = d_out + tile.start * out_width;
     i64 key_column = (i64)(h.heads + kv_head) * h.dim, value_column = key_column + (i64)h.kv_heads * h.dim;
-    int own = threadIdx.x / WARP * ROWS_OF_WARP;
+    int own = threadIdx.x / WARP % WARPS * ROWS_OF_WARP, part = threadIdx.x / WARP / WARPS * PART;
     int end = h.window ? min(tile.len, min(tile.from + ROWS_OF_BLOCK, tile.len) - 1 + h.window) : tile.len;
     // The heads of the group one after the other, each with all queries that see a key.
     int turns_of_head = (end - tile.from + QUERIES - 1) / QUERIES, turns = group * turns_of_head;
@@ -283,21 +303,22 @@ __device__ __forceinline__ void tensor_keys(T* d_qkv, const T* qkv, const T* d_o
     auto start = [&](int turn) {
         int head = kv_head * group + turn / turns_of_head, from = query_of(turn);
         T* to = both + turn % 2 * 2 * QUERIES * stride;
-        fill<WIDE, QUERIES>(to, rows + (i64)head * h.dim, width, from, tile.len, h.dim);
-        fill<WIDE, QUERIES>(to + QUERIES * stride, gradients + (i64)head * h.dim, out_width, from, tile.len, h.dim);
+        T* d_to = to + QUERIES * stride;
+        fill<WIDE, QUERIES, GROUPS>(to, rows + (i64)head * h.dim, width, from, tile.len, h.dim);
+        fill<WIDE, QUERIES, GROUPS>(d_to, gradients + (i64)head * h.dim, out_width, from, tile.len, h.dim);
         int which = threadIdx.x / QUERIES, i = threadIdx.x % QUERIES;
         if (which >= 2) return;
         const float* of = (which ? delta : log_sums) + (i64)head * h.tokens + tile.start;
         bool inside = from + i < tile.len;
-        copy_4(&statistics[turn % 2][which][i], inside ? of + from + i : of, inside);
+        copy_4(statistic<WIDE>(which ? d_to : to, i), inside ? of + from + i : of, inside);
     };
-    fill<WIDE, ROWS_OF_BLOCK>(k, rows + key_column, width, tile.from, tile.len, h.dim);
-    fill<WIDE, ROWS_OF_BLOCK>(v, rows + value_column, width, tile.from, tile.len, h.dim);
+    fill<WIDE, ROWS_OF_BLOCK, GROUPS>(k, rows + key_column, width, tile.from, tile.len, h.dim);
+    fill<WIDE, ROWS_OF_BLOCK, GROUPS>(v, rows + value_column, width, tile.from, tile.len, h.dim);
     start(0);
     end_group();
-    float d_k[WIDE / 8][4], d_v[WIDE / 8][4];
-    clear<WIDE / 8>(d_k);
-    clear<WIDE / 8>(d_v);
+    float d_k[PART / 8][4], d_v[PART / 8][4];
+    clear<PART / 8>(d_k);
+    clear<PART / 8>(d_v);
     for (int turn = 0; turn < turns; turn++) {
         if (turn + 1 < turns) start(turn + 1);
         end_group();
@@ -305,7 +326,6 @@ __device__ __forceinline__ void tensor_keys(T* d_qkv, const T* qkv, const T* d_o
         __syncthreads();
         const T* q = both + turn % 2 * 2 * QUERIES * stride;
         const T* g = q + QUERIES * stride;
-        const float *sums_of = statistics[turn % 2][0], *taken = statistics[turn % 2][1];
         float s[QUERIES / 8][4], p[QUERIES / 8][4];
         multiply_by_rows<WIDE, QUERIES>(s, k, own, q, stride);
         multiply_by_rows<WIDE, QUERIES>(p, v, own, g, stride);
@@ -313,42 +333,47 @@ __device__ __forceinline__ void tensor_keys(T* d_qkv, const T* qkv, const T* d_o
 #pragma unroll
         for (int n = 0; n < QUERIES / 8; n++)
 #pragma unroll
-            for (int i = 0; i < 4; i++) p[n][i] -= taken[n * 8 + column_of(i)];
+            for (int i = 0; i < 4; i++) p[n][i] -= *statistic<WIDE>(g, n * 8 + column_of(i));
         times_slope<QUERIES / 8>(h, p, s);
         hide_queries<QUERIES / 8>(h, s, tile.from + own, query_of(turn), tile.len);
 #pragma unroll
         for (int n = 0; n < QUERIES / 8; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                s[n][i] = exponential(s[n][i] - sums_of[n * 8 + column_of(i)]);
+                s[n][i] = exponential(s[n][i] - *statistic<WIDE>(q, n * 8 + column_of(i)));
                 p[n][i] *= s[n][i];
             }
-        add_product<WIDE, QUERIES>(d_k, p, q, stride);
-        add_product<WIDE, QUERIES>(d_v, s, g, stride);
+        add_product<PART, QUERIES>(d_k, p, q + part, stride);
+        add_product<PART, QUERIES>(d_v, s, g + part, stride);
         // What was read here is what the next turn but one is copied into.
         __syncthreads();
     }
     float scale[2] = {h.scale, h.scale}, one[2] = {1.f, 1.f};
-    T* to = d_qkv + tile.start * width;
-    write_rows<WIDE>(to + key_column, width, d_k, tile.from + own, tile.len, h.dim, scale);
-    write_rows<WIDE>(to + value_column, width, d_v, tile.from + own, tile.len, h.dim, one);
+    T* to = d_qkv + tile.start * width + part;
+    write_rows<PART>(to + key_column, width, d_k, tile.from + own, tile.len, h.dim - part, scale);
+    write_rows<PART>(to + value_column, width, d_v, tile.from + own, tile.len, h.dim - part, one);
 }
 
-#define TENSOR_ATTENTION(wide)                                                                                         \
-    CROWDED_KERNEL(attention_tensor_##wide, WARPS * WARP, 3)                                                           \
+// One for each bound of a head's dimensions: how many keys a turn takes, forward and for the queries' gradient, and how many
+// blocks of these are to find room beside one another; how many queries it takes for the keys' gradient, by how many groups of
+// warps, and how many blocks of that.
+#define TENSOR_ATTENTION(wide, keys, backward_keys, blocks, queries, groups, key_blocks)                               \
+    CROWDED_KERNEL(attention_tensor_##wide, WARPS * WARP, blocks)                                                      \
     (T* out, float* log_sums, const T* qkv, const Tile* tiles, Heads heads) {                                          \
-        tensor_forward<wide>(out, log_sums, qkv, tiles, heads);                                                        \
+        tensor_forward<wide, keys>(out, log_sums, qkv, tiles, heads);                                                  \
     }                                                                                                                  \
-    CROWDED_KERNEL(attention_tensor_queries_##wide, WARPS * WARP, 3)                                                   \
+    CROWDED_KERNEL(attention_tensor_queries_##wide, WARPS * WARP, blocks)                                              \
     (T* d_qkv, const T* qkv, const T* d_out, const float* log_sums, const float* delta, const Tile* tiles,             \
      Heads heads) {                                                                                                    \
-        tensor_queries<wide>(d_qkv, qkv, d_out, log_sums, delta, tiles, heads);                                        \
+        tensor_queries<wide, backward_keys>(d_qkv, qkv, d_out, log_sums, delta, tiles, heads);                         \
     }                                                                                                                  \
-    KERNEL(attention_tensor_keys_##wide)(T* d_qkv, const T* qkv, const T* d_out, const float* log_sums,                \
-                                         const float* delta, const Tile* tiles, Heads heads) {                         \
-        tensor_keys<wide>(d_qkv, qkv, d_out, log_sums, delta, tiles, heads);                                           \
+    CROWDED_KERNEL(attention_tensor_keys_##wide, groups * WARPS * WARP, key_blocks)                                      \
+    (T* d_qkv, const T* qkv, const T* d_out, const float* log_sums, const float* delta, const Tile* tiles,             \
+     Heads heads) {                                                                                                    \
+        tensor_keys<wide, queries, groups>(d_qkv, qkv, d_out, log_sums, delta, tiles, heads);                          \
     }
-TENSOR_ATTENTION(64)
-TENSOR_ATTENTION(128)
+TENSOR_ATTENTION(64, 64, 32, 3, 32, 1, 3)
+TENSOR_ATTENTION(128, 64, 32, 3, 32, 1, 1)
+TENSOR_ATTENTION(256, 32, 16, 2, 16, 2, 1)
 
 #endif

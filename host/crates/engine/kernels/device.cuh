@@ -59,9 +59,16 @@ struct Floats {
     float at[VECTOR];
 };
 
+// Four f32, whatever the elements are.
+struct __align__(16) Quad {
+    float at[4];
+};
+
+__device__ __forceinline__ bool is_aligned(const void* p) { return (u64)p % 16 == 0; }
+
 // Whether rows that begin at `p` and lie `stride` apart can be read 16 bytes at a time over `width` elements.
 __device__ __forceinline__ bool is_wide(const void* p, i64 stride, i64 width) {
-    return ((u64)p % 16 == 0) && stride % VECTOR == 0 && width % VECTOR == 0;
+    return is_aligned(p) && stride % VECTOR == 0 && width % VECTOR == 0;
 }
 
 // Elements i .. i + VECTOR of a row of `width`; zeros behind its end.
@@ -91,8 +98,30 @@ __device__ __forceinline__ void store(T* row, int i, int width, bool wide, const
     }
 }
 
+// As `load`, of f32 whatever the elements are: as many as these.
+__device__ __forceinline__ Floats load_floats(const float* row, int i, int width, bool wide) {
+    Floats out;
+    if (wide) {
+#pragma unroll
+        for (int k = 0; k < VECTOR; k += 4) {
+            Quad raw = *(const Quad*)(row + i + k);
+#pragma unroll
+            for (int j = 0; j < 4; j++) out.at[k + j] = raw.at[j];
+        }
+    } else {
+#pragma unroll
+        for (int k = 0; k < VECTOR; k++) out.at[k] = i + k < width ? row[i + k] : 0.f;
+    }
+    return out;
+}
+
 // Parameters are f32 and may begin anywhere.
-__device__ __forceinline__ float parameter(const float* p, int i, int width) { return i < width ? p[i] : 0.f; }
+__device__ __forceinline__ Floats parameters(const float* p, int i, int width) {
+    return load_floats(p, i, width, is_aligned(p + i) && i + VECTOR <= width);
+}
+
+// Elements from n on of a list of `count`, for loops that take VECTOR of them at a time.
+__device__ __forceinline__ int left_of(i64 count, i64 n) { return (int)min((i64)VECTOR, count - n); }
 
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll

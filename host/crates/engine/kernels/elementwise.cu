@@ -35,8 +35,8 @@ KERNEL(add_bias)(T* y, i64 y_stride, const float* b, i64 rows, int width) {
     for (i64 n = first_index(); n < rows * pieces; n += index_step()) {
         i64 row = n / pieces;
         int i = (int)(n % pieces) * VECTOR;
-        Floats a = load(y + row * y_stride, i, width, wide);
-        for (int k = 0; k < VECTOR; k++) a.at[k] += parameter(b, i + k, width);
+        Floats a = load(y + row * y_stride, i, width, wide), bias = parameters(b, i, width);
+        for (int k = 0; k < VECTOR; k++) a.at[k] += bias.at[k];
         store(y + row * y_stride, i, width, wide, a);
     }
 }
@@ -49,48 +49,49 @@ KERNEL(columns)(T* y, i64 y_stride, const T* x, i64 x_stride, const float* facto
     for (i64 n = first_index(); n < rows * pieces; n += index_step()) {
         i64 row = n / pieces;
         int i = (int)(n % pieces) * VECTOR;
-        Floats a = load(x + row * x_stride, i, width, wide), b;
+        Floats a = load(x + row * x_stride, i, width, wide), factor = parameters(factors, i, width), b;
         if (add) b = load(y + row * y_stride, i, width, wide);
         for (int k = 0; k < VECTOR; k++)
-            a.at[k] = a.at[k] * (parameter(factors, i + k, width) + offset) + (add ? b.at[k] : 0.f);
+            a.at[k] = a.at[k] * (factor.at[k] + offset) + (add ? b.at[k] : 0.f);
         store(y + row * y_stride, i, width, wide, a);
     }
 }
 
-// Rows of `part` columns' products, for column_dots: a block sums 32 columns over a stretch of rows.
-#define DOT_ROWS 8
+#define SUM_COLUMNS 32
+#define SUM_THREADS 256
+// Lanes side by side that take a block's columns, VECTOR each, and rows that the block takes at a time.
+#define SUM_LANES (SUM_COLUMNS / VECTOR)
+#define SUM_ROWS (SUM_THREADS / SUM_LANES)
 
-// out += factors * (sum over rows of x * z), column by column. A block has 32 x DOT_ROWS threads and takes 32 columns.
-KERNEL(column_dots)(float* out, const float* factors, const T* x, i64 x_stride, const T* z, i64 z_stride, i64 rows,
+// out += factors * (sum over rows of x * z), column by column; without factors or z these count as ones. A block of
+// SUM_THREADS takes SUM_COLUMNS, whose sums are always made in the same order.
+KERNEL(column_sums)(float* out, const float* factors, const T* x, i64 x_stride, const T* z, i64 z_stride, i64 rows,
                     int width) {
-    __shared__ float parts[DOT_ROWS][WARP];
-    int lane = threadIdx.x % WARP, part = threadIdx.x / WARP;
-    int column = blockIdx.x * WARP + lane;
-    float sum = 0.f;
-    if (column < width)
-        for (i64 row = part; row < rows; row += DOT_ROWS)
-            sum += to_float(x[row * x_stride + column]) * to_float(z[row * z_stride + column]);
-    parts[part][lane] = sum;
+    // One more column keeps rows from the same banks.
+    __shared__ float parts[SUM_ROWS][SUM_COLUMNS + 1];
+    int part = threadIdx.x / SUM_LANES, own = threadIdx.x % SUM_LANES * VECTOR;
+    int first = blockIdx.x * SUM_COLUMNS, i = first + own;
+    bool wide = is_wide(x, x_stride, width) && (!z || is_wide(z, z_stride, width));
+    float sums[VECTOR];
+#pragma unroll
+    for (int k = 0; k < VECTOR; k++) sums[k] = 0.f;
+    if (i < width)
+        for (i64 row = part; row < rows; row += SUM_ROWS) {
+            Floats a = load(x + row * x_stride, i, width, wide);
+            if (z) {
+                Floats b = load(z + row * z_stride, i, width, wide);
+                for (int k = 0; k < VECTOR; k++) a.at[k] *= b.at[k];
+            }
+            for (int k = 0; k < VECTOR; k++) sums[k] += a.at[k];
+        }
+#pragma unroll
+    for (int k = 0; k < VECTOR; k++) parts[part][own + k] = sums[k];
     __syncthreads();
-    if (part == 0 && column < width) {
-        for (int k = 1; k < DOT_ROWS; k++) sum += parts[k][lane];
-        out[column] += factors[column] * sum;
-    }
-}
-
-// out += sum over rows of x, column by column, with threads as for column_dots.
-KERNEL(column_sums)(float* out, const T* x, i64 stride, i64 rows, int width) {
-    __shared__ float parts[DOT_ROWS][WARP];
-    int lane = threadIdx.x % WARP, part = threadIdx.x / WARP;
-    int column = blockIdx.x * WARP + lane;
-    float sum = 0.f;
-    if (column < width)
-        for (i64 row = part; row < rows; row += DOT_ROWS) sum += to_float(x[row * stride + column]);
-    parts[part][lane] = sum;
-    __syncthreads();
-    if (part == 0 && column < width) {
-        for (int k = 1; k < DOT_ROWS; k++) sum += parts[k][lane];
-        out[column] += sum;
+    int column = first + threadIdx.x;
+    if (threadIdx.x < SUM_COLUMNS && column < width) {
+        float sum = 0.f;
+        for (int row = 0; row < SUM_ROWS; row++) sum += parts[row][threadIdx.x];
+        out[column] += factors ? factors[column] * sum : sum;
     }
 }
 
@@ -109,7 +110,11 @@ KERNEL(row_norms)(float* inverse, float* factors, const float* magnitudes, const
     if (row >= rows) return;
     x += row * stride;
     float sum = 0.f;
-    for (int i = threadIdx.x % WARP; i < width; i += WARP) sum += to_float(x[i]) * to_float(x[i]);
+    bool wide = is_wide(x, 0, width);
+    for (int i = (threadIdx.x % WARP) * VECTOR; i < width; i += WARP * VECTOR) {
+        Floats v = load(x, i, width, wide);
+        for (int k = 0; k < VECTOR; k++) sum += v.at[k] * v.at[k];
+    }
     sum = warp_sum(sum);
     if (threadIdx.x % WARP == 0) {
         float scale = 1.f / sqrtf(sum);
@@ -120,25 +125,48 @@ KERNEL(row_norms)(float* inverse, float* factors, const float* magnitudes, const
 
 // Drops a share of the elements and scales the rest: the mask is a function of seed and index alone, as on the CPU.
 KERNEL(dropout)(T* y, const T* x, i64 count, u64 seed, u32 threshold, float scale, int add) {
-    for (i64 i = first_index(); i < count; i += index_step()) {
-        u32 drawn = (u32)(mix(seed, (u64)i) >> 32);
-        float kept = drawn < threshold ? 0.f : to_float(x[i]) * scale;
-        y[i] = from_float<T>(add ? to_float(y[i]) + kept : kept);
+    bool aligned = is_aligned(x) && is_aligned(y);
+    for (i64 n = first_index() * VECTOR; n < count; n += index_step() * VECTOR) {
+        int left = left_of(count, n);
+        bool wide = aligned && left == VECTOR;
+        Floats a = load(x + n, 0, left, wide), b;
+        if (add) b = load(y + n, 0, left, wide);
+        for (int k = 0; k < VECTOR; k++) {
+            u32 drawn = (u32)(mix(seed, (u64)(n + k)) >> 32);
+            a.at[k] = (drawn < threshold ? 0.f : a.at[k] * scale) + (add ? b.at[k] : 0.f);
+        }
+        store(y + n, 0, left, wide, a);
     }
 }
 
 // Noise that is uniform within the bound of each row: a function of seed and index alone, as on the CPU (ops/noise.rs).
-KERNEL(noise)(T* x, const float* bounds, i64 count, int width, u64 seed) {
-    for (i64 i = first_index(); i < count; i += index_step()) {
-        float drawn = (float)(mix(seed, (u64)i) >> 40) / (float)(1 << 23) - 1.f;
-        x[i] = from_float<T>(to_float(x[i]) + drawn * bounds[i / width]);
+KERNEL(noise)(T* x, const float* bounds, i64 rows, int width, u64 seed) {
+    int pieces = (width + VECTOR - 1) / VECTOR;
+    bool wide = is_wide(x, 0, width);
+    for (i64 n = first_index(); n < rows * pieces; n += index_step()) {
+        i64 row = n / pieces;
+        int i = (int)(n % pieces) * VECTOR;
+        float bound = bounds[row];
+        Floats a = load(x + row * width, i, width, wide);
+        for (int k = 0; k < VECTOR; k++) {
+            float drawn = (float)(mix(seed, (u64)(row * width + i + k)) >> 40) / (float)(1 << 23) - 1.f;
+            a.at[k] += drawn * bound;
+        }
+        store(x + row * width, i, width, wide, a);
     }
 }
 
-// Row i of `out` becomes column ids[i] of `table`.
+// Row i of `out` becomes column ids[i] of `table`. Columns lie across the rows: there is no more than one element to read
+// at a time.
 KERNEL(gather_columns)(T* out, const T* table, i64 stride, const u32* ids, i64 rows, int width) {
     for (i64 n = first_index(); n < rows * width; n += index_step())
         out[n] = table[(n % width) * stride + ids[n / width]];
+}
+
+// Column ids[i] of `out` becomes row i of `x`, or zero without one: [rows, width]. No id may come twice.
+KERNEL(put_columns)(T* out, i64 stride, const T* x, const u32* ids, i64 rows, int width) {
+    for (i64 n = first_index(); n < rows * width; n += index_step())
+        out[(n % width) * stride + ids[n / width]] = x ? x[n] : from_float<T>(0.f);
 }
 
 // Adds up the rows of `x` that belong to one id, a block for each id, in their order: no two blocks write to the same place,
@@ -147,10 +175,16 @@ KERNEL(add_groups)(float* out, i64 step, i64 next, const T* x, i64 stride, const
                    const u32* starts, int width, float factor) {
     u32 from = starts[blockIdx.x], end = starts[blockIdx.x + 1];
     out += (i64)ids[blockIdx.x] * step;
-    for (int i = threadIdx.x; i < width; i += blockDim.x) {
-        float sum = 0.f;
-        for (u32 n = from; n < end; n++) sum += to_float(x[(i64)order[n] * stride + i]);
-        out[i * next] += factor * sum;
+    bool wide = is_wide(x, stride, width);
+    for (int i = threadIdx.x * VECTOR; i < width; i += blockDim.x * VECTOR) {
+        float sums[VECTOR];
+        for (int k = 0; k < VECTOR; k++) sums[k] = 0.f;
+        for (u32 n = from; n < end; n++) {
+            Floats a = load(x + (i64)order[n] * stride, i, width, wide);
+            for (int k = 0; k < VECTOR; k++) sums[k] += a.at[k];
+        }
+        for (int k = 0; k < VECTOR; k++)
+            if (i + k < width) out[(i + k) * next] += factor * sums[k];
     }
 }
 
@@ -181,15 +215,22 @@ KERNEL(scatter)(T* out, const T* x, const u32* ids, i64 rows, int width) {
 
 // Rows [outer, inner, dim] become rows [inner, outer, dim].
 KERNEL(exchange)(T* y, const T* x, i64 rows, int outer, int inner, int dim) {
-    i64 width = (i64)outer * inner * dim;
-    for (i64 n = first_index(); n < rows * width; n += index_step()) {
-        i64 row = n / width, i = n % width;
-        i64 d = i % dim, a = i / dim % outer, b = i / dim / outer;
-        y[n] = x[row * width + (a * inner + b) * dim + d];
+    int pieces = (dim + VECTOR - 1) / VECTOR;
+    i64 parts = (i64)outer * inner;
+    bool wide = is_wide(x, 0, dim) && is_wide(y, 0, dim);
+    for (i64 n = first_index(); n < rows * parts * pieces; n += index_step()) {
+        i64 part = n / pieces, row = part / parts, a = part % outer, b = part % parts / outer;
+        int d = (int)(n % pieces) * VECTOR;
+        store(y + part * dim, d, dim, wide, load(x + (row * parts + a * inner + b) * dim, d, dim, wide));
     }
 }
 
 // f32 values in the element type.
 KERNEL(narrow)(T* y, const float* x, i64 count) {
-    for (i64 i = first_index(); i < count; i += index_step()) y[i] = from_float<T>(x[i]);
+    bool aligned = is_aligned(x) && is_aligned(y);
+    for (i64 n = first_index() * VECTOR; n < count; n += index_step() * VECTOR) {
+        int left = left_of(count, n);
+        bool wide = aligned && left == VECTOR;
+        store(y + n, 0, left, wide, load_floats(x + n, 0, left, wide));
+    }
 }

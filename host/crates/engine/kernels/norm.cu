@@ -29,8 +29,8 @@ KERNEL(rms_norm)(T* y, i64 y_stride, const T* x, i64 x_stride, const float* w, f
     bool wide = is_wide(x, 0, width) && is_wide(y, 0, width);
     float scale = inverse_root(x, width, wide, eps);
     for (int i = (threadIdx.x % WARP) * VECTOR; i < width; i += WARP * VECTOR) {
-        Floats v = load(x, i, width, wide);
-        for (int k = 0; k < VECTOR; k++) v.at[k] = (parameter(w, i + k, width) + offset) * (v.at[k] * scale);
+        Floats v = load(x, i, width, wide), weight = parameters(w, i, width);
+        for (int k = 0; k < VECTOR; k++) v.at[k] = (weight.at[k] + offset) * (v.at[k] * scale);
         store(y, i, width, wide, v);
     }
 }
@@ -47,15 +47,15 @@ KERNEL(rms_norm_backward)(T* dx, i64 dx_stride, const T* x, i64 x_stride, const 
     float scale = inverse_root(x, width, wide, eps);
     float dot = 0.f;
     for (int i = (threadIdx.x % WARP) * VECTOR; i < width; i += WARP * VECTOR) {
-        Floats a = load(x, i, width, wide), g = load(dy, i, width, wide);
-        for (int k = 0; k < VECTOR; k++) dot += (parameter(w, i + k, width) + offset) * g.at[k] * a.at[k];
+        Floats a = load(x, i, width, wide), g = load(dy, i, width, wide), weight = parameters(w, i, width);
+        for (int k = 0; k < VECTOR; k++) dot += (weight.at[k] + offset) * g.at[k] * a.at[k];
     }
     float pull = warp_sum(dot) * scale * scale / width;
     for (int i = (threadIdx.x % WARP) * VECTOR; i < width; i += WARP * VECTOR) {
-        Floats a = load(x, i, width, wide), g = load(dy, i, width, wide), out;
+        Floats a = load(x, i, width, wide), g = load(dy, i, width, wide), weight = parameters(w, i, width), out;
         if (add) out = load(dx, i, width, wide);
         for (int k = 0; k < VECTOR; k++) {
-            float weighted = (parameter(w, i + k, width) + offset) * g.at[k];
+            float weighted = (weight.at[k] + offset) * g.at[k];
             out.at[k] = (add ? out.at[k] : 0.f) + scale * (weighted - a.at[k] * pull);
         }
         store(dx, i, width, wide, out);
@@ -94,9 +94,8 @@ KERNEL(layer_norm)(T* y, i64 y_stride, const T* x, i64 x_stride, const float* w,
     bool wide = is_wide(x, 0, width) && is_wide(y, 0, width);
     Moments m = moments(x, width, wide, eps);
     for (int i = (threadIdx.x % WARP) * VECTOR; i < width; i += WARP * VECTOR) {
-        Floats v = load(x, i, width, wide);
-        for (int k = 0; k < VECTOR; k++)
-            v.at[k] = parameter(w, i + k, width) * ((v.at[k] - m.mean) * m.scale) + parameter(b, i + k, width);
+        Floats v = load(x, i, width, wide), weight = parameters(w, i, width), bias = parameters(b, i, width);
+        for (int k = 0; k < VECTOR; k++) v.at[k] = weight.at[k] * ((v.at[k] - m.mean) * m.scale) + bias.at[k];
         store(y, i, width, wide, v);
     }
 }
@@ -112,20 +111,20 @@ KERNEL(layer_norm_backward)(T* dx, i64 dx_stride, const T* x, i64 x_stride, cons
     Moments m = moments(x, width, wide, eps);
     float sum = 0.f, dot = 0.f;
     for (int i = (threadIdx.x % WARP) * VECTOR; i < width; i += WARP * VECTOR) {
-        Floats a = load(x, i, width, wide), g = load(dy, i, width, wide);
+        Floats a = load(x, i, width, wide), g = load(dy, i, width, wide), weight = parameters(w, i, width);
         for (int k = 0; k < VECTOR; k++) {
-            float weighted = parameter(w, i + k, width) * g.at[k];
+            float weighted = weight.at[k] * g.at[k];
             sum += weighted;
             dot += weighted * ((a.at[k] - m.mean) * m.scale);
         }
     }
     float mean = warp_sum(sum) / width, pull = warp_sum(dot) / width;
     for (int i = (threadIdx.x % WARP) * VECTOR; i < width; i += WARP * VECTOR) {
-        Floats a = load(x, i, width, wide), g = load(dy, i, width, wide), out;
+        Floats a = load(x, i, width, wide), g = load(dy, i, width, wide), weight = parameters(w, i, width), out;
         if (add) out = load(dx, i, width, wide);
         for (int k = 0; k < VECTOR; k++) {
             float normal = (a.at[k] - m.mean) * m.scale;
-            float weighted = parameter(w, i + k, width) * g.at[k];
+            float weighted = weight.at[k] * g.at[k];
             out.at[k] = (add ? out.at[k] : 0.f) + m.scale * (weighted - mean - normal * pull);
         }
         store(dx, i, width, wide, out);

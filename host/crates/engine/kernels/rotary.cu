@@ -15,11 +15,11 @@ KERNEL(rotary)(T* x, i64 stride, const u32* positions, const float* cosines, con
         T* second = first + half;
         bool wide = is_wide(first, 0, half) && is_wide(second, 0, half);
         Floats a = load(first, i, half, wide), b = load(second, i, half, wide);
-        const float* c = cosines + (i64)positions[row] * half;
-        const float* s = sines + (i64)positions[row] * half;
+        i64 at = (i64)positions[row] * half;
+        Floats c = parameters(cosines + at, i, half), s = parameters(sines + at, i, half);
         Floats turned_a, turned_b;
         for (int k = 0; k < VECTOR; k++) {
-            float cosine = parameter(c, i + k, half), sine = parameter(s, i + k, half) * sign;
+            float cosine = c.at[k], sine = s.at[k] * sign;
             turned_a.at[k] = a.at[k] * cosine - b.at[k] * sine;
             turned_b.at[k] = b.at[k] * cosine + a.at[k] * sine;
         }

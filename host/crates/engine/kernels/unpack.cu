@@ -32,25 +32,19 @@ struct Nf4 {
         i64 block = e / 64;
         return s.values[s.scales[block]] * s.outer[block / 256] + s.mean;
     }
-    static __device__ __forceinline__ float at(const Source& s, i64 e) {
-        u8 byte = s.codes[e / 2];
-        return code[e % 2 ? byte & 15 : byte >> 4] * scale(s, e);
-    }
 };
 
 struct Q4_0 {
-    static __device__ __forceinline__ float at(const Source& s, i64 e) {
-        const u8* b = s.codes + e / 32 * 18;
-        int i = (int)(e % 32);
+    static const int BLOCK = 32, BYTES = 18;
+    static __device__ __forceinline__ float at(const u8* b, int i) {
         u8 byte = b[2 + i % 16];
         return (float)((i < 16 ? byte & 15 : byte >> 4) - 8) * half_float(b);
     }
 };
 
 struct Q4_1 {
-    static __device__ __forceinline__ float at(const Source& s, i64 e) {
-        const u8* b = s.codes + e / 32 * 20;
-        int i = (int)(e % 32);
+    static const int BLOCK = 32, BYTES = 20;
+    static __device__ __forceinline__ float at(const u8* b, int i) {
         u8 byte = b[4 + i % 16];
         return (float)(i < 16 ? byte & 15 : byte >> 4) * half_float(b) + half_float(b + 2);
     }
@@ -59,9 +53,8 @@ struct Q4_1 {
 __device__ __forceinline__ int fifth(const u8* b, int i) { return b[i / 8] >> (i % 8) & 1; }
 
 struct Q5_0 {
-    static __device__ __forceinline__ float at(const Source& s, i64 e) {
-        const u8* b = s.codes + e / 32 * 22;
-        int i = (int)(e % 32);
+    static const int BLOCK = 32, BYTES = 22;
+    static __device__ __forceinline__ float at(const u8* b, int i) {
         u8 byte = b[6 + i % 16];
         int q = (i < 16 ? byte & 15 : byte >> 4) | fifth(b + 2, i) << 4;
         return (float)(q - 16) * half_float(b);
@@ -69,9 +62,8 @@ struct Q5_0 {
 };
 
 struct Q5_1 {
-    static __device__ __forceinline__ float at(const Source& s, i64 e) {
-        const u8* b = s.codes + e / 32 * 24;
-        int i = (int)(e % 32);
+    static const int BLOCK = 32, BYTES = 24;
+    static __device__ __forceinline__ float at(const u8* b, int i) {
         u8 byte = b[8 + i % 16];
         int q = (i < 16 ? byte & 15 : byte >> 4) | fifth(b + 4, i) << 4;
         return (float)q * half_float(b) + half_float(b + 2);
@@ -79,9 +71,9 @@ struct Q5_1 {
 };
 
 struct Q8_0 {
-    static __device__ __forceinline__ float at(const Source& s, i64 e) {
-        const u8* b = s.codes + e / 32 * 34;
-        return (float)(signed char)b[2 + e % 32] * half_float(b);
+    static const int BLOCK = 32, BYTES = 34;
+    static __device__ __forceinline__ float at(const u8* b, int i) {
+        return (float)(signed char)b[2 + i] * half_float(b);
     }
 };
 
@@ -97,9 +89,9 @@ __device__ __forceinline__ void scale_and_min(int j, const u8* p, float* scale, 
 }
 
 struct Q4K {
-    static __device__ __forceinline__ float at(const Source& s, i64 e) {
-        const u8* b = s.codes + e / 256 * 144;
-        int i = (int)(e % 256), stretch = i / 32;
+    static const int BLOCK = 256, BYTES = 144;
+    static __device__ __forceinline__ float at(const u8* b, int i) {
+        int stretch = i / 32;
         float scale, min;
         scale_and_min(stretch, b + 4, &scale, &min);
         u8 byte = b[16 + i / 64 * 32 + i % 32];
@@ -109,9 +101,9 @@ struct Q4K {
 };
 
 struct Q5K {
-    static __device__ __forceinline__ float at(const Source& s, i64 e) {
-        const u8* b = s.codes + e / 256 * 176;
-        int i = (int)(e % 256), stretch = i / 32;
+    static const int BLOCK = 256, BYTES = 176;
+    static __device__ __forceinline__ float at(const u8* b, int i) {
+        int stretch = i / 32;
         float scale, min;
         scale_and_min(stretch, b + 4, &scale, &min);
         u8 byte = b[48 + i / 64 * 32 + i % 32];
@@ -121,9 +113,9 @@ struct Q5K {
 };
 
 struct Q6K {
-    static __device__ __forceinline__ float at(const Source& s, i64 e) {
-        const u8* b = s.codes + e / 256 * 210;
-        int i = (int)(e % 256), n = i / 128, part = i % 128 / 32;
+    static const int BLOCK = 256, BYTES = 210;
+    static __device__ __forceinline__ float at(const u8* b, int i) {
+        int n = i / 128, part = i % 128 / 32;
         u8 low = b[64 * n + 32 * (part % 2) + i % 32], high = b[128 + 32 * n + i % 32];
         int q = (low >> (4 * (part / 2)) & 15) | (high >> (2 * part) & 3) << 4;
         float scale = half_float(b + 208) * (float)(signed char)b[192 + 8 * n + 2 * part + i % 32 / 16];
@@ -131,22 +123,63 @@ struct Q6K {
     }
 };
 
-// Elements e .. e + VECTOR, e a multiple of VECTOR. `table` is `code` in shared memory, where lanes read different places at once.
+// Element e.
+template <class Kind> __device__ __forceinline__ float one(const Source& s, i64 e) {
+    return Kind::at(s.codes + e / Kind::BLOCK * Kind::BYTES, (int)(e % Kind::BLOCK));
+}
+
+template <> __device__ __forceinline__ float one<Nf4>(const Source& s, i64 e) {
+    u8 byte = s.codes[e / 2];
+    return code[e % 2 ? byte & 15 : byte >> 4] * Nf4::scale(s, e);
+}
+
+// Elements e .. e + VECTOR, e a multiple of VECTOR: all of one block. `table` is `code` in shared memory, where lanes read
+// different places at once.
 template <class Kind> __device__ __forceinline__ Floats some(const Source& s, i64 e, const float* table) {
+    const u8* b = s.codes + e / Kind::BLOCK * Kind::BYTES;
+    int i = (int)(e % Kind::BLOCK);
     Floats out;
-    for (int k = 0; k < VECTOR; k++) out.at[k] = Kind::at(s, e + k);
+#pragma unroll
+    for (int k = 0; k < VECTOR; k++) out.at[k] = Kind::at(b, i + k);
     return out;
 }
 
-// All of one block: its scale is looked up once.
+// As many bytes as hold VECTOR codes of 4 bits.
+struct __align__(VECTOR / 2) Nibbles {
+    u8 at[VECTOR / 2];
+};
+
+// Its scale is looked up once, and its codes are read at once.
 template <> __device__ __forceinline__ Floats some<Nf4>(const Source& s, i64 e, const float* table) {
     float scale = Nf4::scale(s, e);
+    Nibbles codes = *(const Nibbles*)(s.codes + e / 2);
     Floats out;
 #pragma unroll
     for (int k = 0; k < VECTOR; k += 2) {
-        u8 byte = s.codes[(e + k) / 2];
+        u8 byte = codes.at[k / 2];
         out.at[k] = table[byte >> 4] * scale;
         out.at[k + 1] = table[byte & 15] * scale;
+    }
+    return out;
+}
+
+struct __align__(VECTOR) Codes {
+    u8 at[VECTOR];
+};
+
+// As NF4's: of one stretch, whose codes are all low or all high halves of their bytes.
+template <> __device__ __forceinline__ Floats some<Q4K>(const Source& s, i64 e, const float* table) {
+    const u8* b = s.codes + e / Q4K::BLOCK * Q4K::BYTES;
+    int i = (int)(e % Q4K::BLOCK), stretch = i / 32;
+    float scale, min;
+    scale_and_min(stretch, b + 4, &scale, &min);
+    float step = half_float(b) * scale, less = half_float(b + 2) * min;
+    Codes codes = *(const Codes*)(b + 16 + i / 64 * 32 + i % 32);
+    Floats out;
+#pragma unroll
+    for (int k = 0; k < VECTOR; k++) {
+        int q = stretch % 2 ? codes.at[k] >> 4 : codes.at[k] & 15;
+        out.at[k] = step * (float)q - less;
     }
     return out;
 }
@@ -165,7 +198,7 @@ __device__ __forceinline__ void unpack(T* out, Source s, const u32* ids, i64 fir
         Floats v;
         if (wide) v = some<Kind>(s, from * width + i, table);
         else
-            for (int k = 0; k < VECTOR; k++) v.at[k] = i + k < width ? Kind::at(s, from * width + i + k) : 0.f;
+            for (int k = 0; k < VECTOR; k++) v.at[k] = i + k < width ? one<Kind>(s, from * width + i + k) : 0.f;
         for (int k = 0; k < VECTOR; k++) v.at[k] *= factor;
         store(out + row * width, i, width, wide, v);
     }

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use candle_core::DType;
 use domain::DataConfig;
 use serde::Serialize;
 
 use crate::{
     Error, Result, data,
     data::{IGNORED, Sample, TokenizerSource},
+    generate::{Held, Placement},
     lora::read_adapter,
-    model::{Batch, Decoder, Loading, TokenLoss},
+    model::{Batch, Decoder, TokenLoss},
     tokenizer::Tokenizer,
 };
 
@@ -43,35 +43,57 @@ pub struct Evaluation {
     pub samples: usize,
 }
 
-/// Measures the model of a folder, with an adapter where one is given, on every row of `data.path`.
+/// Measures the model of a folder, with an adapter where one is given, on every row of `data.path`, on the CPU in f32.
 ///
 /// # Errors
 /// What [`data::load`] refuses, a model or adapter that cannot be read, and a loss that is not finite.
 pub fn evaluate(model: &Path, adapter: Option<&Path>, data: &DataConfig) -> Result<Evaluation> {
+    evaluate_on(model, adapter, data, &Placement::default())
+}
+
+/// As [`evaluate`], where `placement` says.
+///
+/// # Errors
+/// As [`evaluate`]; or the GPU that is named cannot be had, has no room for the model, or cannot do it.
+pub fn evaluate_on(
+    model: &Path,
+    adapter: Option<&Path>,
+    data: &DataConfig,
+    placement: &Placement,
+) -> Result<Evaluation> {
     let tokens = TokenizerSource::of(model, adapter)?;
     let mut samples = data::measured(data, tokens)?;
-    let mut decoder = Decoder::load(model, Loading::frozen(DType::F32))?;
+    let mut decoder = Decoder::load(model, placement.loading())?;
     if let Some(adapter) = adapter {
         read_adapter(&mut decoder, adapter, false)?;
     }
+    let held = Held::place(decoder, placement)?;
     // Sequences of like length cost least together; the sum does not depend on the order.
     samples.samples.sort_by_key(|sample| sample.input_ids.len());
     let mut matches = Matches::new(tokens.folder());
     let (mut loss, mut tokens) = (0.0, 0);
     let mut rest = &samples.samples[..];
+    let mut most = BATCH_TOKENS;
     while !rest.is_empty() {
-        let mut held = 0;
+        let mut sum = 0;
         let count = rest
             .iter()
             .take_while(|sample| {
-                held += sample.input_ids.len();
-                held <= BATCH_TOKENS
+                sum += sample.input_ids.len();
+                sum <= most
             })
             .count()
             .max(1);
         let (now, later) = rest.split_at(count);
         let batch = Batch::new(now)?;
-        let losses = decoder.token_losses(&batch, adapter.is_some())?;
+        let losses = match held.token_losses(&batch, adapter.is_some()) {
+            // Less at a time may fit.
+            Err(Error::DeviceMemory(_)) if count > 1 => {
+                most = batch.tokens / 2;
+                continue;
+            }
+            losses => losses?,
+        };
         loss += losses
             .iter()
             .map(|token| f64::from(token.loss))

@@ -36,7 +36,7 @@ mod train;
 pub use distributed::World;
 pub use error::{Error, Result};
 pub use estimate::{Estimate, estimate};
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, evaluate, evaluate_on};
 pub use stop::StopFlag;
 pub use train::{
     LrFound, LrPoint, LrSearch, LrSearchEnd, MeanScores, Report, ScoreTexts, TrainOptions,

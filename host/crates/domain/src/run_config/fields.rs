@@ -78,7 +78,7 @@ pub const FIELDS: &[Field] = &[
     field("model.dtype", "Weight type", Choice(&["f32", "f16", "bf16"]), "Type of the weights while they are used."),
     field("model.quantize", "Quantize", Choice(&["nf4", "q4k", "q8_0"]), "Pack the frozen base to save memory."),
     field("model.device", "Device", Text, "auto, cpu, cuda or cuda:N."),
-    field("model.memory_limit", "Memory limit", Text, "Most memory that the run may use, for example 8GB."),
+    field("model.memory_limit", "Memory limit", Text, "Most memory that the run may use, for example 8GB: the GPU's where it trains on one."),
     field("model.random_init", "Random weights", Flag, "Start from random weights; needs config.json and a tokenizer only."),
     field("data.path", "Data", Text, "A file or folder with the training data."),
     field("data.repo", "Hub dataset", Text, "A dataset repository on the hub instead of a path."),

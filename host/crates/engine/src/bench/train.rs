@@ -10,7 +10,7 @@ use crate::estimate::Shape;
 use crate::lora::{Settings, attach};
 use crate::model::{Batch, Decoder, Loading, Work};
 use crate::optim::{Optimizer, clip_factor};
-use crate::train::Compute;
+use crate::train::{Chosen, Compute};
 use crate::{Error, Result, memory, ops};
 
 /// What to measure.
@@ -113,8 +113,9 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
     config.model.device.clone_from(&bench.device);
     config.model.dtype = bench.dtype;
     let mut optimizer = Optimizer::new(&config, &trainable)?;
-    let mut compute = Compute::of_run(&config, &decoder, &optimizer, None, &mut |_| {})?;
-    compute.fit(&decoder, bench.device_memory_limit, || {
+    let chosen = Chosen::of_run(&config, None)?;
+    let mut compute = Compute::of_run(&config, &decoder, &optimizer, chosen, &mut |_| {})?;
+    compute.fit(&decoder, bench.device_memory_limit, 0, || {
         Shape::of_batch(bench.batch_size, bench.seq_len)
     })?;
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
@@ -123,8 +124,10 @@ pub fn train(bench: &BenchTrain) -> Result<BenchTrainReport> {
         compute.zero(&trainable)?;
         let batch = Batch::new(&samples)?;
         let scale = 1.0 / batch.supervised as f32;
-        let loss = compute.loss_and_gradient(&decoder, &batch, scale, 0)?;
-        let norm = compute.gradient_norm(&trainable)?;
+        let mut losses_of_step = compute.losses(1)?;
+        compute.loss_and_gradient(&decoder, &batch, scale, 0, &mut losses_of_step)?;
+        let measured = compute.measured(losses_of_step, Some(&trainable))?;
+        let (loss, norm) = (measured.losses[0], measured.norm.unwrap_or(f64::NAN));
         compute.update(&mut optimizer, &trainable, 1e-4, clip_factor(norm, 1.0))?;
         seconds.push(begun.elapsed().as_secs_f64());
         losses.push(loss / batch.supervised as f64);

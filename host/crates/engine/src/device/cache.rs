@@ -132,7 +132,7 @@ impl Decoder {
             tiled: tiled.map(|cache| (cache, &tiles)),
         };
         let mut x = self.embed(
-            &device.ids(&ids)?,
+            &self.ends.ids(device, &ids)?,
             &device.ids(&positions)?,
             new,
             setting.pass,

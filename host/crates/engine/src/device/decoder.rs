@@ -1,14 +1,15 @@
 use super::adapters::Adapters;
 use super::block::{Block, Saved};
-use super::ends::Ends;
+use super::ends::{Ends, Ids};
 use super::linear::Kept;
 use super::machine::Element;
 use super::norm::Norm;
-use super::ops::{HeadsArgument, Tiles, WIDEST_HEAD};
+use super::ops::{HeadsArgument, Sums, Tiles, WIDEST_HEAD};
 use super::rows::{Bytes, Device, Rows};
 use super::setting::Setting;
 use super::tables::Tables;
 use crate::distributed::Collective;
+use crate::estimate::DEVICE_LOGITS as LOGITS;
 use crate::model::{self, Batch, Description, Parameter, Pass, TokenLoss, Weigh};
 use crate::{Error, Result, ops};
 
@@ -32,7 +33,7 @@ pub(crate) struct Decoder {
 
 /// A batch on a device, and what all layers need of it.
 struct Placed {
-    ids: Bytes,
+    ids: Ids,
     positions: Bytes,
     rows: Bytes,
     targets: Bytes,
@@ -41,8 +42,8 @@ struct Placed {
     tables: Vec<(Rows, Rows)>,
 }
 
-/// Bytes of f32 logits that are held at a time.
-pub(crate) const LOGITS: usize = 256 << 20;
+/// Numbers that are told of a row's loss.
+const STATISTICS: usize = 3;
 
 /// Rows that a product on tensor cores takes at once: a few more cost as much as all of them.
 const ROWS_AT_ONCE: usize = 128;
@@ -50,11 +51,6 @@ const ROWS_AT_ONCE: usize = 128;
 /// What a device cannot do, by its setting's name.
 fn refuse(decoder: &model::Decoder) -> Result<()> {
     let description = &decoder.description;
-    // Rows that do not train are part of the tables there.
-    if decoder.token_parameters().any(|rows| rows.grad.is_some()) {
-        let message = "train on the CPU alone; set model.device to cpu";
-        return Err(domain::FieldErrors::one("lora.trainable_token_indices", message).into());
-    }
     if description.head_dim <= WIDEST_HEAD {
         return Ok(());
     }
@@ -106,9 +102,9 @@ impl Decoder {
         let gradients = &self.adapters.gradients;
         match self.device.machine.peers() {
             Ok(peers) if peers.joined() => {
+                let look = &mut || group.look();
                 // SAFETY: all processes have the same adapter, which they compared at the start, and make the same calls.
-                unsafe { peers.sum(gradients.address, gradients.width)? };
-                peers.wait(&mut || group.look())
+                unsafe { peers.sum(gradients.address, gradients.width, look) }
             }
             _ => self.adapters.change_gradients(|all| group.sum_all(all)),
         }
@@ -131,11 +127,11 @@ impl Decoder {
     fn put(&self, batch: &Batch) -> Result<Placed> {
         let (d, device) = (&self.description, &self.device);
         let ids = |ids: &candle_core::Tensor| device.ids(&ids.to_vec1::<u32>()?);
-        for tokens in [&batch.ids, &batch.targets] {
-            self.check(tokens.to_vec1::<u32>()?)?;
-        }
+        let tokens = batch.ids.to_vec1::<u32>()?;
+        self.check(tokens.iter().copied())?;
+        self.check(batch.targets.to_vec1::<u32>()?)?;
         Ok(Placed {
-            ids: ids(&batch.ids)?,
+            ids: self.ends.ids(device, &tokens)?,
             positions: ids(&batch.positions)?,
             rows: ids(&batch.rows)?,
             targets: ids(&batch.targets)?,
@@ -174,7 +170,7 @@ impl Decoder {
     /// What the first layer is given of so many ids and their positions: [T, H].
     pub(super) fn embed(
         &self,
-        ids: &Bytes,
+        ids: &Ids,
         positions: &Bytes,
         tokens: usize,
         pass: Pass,
@@ -211,7 +207,7 @@ impl Decoder {
         };
         let buffer = self
             .device
-            .unwritten(chunk.min(normed.rows), vocab, Element::F32)?;
+            .unwritten_apart(chunk.min(normed.rows), vocab, Element::F32)?;
         for from in (0..normed.rows).step_by(chunk) {
             let len = chunk.min(normed.rows - from);
             let (normed, logits) = (normed.rows(from, len), buffer.rows(0, len));
@@ -238,20 +234,32 @@ impl Decoder {
 
     /// Losses of rows behind the final norm.
     fn head_losses(&self, normed: &Rows, placed: &Placed, pass: Pass) -> Result<Vec<TokenLoss>> {
-        let mut losses = Vec::with_capacity(normed.rows);
+        let statistics = self.statistics(normed.rows)?;
         self.head_chunks(normed, pass, |chunk| {
-            let targets = placed.targets.address() + 4 * chunk.from as u64;
-            let statistics = self
-                .device
-                .cross_entropy(&chunk.logits, targets, self.logits_cap())?
-                .read()?;
-            losses.extend(statistics.as_chunks::<3>().0.iter().map(|row| TokenLoss {
-                loss: row[0],
-                likeliest: row[2] == 1.0,
-            }));
-            Ok(())
+            self.cross_entropy(&statistics, &chunk, placed).map(drop)
         })?;
-        Ok(losses)
+        let statistics = statistics.read()?;
+        let rows = statistics.as_chunks::<3>().0.iter();
+        let losses = rows.map(|row| TokenLoss {
+            loss: row[0],
+            likeliest: row[2] == 1.0,
+        });
+        Ok(losses.collect())
+    }
+
+    /// What is told of so many rows' losses: [N, 3].
+    fn statistics(&self, rows: usize) -> Result<Rows> {
+        self.device.unwritten(rows, STATISTICS, Element::F32)
+    }
+
+    /// Writes the statistics of a chunk among those of all rows; where they are, and the chunk's targets.
+    fn cross_entropy(&self, all: &Rows, chunk: &HeadChunk, placed: &Placed) -> Result<(Rows, u64)> {
+        let own = all.rows(chunk.from, chunk.logits.rows);
+        let targets = placed.targets.address() + 4 * chunk.from as u64;
+        let cap = self.logits_cap();
+        self.device
+            .cross_entropy(&own, &chunk.logits, targets, cap)?;
+        Ok((own, targets))
     }
 
     /// The loss of each supervised token, in the batch's order of rows.
@@ -270,23 +278,15 @@ impl Decoder {
         self.head_losses(&normed, &placed, pass)
     }
 
-    /// As [`model::Decoder::loss_and_gradient`].
-    pub(crate) fn loss_and_gradient(
-        &self,
-        batch: &Batch,
-        scale: f32,
-        dropout: Option<u64>,
-    ) -> Result<f64> {
-        self.weighted_loss_and_gradient(batch, &mut Weigh::Evenly(scale), dropout)
-    }
-
-    /// As [`model::Decoder::weighted_loss_and_gradient`].
-    pub(crate) fn weighted_loss_and_gradient(
+    /// Adds the gradient of a batch's weighted losses, as [`model::Decoder::weighted_loss_and_gradient`] does, and their sum to
+    /// one of the `losses`. Weights that hang on the losses wait for these; otherwise nothing here waits for the device.
+    pub(crate) fn add_gradient(
         &self,
         batch: &Batch,
         weigh: &mut Weigh<'_>,
         dropout: Option<u64>,
-    ) -> Result<f64> {
+        losses: Option<(&Sums, usize)>,
+    ) -> Result<()> {
         let device = &self.device;
         let pass = Pass {
             adapter: true,
@@ -326,8 +326,11 @@ impl Decoder {
         let (normed, chosen) = self.chosen(&x, &placed, batch, pass)?;
         drop(x);
         let d_normed = device.activations(normed.rows, normed.width)?;
-        let losses = self.head_gradient((&normed, &d_normed), &placed, weigh, pass)?;
-        drop(normed);
+        let statistics = self.head_gradient((&normed, &d_normed), &placed, weigh, pass)?;
+        if let Some((sums, at)) = losses {
+            device.add_up(sums, at, &statistics, STATISTICS)?;
+        }
+        drop((normed, statistics));
         let dx = device.zeros(batch.tokens, self.description.hidden, device.element)?;
         if batch.supervised > 0 {
             self.norm
@@ -355,18 +358,7 @@ impl Decoder {
         if self.embedding_trains {
             self.ends.embed_back(self.on(), &dx, &placed.ids, batch)?;
         }
-        // Read last: until here nothing has waited for the device.
-        let mut loss = 0f64;
-        for statistics in losses {
-            let rows = statistics.read()?;
-            loss += rows
-                .as_chunks::<3>()
-                .0
-                .iter()
-                .map(|row| f64::from(row[0]))
-                .sum::<f64>();
-        }
-        Ok(loss)
+        Ok(())
     }
 
     /// As [`ops::add_noise`] does for a training pass, if the run wants noise.
@@ -383,14 +375,14 @@ impl Decoder {
         self.device.add_noise(x, &bounds, ops::noise_seed(seed))
     }
 
-    /// Fills `d_normed` and adds the head's gradient; the losses are in what it returns, still on the device.
+    /// Fills `d_normed` and adds the head's gradient; returns the losses' statistics, still on the device.
     fn head_gradient(
         &self,
         (normed, d_normed): (&Rows, &Rows),
         placed: &Placed,
         weigh: &mut Weigh<'_>,
         pass: Pass,
-    ) -> Result<Vec<Rows>> {
+    ) -> Result<Rows> {
         let (device, cap) = (&self.device, self.logits_cap());
         // Weights by losses need all losses first; the logits are computed again rather than kept.
         let weights = match weigh {
@@ -401,23 +393,20 @@ impl Decoder {
             }
         };
         let weights = device.floats(&weights)?;
-        let mut losses = Vec::new();
+        let statistics = self.statistics(normed.rows)?;
         self.head_chunks(normed, pass, |chunk| {
             let logits = &chunk.logits;
-            let targets = placed.targets.address() + 4 * chunk.from as u64;
             let weights = weights.columns(chunk.from, logits.rows).address;
-            let statistics = device.cross_entropy(logits, targets, cap)?;
-            let d_logits = device.activations(logits.rows, logits.width)?;
-            let given = (logits, &statistics);
+            let (own, targets) = self.cross_entropy(&statistics, &chunk, placed)?;
+            let d_logits = device.unwritten_apart(logits.rows, logits.width, device.element)?;
+            let given = (logits, &own);
             device.cross_entropy_gradient(&d_logits, given, (targets, weights), cap, 1.0)?;
             let d_normed = d_normed.rows(chunk.from, logits.rows);
             let given = (&chunk.normed, chunk.kept.as_ref());
             self.ends
-                .head_backward(self.on(), given, &d_logits, &d_normed, chunk.pass)?;
-            losses.push(statistics);
-            Ok(())
+                .head_backward(self.on(), given, &d_logits, &d_normed, chunk.pass)
         })?;
-        Ok(losses)
+        Ok(statistics)
     }
 }
 

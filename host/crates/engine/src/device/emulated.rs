@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::bf16;
 
-use super::machine::{Element, Launch, Machine, Product, View};
+use super::machine::{Element, Launch, Machine, Peers, Product, View};
+use super::meeting::Seat;
 use super::rows::Device;
 use crate::{Error, Result};
 
@@ -18,6 +19,9 @@ pub(crate) struct Emulated {
     most: AtomicUsize,
     /// Bytes that it has; 0 for no end.
     limit: usize,
+    reads: AtomicUsize,
+    /// What it adds up with the machines of other processes.
+    seat: Option<Seat>,
 }
 
 thread_local! {
@@ -42,6 +46,19 @@ impl Emulated {
             limit,
             ..Self::default()
         }
+    }
+
+    /// One that adds up with others.
+    pub(crate) fn seated(seat: Seat) -> Self {
+        Self {
+            seat: Some(seat),
+            ..Self::default()
+        }
+    }
+
+    /// How often the host has waited for it.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
     }
 
     /// Bytes that are held.
@@ -137,6 +154,7 @@ impl Machine for Emulated {
     }
 
     fn read(&self, from: u64, to: &mut [u8]) -> Result<()> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         // SAFETY: as above.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to.as_mut_ptr(), to.len()) };
         Ok(())
@@ -241,5 +259,12 @@ impl Machine for Emulated {
             }
         }
         Ok(())
+    }
+
+    fn peers(&self) -> std::result::Result<&dyn Peers, String> {
+        match &self.seat {
+            Some(seat) => Ok(seat),
+            None => Err(format!("{self:?} has no seat among others")),
+        }
     }
 }

@@ -6,6 +6,7 @@ use super::machine::Element;
 use super::matrix::Matrix;
 use super::ops::Along;
 use super::rows::{Bytes, Device, Rows};
+use super::tokens::{Found, TokenRows};
 use crate::Result;
 use crate::model::{self, Batch, Pass};
 
@@ -23,9 +24,19 @@ pub(super) struct Ends {
     embedding_lora: Option<Lora>,
     /// The head with its adapter.
     adapted_head: Option<Linear>,
+    embedding_tokens: Option<TokenRows>,
+    /// The embedding's where the head is the embedding and has no others.
+    head_tokens: Option<TokenRows>,
     embedding_scale: f32,
     logits_scale: f32,
     padding: Option<u32>,
+}
+
+/// Ids of a batch on a device, and those among them whose rows an adapter has.
+#[derive(Debug)]
+pub(super) struct Ids {
+    all: Bytes,
+    own: Option<Found>,
 }
 
 /// A device, and what trains on it.
@@ -51,20 +62,21 @@ impl Ends {
             adapted_head.map(|lora| Linear::adapted(head.clone(), Some(lora), adapters));
         let embedding_lora = decoder.embedding_lora.as_ref();
         let embedding_lora = embedding_lora.map(|lora| Lora::place(lora, adapters));
+        let token_rows = |tokens| TokenRows::place((device, adapters), tokens);
+        let embedding_tokens = decoder.embedding_tokens.as_ref().map(token_rows);
+        let head_tokens = decoder.head_tokens_in_use().map(token_rows);
         Ok(Self {
             positions: maybe(&decoder.positions)?,
-            saved_embedding: match &decoder.embedding_tokens {
-                Some(tokens) => Some(matrix(&tokens.merged(&decoder.embedding)?)?),
-                None => maybe(&decoder.saved_embedding)?,
-            },
+            saved_embedding: maybe(&decoder.saved_embedding)?,
             saved_positions: maybe(&decoder.saved_positions)?,
-            saved_head: match decoder.head_tokens_in_use() {
-                Some(tokens) => Some(matrix(&tokens.merged(decoder.head_weight())?)?),
-                None if decoder.ties_saved => maybe(&decoder.saved_embedding)?,
-                None => maybe(&decoder.saved_head)?,
+            saved_head: match decoder.ties_saved {
+                true => maybe(&decoder.saved_embedding)?,
+                false => maybe(&decoder.saved_head)?,
             },
             embedding_lora: embedding_lora.transpose()?,
             adapted_head: adapted_head.transpose()?,
+            embedding_tokens: embedding_tokens.transpose()?,
+            head_tokens: head_tokens.transpose()?,
             embedding_scale: decoder.description.embedding_scale,
             logits_scale: decoder.description.logits_scale,
             padding: decoder.description.padding,
@@ -88,11 +100,20 @@ impl Ends {
         saved.unwrap_or(&self.head)
     }
 
+    /// Copies ids to a device.
+    pub(super) fn ids(&self, device: &Device, ids: &[u32]) -> Result<Ids> {
+        let own = self.embedding_tokens.as_ref();
+        Ok(Ids {
+            all: device.ids(ids)?,
+            own: own.map(|tokens| tokens.find(device, ids)).transpose()?,
+        })
+    }
+
     /// What the first layer is given of so many ids and their positions: [T, H].
     pub(super) fn embed(
         &self,
         on: On<'_>,
-        ids: &Bytes,
+        ids: &Ids,
         positions: &Bytes,
         tokens: usize,
         adapter: bool,
@@ -100,10 +121,10 @@ impl Ends {
         let (device, factor) = (on.0, self.embedding_scale);
         let table = self.embedding_in_use(adapter);
         let x = match self.embedding_lora.as_ref().filter(|_| adapter) {
-            None => table.gather(device, ids, tokens, factor)?,
+            None => table.gather(device, &ids.all, tokens, factor)?,
             Some(lora) => {
-                let low = low(on, lora, ids, tokens)?;
-                let mut x = self.updated(on, lora, &low, ids)?;
+                let low = low(on, lora, &ids.all, tokens)?;
+                let mut x = self.updated(on, lora, &low, &ids.all)?;
                 if let Some(magnitude) = lora.magnitude {
                     let (factors, _) = self.column_factors(on, lora, magnitude)?;
                     let decomposed = device.activations(x.rows, x.width)?;
@@ -114,6 +135,10 @@ impl Ends {
                 x
             }
         };
+        let own = self.embedding_tokens.as_ref().filter(|_| adapter);
+        if let Some((own, found)) = own.zip(ids.own.as_ref()) {
+            own.put(on, &x, found, factor)?;
+        }
         if let Some(table) = self.positions_in_use(adapter) {
             let positions = table.gather(device, positions, tokens, 1.0)?;
             device.add_scaled(&x, &positions, 1.0, 1.0)?;
@@ -162,36 +187,37 @@ impl Ends {
 
     /// Adds the gradients of embedding, learned positions and the embedding's adapter, given that of what [`Self::embed`]
     /// returned, which is changed.
-    pub(super) fn embed_back(
-        &self,
-        on: On<'_>,
-        dx: &Rows,
-        ids: &Bytes,
-        batch: &Batch,
-    ) -> Result<()> {
+    pub(super) fn embed_back(&self, on: On<'_>, dx: &Rows, ids: &Ids, batch: &Batch) -> Result<()> {
         let (device, adapters) = on;
         let positions = self.positions_in_use(true);
         if let Some(gradient) = positions.and_then(|table| table.gradient.as_ref()) {
-            let groups = device.groups(&batch.positions.to_vec1::<u32>()?, None)?;
+            let positions = batch.positions.to_vec1::<u32>()?;
+            let groups = device.groups(positions.into_iter().map(Some))?;
             device.add_groups(gradient, Along::Rows, dx, &groups, 1.0)?;
         }
         let table = self.embedding_in_use(true).gradient.as_ref();
-        if table.is_none() && self.embedding_lora.is_none() {
+        let tokens = self.embedding_tokens.as_ref();
+        if table.is_none() && self.embedding_lora.is_none() && tokens.is_none() {
             return Ok(());
         }
-        // PyTorch's embeddings keep the padding's row as it is.
-        let groups = device.groups(&batch.ids.to_vec1::<u32>()?, self.padding)?;
+        let all = batch.ids.to_vec1::<u32>()?;
         scale(device, dx, self.embedding_scale)?;
+        if let Some(tokens) = tokens {
+            return tokens.put_back(on, dx, &all, self.padding);
+        }
+        // PyTorch's embeddings keep the padding's row as it is.
+        let kept = |id: u32| Some(id).filter(|_| Some(id) != self.padding);
+        let groups = device.groups(all.into_iter().map(kept))?;
         if let Some(gradient) = table {
             device.add_groups(gradient, Along::Rows, dx, &groups, 1.0)?;
         }
         let Some(lora) = &self.embedding_lora else {
             return Ok(());
         };
-        let low = low(on, lora, ids, dx.rows)?;
+        let low = low(on, lora, &ids.all, dx.rows)?;
         let mut scaled = None;
         if let Some(magnitude) = lora.magnitude {
-            let product = self.updated(on, lora, &low, ids)?;
+            let product = self.updated(on, lora, &low, &ids.all)?;
             let (factors, inverse) = self.column_factors(on, lora, magnitude)?;
             let gradient = adapters.gradient(magnitude);
             device.column_dots(&gradient, &inverse, dx, &product)?;
@@ -221,6 +247,9 @@ impl Ends {
         let Some(head) = self.adapted_head.as_ref().filter(|_| pass.adapter) else {
             let head = self.head_in_use(pass.adapter);
             head.product(device, logits, normed, factor, 0.0)?;
+            if let Some(tokens) = self.head_tokens.as_ref().filter(|_| pass.adapter) {
+                tokens.head((device, adapters), normed, logits, factor)?;
+            }
             return Ok(None);
         };
         let kept = head.forward(device, adapters, (normed, logits), false, pass)?;
@@ -240,9 +269,18 @@ impl Ends {
         let factor = self.logits_scale;
         let Some(head) = self.adapted_head.as_ref().filter(|_| kept.is_some()) else {
             let head = self.head_in_use(pass.adapter);
+            let tokens = self.head_tokens.as_ref().filter(|_| pass.adapter);
+            let own = tokens.map(|tokens| tokens.head_back(device, d_logits));
+            let own = own.transpose()?;
             head.add_gradient(device, normed, d_logits, factor)?;
             // The factor belongs to the product: what is stored has the size of a probability.
-            return head.product_back(device, d_normed, d_logits, factor, 0.0);
+            head.product_back(device, d_normed, d_logits, factor, 0.0)?;
+            return match tokens.zip(own) {
+                Some((tokens, own)) => {
+                    tokens.head_gradient((device, adapters), (normed, &own), d_normed, factor)
+                }
+                None => Ok(()),
+            };
         };
         scale(device, d_logits, factor)?;
         let given = (normed, kept, d_logits);

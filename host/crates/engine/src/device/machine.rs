@@ -68,21 +68,25 @@ pub(crate) trait Peers {
     /// What process 0 hands to all for [`Self::join`].
     fn invite(&self) -> Result<Vec<u8>>;
 
-    /// Meets the machines of all processes; returns once all are there.
-    fn join(&self, invitation: &[u8], rank: usize, size: usize) -> Result<()>;
+    /// Meets the machines of all processes; returns once all are there. Fails as soon as `look` does, which is asked again and
+    /// again, or where they do not come in time.
+    fn join(
+        &self,
+        invitation: &[u8],
+        rank: usize,
+        size: usize,
+        look: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()>;
 
     /// Whether [`Self::join`] was done.
     fn joined(&self) -> bool;
 
-    /// Starts to put the sums over all machines in the place of `len` f32 values.
+    /// Puts the sums over all machines in the place of `len` f32 values, and waits for that. Fails as [`Self::join`] does,
+    /// and then gives up a sum that waits for a process that is gone.
     ///
     /// # Safety
     /// They lie in live memory, and every machine does the same with as many.
-    unsafe fn sum(&self, at: u64, len: usize) -> Result<()>;
-
-    /// Waits until all that was started is done. Fails as soon as `look` does, which is asked again and again, and gives up
-    /// sums that wait for a process that is gone.
-    fn wait(&self, look: &mut dyn FnMut() -> Result<()>) -> Result<()>;
+    unsafe fn sum(&self, at: u64, len: usize, look: &mut dyn FnMut() -> Result<()>) -> Result<()>;
 }
 
 /// One start of a kernel.

@@ -3,6 +3,7 @@ use super::machine::Element;
 use super::ops::{SourceArgument, Unpacking};
 use super::rows::{Bytes, Device, Rows};
 use crate::Result;
+use crate::estimate::DEVICE_PANEL as PANEL;
 use crate::model::{self, Kind, Parts};
 
 /// A weight matrix [out, in] on a device, however it is held. Clones share its memory.
@@ -26,9 +27,6 @@ enum Held {
         _memory: Vec<Bytes>,
     },
 }
-
-/// Elements that are unpacked at a time: enough for a good product, and little beside the activations of a step.
-const PANEL: usize = 1 << 25;
 
 impl Matrix {
     /// Copies a matrix to a device, or finds it there among what trains.

@@ -5,7 +5,7 @@
 //! and speed is held to the CPU's engine and to the goldens without a GPU.
 //!
 //! Reading order: `machine`, `rows` (matrices), `ops` (one function for each kernel of `../kernels`), `adapters` (all that trains, in
-//! flat buffers), `matrix`, `vector`, `norm`, `linear`, `section`, `block` and `ends` (as their namesakes in `model`), `decoder` (a
+//! flat buffers), `matrix`, `vector`, `norm`, `linear`, `section`, `block`, `tokens` and `ends` (as their namesakes in `model`), `decoder` (a
 //! step), `cache` (texts, token by token).
 
 mod adapters;
@@ -20,22 +20,29 @@ mod machine;
 mod matrix;
 mod norm;
 mod ops;
+mod patience;
 mod rows;
 mod section;
 mod setting;
 mod tables;
+mod tokens;
 mod vector;
 
 #[cfg(test)]
 mod emulated;
 #[cfg(test)]
+mod meeting;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use adapters::{AdamWStep, Moments};
-pub(crate) use decoder::{Decoder, LOGITS};
+pub(crate) use decoder::Decoder;
 #[cfg(test)]
 pub(crate) use emulated::{Emulated, plug};
 pub(crate) use machine::Element;
+#[cfg(test)]
+pub(crate) use meeting::Seat;
+pub(crate) use ops::Sums;
 pub(crate) use rows::Device;
 #[cfg(test)]
 pub(crate) use tests::fixtures;

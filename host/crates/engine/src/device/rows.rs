@@ -49,6 +49,13 @@ impl Bytes {
     pub(crate) fn address(&self) -> u64 {
         self.memory.address
     }
+
+    /// The first `len` of them, once all before is done.
+    pub(crate) fn read(&self, len: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0u8; len];
+        self.memory.machine.read(self.memory.address, &mut bytes)?;
+        Ok(bytes)
+    }
 }
 
 impl Rows {
@@ -192,6 +199,18 @@ impl Device {
             stride: width,
             element,
         })
+    }
+
+    /// As [`Self::unwritten`], with rows that begin at multiples of 16 bytes whatever their width, so that they are read that
+    /// much at a time.
+    pub(crate) fn unwritten_apart(
+        &self,
+        rows: usize,
+        width: usize,
+        element: Element,
+    ) -> Result<Rows> {
+        let stride = width.next_multiple_of(16 / Element::Bf16.size());
+        Ok(self.unwritten(rows, stride, element)?.columns(0, width))
     }
 
     /// A matrix of activations that holds anything.

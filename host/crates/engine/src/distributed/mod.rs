@@ -8,6 +8,9 @@ mod rendezvous;
 mod star;
 mod wire;
 
+#[cfg(feature = "cuda")]
+pub(crate) use wire::SILENCE;
+
 #[cfg(test)]
 mod tests;
 

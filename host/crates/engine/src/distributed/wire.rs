@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 /// How long a process may say nothing: as long as PyTorch's gloo waits. One that ends is noticed at once; this is for
 /// machines that vanish.
-pub(super) const SILENCE: Duration = Duration::from_secs(1800);
+pub(crate) const SILENCE: Duration = Duration::from_secs(1800);
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

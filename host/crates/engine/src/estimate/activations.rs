@@ -1,4 +1,5 @@
 use super::inventory::Inventory;
+use super::place::{DEVICE_LOGITS, DEVICE_PANEL, Place};
 use super::shape::Shape;
 use crate::model::{Description, LOGITS, PANEL};
 
@@ -15,6 +16,8 @@ pub(crate) struct Activations {
     beside: u64,
     /// Bytes that do not depend on the tokens.
     scratch: u64,
+    /// Elements of a device that do not.
+    panel: u64,
 }
 
 impl Activations {
@@ -41,6 +44,8 @@ impl Activations {
             + (2 * inner + hidden + scaled * hidden + thinned * inner)
                 .max(2 * hidden + 2 * q + 2 * kv + scaled * q + thinned * hidden);
         let packed = inventory.bytes < 4 * inventory.parameters && !full;
+        // 16 bits a weight are read as they are there.
+        let unpacked = inventory.bytes < 2 * inventory.parameters && !full;
         Self {
             shape,
             hidden,
@@ -49,13 +54,28 @@ impl Activations {
             kept,
             beside,
             scratch: if packed { 4 * PANEL as u64 } else { 0 },
+            panel: if unpacked { DEVICE_PANEL as u64 } else { 0 },
         }
     }
 
     /// Bytes of the layers' activations with segments of so many layers (0: one of all), and those of the head beyond them.
+    pub(crate) fn bytes_at(&self, place: Place, layers: usize, segment: usize) -> (u64, u64) {
+        let (layers, head) = self.bytes(layers, segment);
+        match place {
+            Place::Processor => (layers + self.scratch, head.saturating_sub(layers)),
+            // Those are bytes of f32, which logits are there too; their gradient is another copy.
+            Place::Device { element } => {
+                let logits = 2 * self.logits(DEVICE_LOGITS);
+                let head = head.saturating_sub(layers);
+                ((layers / 4 + self.panel) * element, logits.max(head))
+            }
+        }
+    }
+
+    /// Bytes in f32 of a forward and backward pass over the layers, and of the head with what is kept until it.
     ///
     /// The head comes before the backward pass, when the last segment is kept but no layer works yet.
-    pub(crate) fn bytes(&self, layers: usize, segment: usize) -> (u64, u64) {
+    fn bytes(&self, layers: usize, segment: usize) -> (u64, u64) {
         let layers = layers as u64;
         let segment = match segment as u64 {
             0 => layers,
@@ -67,12 +87,11 @@ impl Activations {
         let backward = 4 * self.shape.tokens * (floats(segment) + self.beside);
         let head = 4 * self.shape.tokens * floats(last) + self.logits(LOGITS);
         let evaluation = 4 * self.shape.evaluated * (self.kept + self.beside);
-        let activations = backward.max(evaluation);
-        (activations + self.scratch, head.saturating_sub(activations))
+        (backward.max(evaluation), head)
     }
 
     /// Bytes of the logits that are held at a time, `held` at most, and of the rows that they come from.
-    pub(crate) fn logits(&self, held: usize) -> u64 {
+    fn logits(&self, held: usize) -> u64 {
         let rows = self.shape.scored;
         let chunk = (held as u64 / 4 / self.vocab).max(16).min(rows);
         // Those of tokens with rows of their own stand beside the others, and zeros in their place.

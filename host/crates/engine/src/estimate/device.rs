@@ -8,7 +8,7 @@ use crate::data::{Pair, Sample};
 
 #[cfg(any(test, feature = "cuda"))]
 use {
-    super::activations::Activations, super::inventory::Inventory, crate::device::LOGITS,
+    super::activations::Activations, super::inventory::Inventory, super::place::Place,
     crate::model::Decoder,
 };
 
@@ -34,11 +34,12 @@ impl Room {
         let inventory = Inventory::of_layers(decoder);
         let activations = Activations::of(&decoder.description, &inventory, shape, false);
         let free = (self.free as f64 * COUNTED_ON) as u64;
+        let place = Place::Device {
+            element: self.element,
+        };
         let fits = |segment: &usize| {
-            let (kept, head) = activations.bytes(layers, *segment);
-            // Those are bytes of f32, which logits are here too; their gradient is another copy.
-            let kept = kept / 4 * self.element;
-            kept + 2 * activations.logits(LOGITS) <= free && kept + head <= free
+            let (kept, logits) = activations.bytes_at(place, layers, *segment);
+            kept + logits <= free
         };
         std::iter::once(0)
             .chain((2..layers).rev())

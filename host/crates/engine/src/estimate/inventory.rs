@@ -46,12 +46,16 @@ fn packed(quantize: Quantize, count: u64) -> u64 {
 }
 
 impl Inventory {
-    /// What a decoder's layers have beside their widths; nothing of its weights.
+    /// What a decoder's layers have beside their widths.
     #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn of_layers(decoder: &crate::model::Decoder) -> Self {
+        let base = decoder.base();
+        let matrices = || base.iter().filter_map(|stored| stored.matrix());
         let mut inventory = Self {
             layers: decoder.blocks.len(),
             tokens: decoder.description.vocab,
+            parameters: matrices().map(|matrix| matrix.len()).sum(),
+            bytes: matrices().map(|matrix| matrix.bytes()).sum(),
             ..Self::default()
         };
         for lora in decoder

@@ -1,6 +1,7 @@
 //! What a run will take in memory, before it starts: [`estimate()`], and how it is made to fit a limit.
 //!
-//! `inventory` counts the model's tensors from the heads of its files, `adapter` those of its adapter, `lengths` the tokens of the run's data, `shape` those
+//! `place` is whose memory, `inventory` counts the model's tensors from the heads of its files, `adapter` those of its adapter,
+//! `lengths` the tokens of the run's data, `shape` those
 //! of its largest micro-batch, `activations` what a forward and backward pass over it hold. Nothing of the model is read.
 
 mod activations;
@@ -8,6 +9,7 @@ mod adapter;
 mod device;
 mod inventory;
 mod lengths;
+mod place;
 mod plan;
 mod shape;
 
@@ -19,10 +21,13 @@ use crate::Result;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) use device::Room;
 pub(crate) use lengths::{Lengths, held};
+pub(crate) use place::Place;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) use place::{DEVICE_LOGITS, DEVICE_PANEL};
 pub(crate) use plan::{Plan, plan};
 pub(crate) use shape::Shape;
 
-/// Bytes that a run takes at its peak, by what they are for.
+/// Bytes that a run takes at its peak, of the process or of a GPU, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Estimate {
     /// Weights of the base.
@@ -39,7 +44,8 @@ pub struct Estimate {
     pub logits: u64,
     /// Tokens and labels of the data.
     pub data: u64,
-    /// The program itself: code, threads, what the allocator leaves lying.
+    /// The program itself: code, threads, what the allocator leaves lying. 0 of a GPU, where the driver takes some hundred MB
+    /// for itself.
     pub program: u64,
     /// All of it: the peak.
     pub total: u64,
@@ -52,7 +58,8 @@ pub struct Estimate {
     pub gradient_accumulation_steps: u32,
 }
 
-/// Estimates the peak memory of a run; where `model.memory_limit` is set, of the run as it is made to fit.
+/// Estimates the peak memory of a run; where `model.memory_limit` is set, of the run as it is made to fit. Of a run whose
+/// `model.device` names a GPU it is that GPU's memory.
 ///
 /// Data that is read while training is looked through up to some millions of tokens; what comes after those counts as long as
 /// `data.max_seq_length` allows.
@@ -62,7 +69,7 @@ pub struct Estimate {
 pub fn estimate(config: &RunConfig) -> Result<Estimate> {
     config.validate()?;
     crate::check_config(config)?;
-    Ok(plan(config, &Lengths::of_run(config)?)?.estimate)
+    Ok(plan(config, &Lengths::of_run(config)?, Place::of(config))?.estimate)
 }
 
 /// The program with its threads and libraries, and the allocator's slack.
@@ -84,6 +91,7 @@ struct Fixed {
     gradients: u64,
     optimizer: u64,
     data: u64,
+    program: u64,
 }
 
 impl Fixed {
@@ -103,10 +111,40 @@ impl Fixed {
             gradients: 4 * trained,
             optimizer: optimizer_bytes(config.train.optim, trained),
             data: lengths.bytes,
+            program: PROGRAM,
+        }
+    }
+
+    /// The same on a device: what trains is there in f32 and, where elements are smaller, as these; data and the state of
+    /// every optimizer but AdamW stay with the process.
+    fn on_device(config: &RunConfig, inventory: &inventory::Inventory, element: u64) -> Self {
+        let full = config.train.method == Method::Full;
+        let trained = if full {
+            inventory.parameters
+        } else {
+            inventory.adapter_parameters
+        };
+        let rounded = if element < 4 { element } else { 0 };
+        // The adapter as it began is lent its place for the time of a pass.
+        let lent = match config.train.method == Method::Dpo && config.lora.init_adapter.is_some() {
+            true => 4,
+            false => 0,
+        };
+        Self {
+            base: inventory.bytes + if full { rounded * trained } else { 0 },
+            adapter: (4 + rounded + lent) * inventory.adapter_parameters
+                + element * inventory.split_parameters,
+            gradients: 4 * trained,
+            optimizer: match config.train.optim {
+                Optim::Adamw => optimizer_bytes(Optim::Adamw, trained),
+                _ => 0,
+            },
+            data: 0,
+            program: 0,
         }
     }
 
     fn sum(&self) -> u64 {
-        self.base + self.adapter + self.gradients + self.optimizer + self.data + PROGRAM
+        self.base + self.adapter + self.gradients + self.optimizer + self.data + self.program
     }
 }

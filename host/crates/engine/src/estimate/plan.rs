@@ -5,7 +5,7 @@ use domain::{FieldErrors, Method, RunConfig, parse_size};
 use super::activations::Activations;
 use super::inventory::Inventory;
 use super::shape::Shape;
-use super::{Estimate, Fixed, Lengths, PROGRAM};
+use super::{Estimate, Fixed, Lengths, Place};
 use crate::model::Description;
 use crate::{Error, Result};
 
@@ -15,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) estimate: Estimate,
     /// The limit that it was made to fit.
     pub(crate) limit: Option<u64>,
+    /// Whose memory the limit is of.
+    pub(crate) place: Place,
     /// It trains on pairs of sequences.
     pub(crate) paired: bool,
 }
@@ -24,7 +26,7 @@ pub(crate) struct Plan {
 ///
 /// # Errors
 /// The model's files cannot be used, or the smallest arrangement is over the limit.
-pub(crate) fn plan(config: &RunConfig, lengths: &Lengths) -> Result<Plan> {
+pub(crate) fn plan(config: &RunConfig, lengths: &Lengths, place: Place) -> Result<Plan> {
     let limit = match config.model.memory_limit.as_deref().map(parse_size) {
         None => None,
         Some(Ok(limit)) => Some(limit),
@@ -33,7 +35,10 @@ pub(crate) fn plan(config: &RunConfig, lengths: &Lengths) -> Result<Plan> {
     let folder = PathBuf::from(config.model.path.as_deref().unwrap_or_default());
     let description = Description::of_model(&folder)?;
     let inventory = Inventory::of(config, &folder, &description)?;
-    let fixed = Fixed::of(config, &inventory, lengths);
+    let fixed = match place {
+        Place::Processor => Fixed::of(config, &inventory, lengths),
+        Place::Device { element } => Fixed::on_device(config, &inventory, element),
+    };
     let layers = inventory.layers.max(1);
     let full = config.train.method == Method::Full;
     let paired = config.train.method.is_paired();
@@ -47,7 +52,7 @@ pub(crate) fn plan(config: &RunConfig, lengths: &Lengths) -> Result<Plan> {
         let activations = Activations::of(&description, &inventory, shape, full);
         let segments = std::iter::once(0).chain((1..layers).rev());
         for segment in segments {
-            let (kept, logits) = activations.bytes(layers, segment);
+            let (kept, logits) = activations.bytes_at(place, layers, segment);
             let estimate = Estimate {
                 base: fixed.base,
                 adapter: fixed.adapter,
@@ -56,7 +61,7 @@ pub(crate) fn plan(config: &RunConfig, lengths: &Lengths) -> Result<Plan> {
                 activations: kept,
                 logits,
                 data: fixed.data,
-                program: PROGRAM,
+                program: fixed.program,
                 total: fixed.sum() + kept + logits,
                 segment,
                 batch_size: smaller,
@@ -67,6 +72,7 @@ pub(crate) fn plan(config: &RunConfig, lengths: &Lengths) -> Result<Plan> {
                 return Ok(Plan {
                     estimate,
                     limit,
+                    place,
                     paired,
                 });
             }

@@ -3,7 +3,7 @@ use domain::{FieldErrors, ModelDtype, Quantize};
 
 use super::writing::greedy;
 use crate::Result;
-use crate::model::{Decoder, Loading};
+use crate::model::{Batch, Decoder, Loading, TokenLoss};
 
 #[cfg(any(test, feature = "cuda"))]
 use {
@@ -127,6 +127,11 @@ impl Held {
     /// As [`greedy`].
     pub(crate) fn greedy(&self, prompts: &[Vec<u32>], new_tokens: usize) -> Result<Vec<Vec<u32>>> {
         with_model!(self, |model| greedy(model, prompts, new_tokens))
+    }
+
+    /// The loss of each supervised token of a batch, with or without the adapter.
+    pub(crate) fn token_losses(&self, batch: &Batch, adapter: bool) -> Result<Vec<TokenLoss>> {
+        with_model!(self, |model| model.token_losses(batch, adapter))
     }
 
     /// Where it lies, as the bench reports it: `cpu`, `cuda:0`.

@@ -49,6 +49,35 @@ pub(crate) fn now(ordinal: usize) -> Option<Gpu> {
     }
 }
 
+/// Memory of a GPU, in bytes.
+#[cfg(any(test, feature = "cuda"))]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    pub(crate) free: u64,
+    pub(crate) total: u64,
+    /// By this process.
+    pub(crate) held: u64,
+}
+
+/// That a GPU has no room for so many bytes more, and who has it, where that is known.
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) fn full(which: &str, bytes: u64, room: Option<Room>) -> String {
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    let wanted = gigabytes(bytes);
+    let Some(room) = room else {
+        return format!("the memory of {which} is full: {wanted:.3} GB more are not there");
+    };
+    let others = room.total.saturating_sub(room.free + room.held);
+    format!(
+        "the memory of {which} is full: {wanted:.3} GB more are not there. Of its {:.1} GB this run holds {:.1}, {:.1} are held \
+         by the driver and other processes, and {:.1} are free",
+        gigabytes(room.total),
+        gigabytes(room.held),
+        gigabytes(others),
+        gigabytes(room.free)
+    )
+}
+
 /// Number of the GPU that `model.device` names; `None` for what names none (`auto`, `cpu`).
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) fn ordinal(device: &str) -> Option<usize> {
@@ -63,4 +92,36 @@ pub(crate) fn ordinal(device: &str) -> Option<usize> {
 pub(crate) fn usable(ordinal: usize, bf16: bool) -> crate::Result<()> {
     driver::usable(ordinal, bf16)
         .map_err(|message| domain::FieldErrors::one("model.device", message).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_whose_memory_others_hold_is_told_with_who_holds_what() {
+        let room = Room {
+            free: 400_000_000,
+            total: 80_000_000_000,
+            held: 12_000_000_000,
+        };
+        assert_eq!(
+            full("cuda:1", 1_500_000_000, Some(room)),
+            "the memory of cuda:1 is full: 1.500 GB more are not there. Of its 80.0 GB this run holds 12.0, 67.6 are held by the \
+             driver and other processes, and 0.4 are free"
+        );
+        let unknown = full("cuda:0", 4_000_000, None);
+        assert!(
+            unknown.ends_with("0.004 GB more are not there"),
+            "{unknown}"
+        );
+    }
+
+    #[test]
+    fn devices_are_named_as_torch_names_them() {
+        assert_eq!(ordinal("cuda"), Some(0));
+        assert_eq!(ordinal("cuda:3"), Some(3));
+        assert_eq!(ordinal("auto"), None);
+        assert_eq!(ordinal("cuda:x"), None);
+    }
 }

@@ -30,6 +30,12 @@ impl TokenRows {
         })
     }
 
+    /// Whose rows they are, in their order.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn tokens(&self) -> Result<Vec<u32>> {
+        Ok(self.index.to_vec1()?)
+    }
+
     /// Rows of a batch whose token is among these, and where: nothing where there is none.
     fn found(&self, ids: &Tensor, without: Option<u32>) -> Result<Vec<(u32, u32)>> {
         let ids = ids.to_vec1::<u32>()?;

@@ -4,15 +4,16 @@ use candle_core::Tensor;
 use domain::{RunConfig, RunEvent};
 
 use crate::distributed::Collective;
-use crate::estimate::Shape;
+use crate::estimate::{Place, Shape};
 use crate::model::{Batch, Decoder, Parameter, TokenLoss, Weigh};
 use crate::ops;
 use crate::optim::{Optimizer, gradient_norm};
 use crate::train::scoring::Questions;
-use crate::{Result, StopFlag};
+use crate::{Error, Result, StopFlag};
 
+use super::losses::{Losses, Measured};
 #[cfg(any(test, feature = "cuda"))]
-use super::on_device::{OnDevice, on_device, product_rate};
+use super::on_device::{OnDevice, chosen, on_device, product_rate};
 
 /// Where a run computes: on the processor, or on a GPU, which then has the newest adapter.
 ///
@@ -23,25 +24,60 @@ pub(crate) enum Compute {
     Device(Box<OnDevice>),
 }
 
-impl Compute {
-    /// Where `model.device` says; `auto` is a GPU that can do this run, else the processor, and says which.
+/// Where a run is to compute, chosen before anything of it is loaded.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) place: Place,
+    #[cfg(any(test, feature = "cuda"))]
+    pub(super) device: Option<crate::device::Device>,
+    /// Why a run that leaves the choice has no GPU.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(super) without: Option<String>,
+}
+
+impl Chosen {
+    /// Where `model.device` says; `auto` is a GPU where one can be used, else the processor.
     ///
     /// # Errors
-    /// The GPU that the config names cannot be used, or cannot do what the run asks for.
+    /// The GPU that the config names cannot be used.
+    pub(crate) fn of_run(config: &RunConfig, local_rank: Option<usize>) -> Result<Self> {
+        #[cfg(not(any(test, feature = "cuda")))]
+        {
+            let _ = (config, local_rank);
+            Ok(Self {
+                place: Place::Processor,
+            })
+        }
+        #[cfg(any(test, feature = "cuda"))]
+        chosen(config, local_rank)
+    }
+}
+
+impl Compute {
+    /// Brings a run to where it was chosen to compute; what leaves the choice to us stays on the processor where it does not
+    /// fit on the GPU. Says where it is.
+    ///
+    /// # Errors
+    /// The GPU cannot do what the run asks for, or has too little memory.
     pub(crate) fn of_run(
         config: &RunConfig,
         decoder: &Decoder,
         optimizer: &Optimizer,
-        local_rank: Option<usize>,
+        chosen: Chosen,
         emit: &mut dyn FnMut(RunEvent),
     ) -> Result<Self> {
         #[cfg(not(any(test, feature = "cuda")))]
         {
-            let _ = (config, decoder, optimizer, local_rank, emit);
+            let _ = (config, decoder, optimizer, chosen, emit);
             Ok(Self::Cpu)
         }
         #[cfg(any(test, feature = "cuda"))]
-        on_device(config, decoder, optimizer, local_rank, emit)
+        on_device(config, decoder, optimizer, chosen, emit)
+    }
+
+    /// Whether it is the processor.
+    pub(crate) fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu)
     }
 
     /// Where, as the bench reports it: `cpu`, `cuda:0`.
@@ -88,30 +124,22 @@ impl Compute {
         }
     }
 
-    /// Segments of a decoder that is on a device; see [`Decoder::segment`].
-    pub(crate) fn set_segment(&mut self, layers: usize) {
-        match self {
-            Self::Cpu => _ = layers,
-            #[cfg(any(test, feature = "cuda"))]
-            Self::Device(on) => on.decoder.segment = layers,
-        }
-    }
-
-    /// Keeps as many layers' activations at a time as a device's memory, or a limit below it, is expected to hold; how many,
-    /// in words, where that is not all.
+    /// Keeps as many layers' activations at a time as a device's memory, or a limit below it, is expected to hold, and no more
+    /// than `planned` (0: all); how many, in words, where they are fewer.
     pub(crate) fn fit(
         &mut self,
         decoder: &Decoder,
         limit: Option<u64>,
+        planned: usize,
         shape: impl FnOnce() -> Shape,
     ) -> Result<Option<String>> {
         match self {
             Self::Cpu => {
-                let _ = (decoder, limit, shape);
+                let _ = (decoder, limit, planned, shape);
                 Ok(None)
             }
             #[cfg(any(test, feature = "cuda"))]
-            Self::Device(on) => on.fit(decoder, limit, shape),
+            Self::Device(on) => on.fit(decoder, limit, planned, shape),
         }
     }
 
@@ -200,35 +228,71 @@ impl Compute {
         }
     }
 
-    /// As [`Decoder::loss_and_gradient`].
+    /// Where the losses of so many micro-batches are put down.
+    pub(crate) fn losses(&self, micro_batches: usize) -> Result<Losses> {
+        match self {
+            Self::Cpu => {
+                let _ = micro_batches;
+                Ok(Losses::default())
+            }
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => Losses::on(&on.decoder.device, micro_batches),
+        }
+    }
+
+    /// As [`Decoder::loss_and_gradient`], with the loss put down behind those of before.
     pub(crate) fn loss_and_gradient(
         &self,
         decoder: &Decoder,
         batch: &Batch,
         scale: f32,
         draw: u64,
-    ) -> Result<f64> {
+        losses: &mut Losses,
+    ) -> Result<()> {
         match self {
-            Self::Cpu => decoder.loss_and_gradient(batch, scale, Some(draw)),
+            Self::Cpu => {
+                let loss = decoder.loss_and_gradient(batch, scale, Some(draw))?;
+                losses.known.push(loss);
+                Ok(())
+            }
             #[cfg(any(test, feature = "cuda"))]
-            Self::Device(on) => on.decoder.loss_and_gradient(batch, scale, Some(draw)),
+            Self::Device(on) => {
+                let (weigh, on) = (&mut Weigh::Evenly(scale), &on.decoder);
+                on.add_gradient(batch, weigh, Some(draw), losses.next())
+            }
         }
     }
 
-    /// As [`Decoder::weighted_loss_and_gradient`].
-    pub(crate) fn weighted_loss_and_gradient(
+    /// The losses that were put down, and the gradient's norm of what trains where that is given: a device is waited for once.
+    pub(crate) fn measured(
+        &self,
+        losses: Losses,
+        trainable: Option<&[&Parameter]>,
+    ) -> Result<Measured> {
+        match self {
+            Self::Cpu => Ok(Measured {
+                losses: losses.known,
+                norm: trainable.map(gradient_norm).transpose()?,
+            }),
+            #[cfg(any(test, feature = "cuda"))]
+            Self::Device(on) => on.measured(losses, trainable.is_some()),
+        }
+    }
+
+    /// Adds the gradient of [`Decoder::weighted_loss_and_gradient`].
+    pub(crate) fn weighted_gradient(
         &self,
         decoder: &Decoder,
         batch: &Batch,
         weigh: &mut Weigh<'_>,
         draw: u64,
-    ) -> Result<f64> {
+    ) -> Result<()> {
         match self {
-            Self::Cpu => decoder.weighted_loss_and_gradient(batch, weigh, Some(draw)),
+            Self::Cpu => decoder
+                .weighted_loss_and_gradient(batch, weigh, Some(draw))
+                .map(drop),
             #[cfg(any(test, feature = "cuda"))]
-            Self::Device(on) => on
-                .decoder
-                .weighted_loss_and_gradient(batch, weigh, Some(draw)),
+            Self::Device(on) => on.decoder.add_gradient(batch, weigh, Some(draw), None),
         }
     }
 
@@ -296,21 +360,6 @@ impl Compute {
         }
     }
 
-    /// As [`gradient_norm`].
-    pub(crate) fn gradient_norm(&self, trainable: &[&Parameter]) -> Result<f64> {
-        match self {
-            Self::Cpu => gradient_norm(trainable),
-            #[cfg(any(test, feature = "cuda"))]
-            Self::Device(on) => {
-                let sum = on
-                    .decoder
-                    .device
-                    .squared_norm(&on.decoder.adapters.gradients)?;
-                Ok(sum.sqrt())
-            }
-        }
-    }
-
     /// As [`Optimizer::step`].
     pub(crate) fn update(
         &mut self,
@@ -340,6 +389,17 @@ impl Compute {
             #[cfg(any(test, feature = "cuda"))]
             Self::Device(on) => on.pull(optimizer, trainable),
         }
+    }
+}
+
+/// A full memory for which nothing can be made smaller any more, with what to do.
+pub(super) fn too_small(error: Error) -> Error {
+    match error {
+        Error::DeviceMemory(full) => Error::DeviceMemory(format!(
+            "{full}. Lower data.max_seq_length, set model.quantize or take another GPU (model.device); nvidia-smi lists the \
+             processes that hold memory there"
+        )),
+        other => other,
     }
 }
 

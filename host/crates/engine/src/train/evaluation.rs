@@ -1,6 +1,7 @@
 use domain::RunEvent;
 use serde_json::{Map, Value};
 
+use super::compute::too_small;
 use super::preference::Totals;
 use super::setup::log;
 use super::together;
@@ -20,9 +21,9 @@ impl Trainer<'_> {
     ) -> Result<()> {
         let (eval_loss, mut scores) = match &self.setup.preference {
             Some(_) if self.setup.eval_pairs.is_empty() => return Ok(()),
-            Some(_) => self.evaluate_pairs()?,
+            Some(_) => self.evaluate_pairs(emit)?,
             None if self.setup.eval.is_empty() => return Ok(()),
-            None => self.evaluate_samples()?,
+            None => self.evaluate_samples(emit)?,
         };
         let state = &mut self.state;
         if !eval_loss.is_finite() {
@@ -77,20 +78,43 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Mean token loss.
-    fn evaluate_samples(&self) -> Result<(f64, Map<String, Value>)> {
-        let (mut loss, mut tokens) = (0f64, 0usize);
-        let mut matches = Matches::new(&self.setup.tokenizer_folder);
-        let batch_size = self.config.train.batch_size as usize;
+    /// Does `f` with this process's batches of held-out data; with parts of them where a device has no memory for a whole one.
+    fn in_batches<T>(
+        &self,
+        all: &[T],
+        emit: &mut dyn FnMut(RunEvent),
+        f: &mut dyn FnMut(&[T]) -> Result<()>,
+    ) -> Result<()> {
+        let mut at_once = self.config.train.batch_size as usize;
         // Processes take batches in turn.
         let (first, every) = (self.group.rank(), self.group.size());
-        for samples in self
-            .setup
-            .eval
-            .chunks(batch_size)
-            .skip(first)
-            .step_by(every)
-        {
+        for mut left in all.chunks(at_once).skip(first).step_by(every) {
+            while !left.is_empty() {
+                let (some, later) = left.split_at(left.len().min(at_once));
+                match f(some) {
+                    Ok(()) => left = later,
+                    Err(error @ Error::DeviceMemory(_)) if some.len() > 1 => {
+                        at_once = some.len().div_ceil(2);
+                        log(
+                            emit,
+                            format!("{error}; evaluations take {at_once} of a batch at a time"),
+                        );
+                    }
+                    Err(error) => return Err(too_small(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Mean token loss.
+    fn evaluate_samples(
+        &self,
+        emit: &mut dyn FnMut(RunEvent),
+    ) -> Result<(f64, Map<String, Value>)> {
+        let (mut loss, mut tokens) = (0f64, 0usize);
+        let mut matches = Matches::new(&self.setup.tokenizer_folder);
+        self.in_batches(&self.setup.eval, emit, &mut |samples| {
             let batch = Batch::new(samples)?;
             let losses = self
                 .compute
@@ -102,7 +126,8 @@ impl Trainer<'_> {
             tokens += batch.supervised;
             let samples: Vec<&Sample> = samples.iter().collect();
             matches.add(&samples, &losses);
-        }
+            Ok(())
+        })?;
         let [completions, middles] = matches.counts_mut();
         let mut sums = [
             loss,
@@ -132,21 +157,17 @@ impl Trainer<'_> {
     }
 
     /// Mean loss over the pairs.
-    fn evaluate_pairs(&self) -> Result<(f64, Map<String, Value>)> {
+    fn evaluate_pairs(&self, emit: &mut dyn FnMut(RunEvent)) -> Result<(f64, Map<String, Value>)> {
         let setup = &self.setup;
         let Some(preference) = &setup.preference else {
             return Ok((0.0, Map::new()));
         };
         let totals = Totals::of(setup.eval_pairs.iter());
         let mut tally = preference.tally(totals);
-        let batch_size = self.config.train.batch_size as usize;
-        // Processes take batches in turn.
-        let (first, every) = (self.group.rank(), self.group.size());
-        let batches = setup.eval_pairs.chunks(batch_size);
-        for pairs in batches.skip(first).step_by(every) {
+        self.in_batches(&setup.eval_pairs, emit, &mut |pairs| {
             let pairs: Vec<&Pair> = pairs.iter().collect();
-            preference.measure((&self.compute, &setup.decoder), &pairs, &mut tally)?;
-        }
+            preference.measure((&self.compute, &setup.decoder), &pairs, &mut tally)
+        })?;
         let (mut loss, mut metrics) = tally.finish();
         let parts = std::iter::once(&mut loss).chain(metrics.values_mut());
         together::sum_each(&*self.group, parts)?;

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use domain::{RunConfig, RunEvent};
 use serde::Serialize;
 
+use super::compute::Chosen;
+use super::starting::With;
 use super::trainer::{Trainer, arrange};
 use super::{TrainOptions, check_config};
 use crate::{Result, StopFlag};
@@ -89,17 +91,16 @@ pub fn find_lr(
     super::check::check_device(config)?;
     let quiet: &mut dyn FnMut(RunEvent) = &mut |_| {};
     let options = TrainOptions::default();
-    let plan = arrange(config)?;
+    let chosen = Chosen::of_run(config, None)?;
+    let plan = arrange(config, chosen.place)?;
     let arranged = plan.as_ref().map(|plan| plan.apply(config));
     let config = arranged.as_ref().unwrap_or(config);
     let mut trainer = {
-        let alone = crate::distributed::alone();
-        Trainer::prepare(alone, config, &options, PathBuf::new(), None, quiet)?
+        let group = crate::distributed::alone();
+        let with = With { group, chosen };
+        Trainer::prepare(with, config, &options, PathBuf::new(), None, quiet)?
     };
-    if let Some(plan) = plan {
-        trainer.setup.decoder.segment = plan.estimate.segment;
-        trainer.compute.set_segment(plan.estimate.segment);
-    }
+    trainer.keep_layers(plan, quiet)?;
     let steps = search.steps.max(2);
     let (mut average, mut lowest) = (0.0, f64::INFINITY);
     let mut points = Vec::new();

@@ -13,6 +13,7 @@ mod compute_tests;
 mod evaluation;
 mod feed;
 mod find_lr;
+mod losses;
 #[cfg(any(test, feature = "cuda"))]
 mod on_device;
 mod output;
@@ -39,7 +40,7 @@ pub use check::check_config;
 pub use find_lr::{LrFound, LrPoint, LrSearch, LrSearchEnd, find_lr};
 pub use scoring::{MeanScores, ScoreTexts};
 
-pub(crate) use compute::Compute;
+pub(crate) use compute::{Chosen, Compute};
 pub(crate) use output::{
     COMPANIONS, FURTHER_TEMPLATES, copy_companions, copy_tokenizer, write_model,
 };

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use domain::{ModelDtype, RunConfig, RunEvent};
 
-use super::compute::{Compute, overwrite};
+use super::compute::{Chosen, Compute, overwrite, too_small};
+use super::losses::{Losses, Measured};
 use super::setup::log;
 use crate::device::{self, Device, Element, Moments};
 use crate::distributed::Collective;
-use crate::estimate::{Room, Shape};
+use crate::estimate::{Place, Room, Shape};
 use crate::model::{Decoder, Parameter};
 use crate::optim::Optimizer;
 use crate::{Error, Result};
@@ -60,16 +61,15 @@ pub(super) fn product_rate(device: &Device) -> Result<f64> {
     Ok(2.0 * (SIDE as f64).powi(3) / best)
 }
 
-pub(super) fn on_device(
-    config: &RunConfig,
-    decoder: &Decoder,
-    optimizer: &Optimizer,
-    local_rank: Option<usize>,
-    emit: &mut dyn FnMut(RunEvent),
-) -> Result<Compute> {
-    let auto = config.model.device == "auto";
+/// As [`Chosen::of_run`].
+pub(super) fn chosen(config: &RunConfig, local_rank: Option<usize>) -> Result<Chosen> {
+    let without = |without| Chosen {
+        place: Place::Processor,
+        device: None,
+        without,
+    };
     if config.model.device == "cpu" {
-        return Ok(Compute::Cpu);
+        return Ok(without(None));
     }
     let element = match config.model.dtype {
         ModelDtype::F32 => Element::F32,
@@ -81,20 +81,49 @@ pub(super) fn on_device(
         ("cuda" | "auto", Some(local_rank)) => local_rank,
         (device, _) => crate::gpu::ordinal(device).unwrap_or(0),
     };
-    let placed = device::open(ordinal, element)
-        .and_then(|device| OnDevice::place(device, decoder, optimizer));
-    match placed {
+    match device::open(ordinal, element) {
+        Ok(device) => Ok(Chosen {
+            place: Place::on_device(config),
+            device: Some(device),
+            without: None,
+        }),
+        Err(error) if config.model.device == "auto" && is_of_the_gpu(&error) => {
+            Ok(without(Some(error.to_string())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a fault is that of a GPU that is missing, or too small.
+fn is_of_the_gpu(error: &Error) -> bool {
+    matches!(error, Error::Fields(_) | Error::DeviceMemory(_))
+}
+
+/// As [`Compute::of_run`].
+pub(super) fn on_device(
+    config: &RunConfig,
+    decoder: &Decoder,
+    optimizer: &Optimizer,
+    chosen: Chosen,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Compute> {
+    let Some(device) = chosen.device else {
+        let why = chosen.without.into_iter();
+        why.for_each(|why| log(emit, format!("trains on the CPU: {why}")));
+        return Ok(Compute::Cpu);
+    };
+    match OnDevice::place(device, decoder, optimizer) {
         Ok(on) => {
             let device = &on.decoder.device;
             let name = gpu_of(device).map_or(String::new(), |gpu| format!(" ({})", gpu.name));
             log(emit, format!("trains on {:?}{name}", device.machine));
             Ok(Compute::Device(Box::new(on)))
         }
-        Err(error @ (Error::Fields(_) | Error::DeviceMemory(_))) if auto => {
+        Err(error) if config.model.device == "auto" && is_of_the_gpu(&error) => {
             log(emit, format!("trains on the CPU: {error}"));
             Ok(Compute::Cpu)
         }
-        Err(error) => Err(error),
+        Err(error) => Err(too_small(error)),
     }
 }
 
@@ -136,7 +165,8 @@ impl OnDevice {
                     _ => Vec::new(),
                 };
                 let invitation = group.broadcast(invitation)?;
-                peers.join(&invitation, group.rank(), group.size())?;
+                let (rank, size) = (group.rank(), group.size());
+                peers.join(&invitation, rank, size, &mut || group.look())?;
             }
             Ok(_) => log(
                 emit,
@@ -152,8 +182,10 @@ impl OnDevice {
         &mut self,
         decoder: &Decoder,
         limit: Option<u64>,
+        planned: usize,
         shape: impl FnOnce() -> Shape,
     ) -> Result<Option<String>> {
+        self.decoder.segment = planned;
         let device = &self.decoder.device;
         let free = device.machine.free()?;
         // What was placed is all that was held until now.
@@ -166,9 +198,12 @@ impl OnDevice {
         };
         let element = device.element.size() as u64;
         let segment = Room { free, element }.segment(decoder, shape());
+        if segment == 0 || (planned > 0 && segment >= planned) {
+            return Ok(None);
+        }
         self.decoder.segment = segment;
         let layers = decoder.blocks.len();
-        Ok((segment > 0).then(|| {
+        Ok(Some({
             format!(
                 "activations of {segment} of {layers} layers are kept at a time, by the {} MiB free on {:?}",
                 free >> 20,
@@ -213,6 +248,28 @@ impl OnDevice {
             }
         }
         Ok(())
+    }
+
+    /// As [`Compute::measured`]; the gradient's sum of squares goes behind the losses.
+    pub(super) fn measured(&self, losses: Losses, with_norm: bool) -> Result<Measured> {
+        let Some(sums) = losses.sums else {
+            return Ok(Measured {
+                losses: losses.known,
+                norm: None,
+            });
+        };
+        if with_norm {
+            let gradients = &self.decoder.adapters.gradients;
+            self.decoder
+                .device
+                .add_squares(&sums, losses.count, gradients)?;
+        }
+        let read = sums.read()?;
+        let squares = read.get(losses.count).filter(|_| with_norm);
+        Ok(Measured {
+            losses: read[..losses.count].to_vec(),
+            norm: squares.map(|sum| sum.sqrt()),
+        })
     }
 
     /// As [`Compute::update`].

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use domain::{Method, Optim, RunConfig, RunEvent};
 
 use super::checkpoint::{self, Checkpoint, Cursor, State};
-use super::compute::Compute;
+use super::compute::{Chosen, Compute};
 use super::feed::Feed;
 use super::scoring::Questions;
 use super::setup::{log, set_up};
@@ -17,10 +17,16 @@ use crate::model::Stored;
 use crate::optim::{Optimizer, Schedule};
 use crate::{Error, Result};
 
+/// What a run computes with.
+pub(super) struct With {
+    pub(super) group: Arc<dyn Collective>,
+    pub(super) chosen: Chosen,
+}
+
 impl<'a> Trainer<'a> {
     /// Sets a run up. What there is to log about that comes after `started`, which opens a run, or before the error.
     pub(super) fn begin(
-        group: Arc<dyn Collective>,
+        with: With,
         config: &'a RunConfig,
         options: &TrainOptions,
         output: PathBuf,
@@ -28,7 +34,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self> {
         let mut held = Vec::new();
         let mut started = None;
-        let trainer = Self::start(group, config, options, output, &mut |event| match event {
+        let trainer = Self::start(with, config, options, output, &mut |event| match event {
             RunEvent::Started { .. } => started = Some(event),
             other => held.push(other),
         });
@@ -37,7 +43,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn start(
-        group: Arc<dyn Collective>,
+        with: With,
         config: &'a RunConfig,
         options: &TrainOptions,
         output: PathBuf,
@@ -62,7 +68,7 @@ impl<'a> Trainer<'a> {
             ),
             None => {}
         }
-        let saves = group.rank() == 0;
+        let saves = with.group.rank() == 0;
         if saves {
             checkpoint::remove_leftovers(&output)?;
         }
@@ -71,12 +77,12 @@ impl<'a> Trainer<'a> {
             let limit = config.train.save_total_limit;
             checkpoint::remove_oldest(&output, limit, checkpoint.state.best_step)?;
         }
-        Self::prepare(group, config, options, output, found, emit)
+        Self::prepare(with, config, options, output, found, emit)
     }
 
     /// Loads what a run needs, and goes on from a checkpoint where one is given. An empty `output` stands for none.
     pub(super) fn prepare(
-        group: Arc<dyn Collective>,
+        With { group, chosen }: With,
         config: &'a RunConfig,
         options: &TrainOptions,
         output: PathBuf,
@@ -161,8 +167,7 @@ impl<'a> Trainer<'a> {
             Some(_) => Some(Questions::of(config, &setup)?),
             None => None,
         };
-        let local_rank = options.world.as_ref().map(|world| world.local_rank);
-        let compute = Compute::of_run(config, &setup.decoder, &optimizer, local_rank, emit)?;
+        let compute = Compute::of_run(config, &setup.decoder, &optimizer, chosen, emit)?;
         if group.size() > 1 {
             distributed::agree(
                 &*group,

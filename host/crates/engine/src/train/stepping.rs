@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use domain::RunEvent;
 
+use super::compute::too_small;
 use super::feed::Drawn;
 use super::preference::Totals;
 use super::setup::log;
 use super::together;
 use super::trainer::Trainer;
 use crate::data::{Pair, Sample};
-use crate::model::{Batch, Work};
+use crate::model::{Batch, Parameter, Work};
 use crate::optim::clip_factor;
 use crate::{Error, Result, StopFlag, ops};
 
@@ -22,6 +23,8 @@ pub(super) struct Found {
     pub(super) tokens: usize,
     /// Of this process's part.
     pub(super) operations: f64,
+    /// Of the gradient, where it is known already: the processes of a group add up theirs first.
+    pub(super) norm: Option<f64>,
     pub(super) metrics: BTreeMap<String, f64>,
 }
 
@@ -46,7 +49,7 @@ impl Trainer<'_> {
             match self.gradient(index, &drawn, stop) {
                 Err(error @ Error::DeviceMemory(_)) => {
                     let Some(how) = self.take_less(&mut drawn.micro_batches) else {
-                        return Err(error);
+                        return Err(too_small(error));
                     };
                     log(emit, format!("{error}; {how}, and the step begins anew"));
                 }
@@ -58,13 +61,10 @@ impl Trainer<'_> {
         };
         let trainable = self.setup.decoder.trainable();
         self.compute.sum_gradients(&trainable, &*self.group)?;
-        // Process 0's, so that all clip alike on whatever machine.
-        let mut norm = [match self.group.rank() {
-            0 => self.compute.gradient_norm(&trainable)?,
-            _ => 0.0,
-        }];
-        self.group.sum(&mut norm)?;
-        let [norm] = norm;
+        let norm = match found.norm {
+            Some(norm) => norm,
+            None => self.norm(&trainable)?,
+        };
         if !norm.is_finite() {
             return Err(self.not_finite("gradient", index + 1, &drawn.all));
         }
@@ -91,6 +91,18 @@ impl Trainer<'_> {
             metrics: found.metrics,
         });
         Ok(true)
+    }
+
+    /// Norm of the gradient that all processes have added up: process 0's, so that all clip alike on whatever machine.
+    fn norm(&self, trainable: &[&Parameter]) -> Result<f64> {
+        let mut norm = [0.0];
+        if self.group.rank() == 0 {
+            let losses = self.compute.losses(0)?;
+            let measured = self.compute.measured(losses, Some(trainable))?;
+            norm = [measured.norm.unwrap_or(f64::NAN)];
+        }
+        self.group.sum(&mut norm)?;
+        Ok(norm[0])
     }
 
     /// This process's part of a step's loss and gradient; `None` when the stop flag was raised.
@@ -125,6 +137,7 @@ impl Trainer<'_> {
                 supervised: totals.supervised,
                 tokens,
                 operations,
+                norm: None,
                 metrics,
             }));
         }
@@ -138,26 +151,35 @@ impl Trainer<'_> {
             own.iter().map(|sample| sample.input_ids.len()),
             own.iter().map(|sample| sample.supervised_tokens()).sum(),
         ));
-        let (mut loss, mut tokens) = (0f64, 0usize);
+        let mut losses = self.compute.losses(micro_batches.len())?;
+        let mut tokens = 0usize;
         for (micro, indices) in micro_batches.iter().enumerate() {
             if stop.is_stopped() {
                 return Ok(None);
             }
             let batch = Batch::new(samples(indices))?;
             let scale = 1.0 / supervised as f32;
-            loss += self
-                .compute
-                .loss_and_gradient(&setup.decoder, &batch, scale, draw(micro))?;
+            let (decoder, draw) = (&setup.decoder, draw(micro));
+            self.compute
+                .loss_and_gradient(decoder, &batch, scale, draw, &mut losses)?;
+            tokens += batch.tokens;
+        }
+        let trainable = setup.decoder.trainable();
+        let alone = (self.group.size() == 1).then_some(&*trainable);
+        let measured = self.compute.measured(losses, alone)?;
+        let mut loss = 0f64;
+        for (one, indices) in measured.losses.iter().zip(micro_batches) {
+            loss += one;
             if !loss.is_finite() {
                 return Err(self.not_finite("loss", index + 1, indices));
             }
-            tokens += batch.tokens;
         }
         Ok(Some(Found {
             loss: loss / supervised as f64,
             supervised,
             tokens,
             operations,
+            norm: measured.norm,
             metrics: BTreeMap::new(),
         }))
     }

@@ -5,13 +5,14 @@ use domain::{CurationSummary, FieldErrors, FinishReason, IntervalStrategy, RunCo
 
 use super::check::check_device;
 use super::checkpoint::State;
-use super::compute::Compute;
+use super::compute::{Chosen, Compute};
 use super::feed::Feed;
 use super::scoring::{Questions, ScoreTexts};
 use super::setup::{Setup, log};
+use super::starting::With;
 use super::{Report, TrainOptions, check_config, together};
 use crate::distributed::{self, Collective};
-use crate::estimate::{Lengths, Plan, Shape, plan};
+use crate::estimate::{Lengths, Place, Plan, Shape, plan};
 use crate::optim::{Optimizer, Schedule};
 use crate::{Error, Result, StopFlag};
 
@@ -76,36 +77,73 @@ fn run_in(
     }
     let output = PathBuf::from(&config.train.output);
     std::fs::create_dir_all(&output).map_err(Error::io("create", &output))?;
-    let plan = arrange(config)?;
+    let local_rank = options.world.as_ref().map(|world| world.local_rank);
+    let chosen = Chosen::of_run(config, local_rank)?;
+    let plan = arrange(config, chosen.place)?;
     let arranged = plan.as_ref().map(|plan| plan.apply(config));
     let config = arranged.as_ref().unwrap_or(config);
-    let mut trainer = Trainer::begin(group, config, options, output, emit)?;
-    if let Some(plan) = plan {
-        trainer.setup.decoder.segment = plan.estimate.segment;
-        trainer.compute.set_segment(plan.estimate.segment);
-        log(emit, plan.sentence());
-    } else {
-        let (setup, compute) = (&trainer.setup, &mut trainer.compute);
-        let shape = || match &setup.preference {
-            Some(_) => Shape::of_pairs(config, &setup.pairs, &setup.eval_pairs),
-            None => Shape::of_samples(config, &setup.train, &setup.eval),
-        };
-        let chosen = compute.fit(&setup.decoder, None, shape)?;
-        chosen.into_iter().for_each(|how| log(emit, how));
-    }
+    let with = With { group, chosen };
+    let mut trainer = Trainer::begin(with, config, options, output, emit)?;
+    trainer.keep_layers(plan, emit)?;
     let reason = trainer.steps(stop, emit)?;
     trainer.finish(reason, emit)
 }
 
 /// Chooses how a run stays under its limit, by the data that it will train on; `None` where it has no limit.
-pub(super) fn arrange(config: &RunConfig) -> Result<Option<Plan>> {
+pub(super) fn arrange(config: &RunConfig, place: Place) -> Result<Option<Plan>> {
     if config.model.memory_limit.is_none() {
         return Ok(None);
     }
-    plan(config, &Lengths::of_run(config)?).map(Some)
+    plan(config, &Lengths::of_run(config)?, place).map(Some)
 }
 
 impl Trainer<'_> {
+    /// Has as many layers' activations kept at a time as was planned, and on a device no more than its memory is expected to
+    /// hold.
+    ///
+    /// # Errors
+    /// The run was planned for a device that it did not fit on, and is too large for the processor as it was planned.
+    pub(super) fn keep_layers(
+        &mut self,
+        plan: Option<Plan>,
+        emit: &mut dyn FnMut(RunEvent),
+    ) -> Result<()> {
+        let plan = match plan {
+            Some(plan) if self.compute.is_cpu() && plan.place != Place::Processor => {
+                Some(self.planned_here()?)
+            }
+            plan => plan,
+        };
+        let planned = plan.map_or(0, |plan| plan.estimate.segment);
+        self.setup.decoder.segment = planned;
+        plan.iter().for_each(|plan| log(emit, plan.sentence()));
+        let (config, setup) = (self.config, &self.setup);
+        let shape = || match &setup.preference {
+            Some(_) => Shape::of_pairs(config, &setup.pairs, &setup.eval_pairs),
+            None => Shape::of_samples(config, &setup.train, &setup.eval),
+        };
+        let limit = plan.and_then(|plan| plan.limit);
+        let fewer = self.compute.fit(&setup.decoder, limit, planned, shape)?;
+        fewer.into_iter().for_each(|how| log(emit, how));
+        Ok(())
+    }
+
+    /// A plan for the processor with the micro-batches of another.
+    fn planned_here(&self) -> Result<Plan> {
+        let batch = self.config.train.batch_size;
+        let here = plan(
+            self.config,
+            &Lengths::of_run(self.config)?,
+            Place::Processor,
+        )?;
+        if here.estimate.batch_size == batch {
+            return Ok(here);
+        }
+        let message = "is too small for this run on the CPU, which the GPU has no memory for: set model.device to cpu, and the \
+                       micro-batches are chosen for that";
+        Err(FieldErrors::one("model.memory_limit", message).into())
+    }
+
     /// Steps until something ends the run.
     fn steps(&mut self, stop: &StopFlag, emit: &mut dyn FnMut(RunEvent)) -> Result<FinishReason> {
         let train = &self.config.train;

@@ -14,7 +14,7 @@ use cudarc::driver::{CudaContext, sys};
 
 use super::machine::{Element, Launch, Machine, Peers, Product, View};
 use super::rows::Device;
-use crate::gpu;
+use crate::gpu::{self, Room};
 use crate::{Error, Result};
 
 /// An image as the driver reads it: machine code for some GPUs, and PTX that it compiles for the others.
@@ -29,6 +29,16 @@ static BF16: &Image<[u8]> = &Image(*include_bytes!(concat!(
     env!("OUT_DIR"),
     "/kernels_bf16.fatbin"
 )));
+
+/// Bytes that the driver takes into its queue without waiting for the GPU (CUDA Programming Guide, "Concurrent Execution
+/// between Host and Device").
+const WITHOUT_WAITING: usize = 64 << 10;
+
+/// Bytes of ids, weights or tiles that a step writes, at most.
+const OF_A_STEP: usize = 4 << 20;
+
+/// Bytes that cuBLAS takes when it starts, at most.
+const WORKSPACE: u64 = 256 << 20;
 
 /// Shared memory of a block that a kernel gets without asking.
 const SHARED: usize = 48 << 10;
@@ -91,7 +101,20 @@ pub(crate) fn open(ordinal: usize, element: Element) -> Result<Device> {
     };
     let modules = [load(F32)?, load(BF16)?];
     let blas = blas::create_handle().map_err(|error| {
-        Error::Compute(format!("cuBLAS does not start on cuda:{ordinal}: {error}"))
+        let what = format!("cuBLAS does not start on cuda:{ordinal}: {error}");
+        // It says the one or the other where there is no memory for its workspace.
+        let full = matches!(
+            error.0,
+            blas_sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED
+                | blas_sys::cublasStatus_t::CUBLAS_STATUS_NOT_INITIALIZED
+        );
+        let free = context
+            .mem_get_info()
+            .map_or(u64::MAX, |(free, _)| free as u64);
+        match full && free < WORKSPACE {
+            true => Error::DeviceMemory(format!("the GPU's memory is full: {what}")),
+            false => Error::Compute(what),
+        }
     })?;
     // SAFETY: both were just made.
     unsafe { blas::set_stream(blas, stream.cast()) }
@@ -134,6 +157,18 @@ impl Cuda {
         }
         .map_err(|error| broken("ask how much of its memory is in use", error))?;
         Ok(bytes)
+    }
+
+    /// That there is no room for so many bytes more, and who has it.
+    fn full(&self, bytes: usize) -> String {
+        let held = self.of_pool(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
+        let told = self.context.mem_get_info().ok().zip(held.ok());
+        let room = told.map(|((free, total), held)| Room {
+            free: free as u64,
+            total: total as u64,
+            held,
+        });
+        gpu::full(&format!("{self:?}"), bytes as u64, room)
     }
 
     /// The function of a kernel, which may take all the shared memory that it asks for.
@@ -179,8 +214,11 @@ impl Machine for Cuda {
     fn allocate(&self, bytes: usize) -> Result<u64> {
         self.current()?;
         // SAFETY: the stream is live; who gets the memory writes before it reads.
-        unsafe { result::malloc_async(self.stream, bytes) }
-            .map_err(|error| broken(&format!("allocate {bytes} bytes on it"), error))
+        let allocated = unsafe { result::malloc_async(self.stream, bytes) };
+        allocated.map_err(|error| match error.0 {
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::DeviceMemory(self.full(bytes)),
+            _ => broken(&format!("allocate {bytes} bytes on it"), error),
+        })
     }
 
     fn release(&self, address: u64, _: usize) {
@@ -197,9 +235,19 @@ impl Machine for Cuda {
             return Ok(());
         }
         self.current()?;
-        // SAFETY: callers write into what they allocated; memory that is not pinned has been read when this returns.
-        unsafe { result::memcpy_htod_async(to, from, self.stream) }
-            .map_err(|error| broken("copy to the GPU", error))
+        // What a step writes goes in pieces that the driver need not wait for; weights go at once.
+        let piece = if from.len() <= OF_A_STEP {
+            WITHOUT_WAITING
+        } else {
+            from.len()
+        };
+        for (number, from) in from.chunks(piece).enumerate() {
+            let to = to + (number * piece) as u64;
+            // SAFETY: callers write into what they allocated; memory that is not pinned has been read when this returns.
+            unsafe { result::memcpy_htod_async(to, from, self.stream) }
+                .map_err(|error| broken("copy to the GPU", error))?;
+        }
+        Ok(())
     }
 
     fn read(&self, from: u64, to: &mut [u8]) -> Result<()> {

@@ -48,7 +48,11 @@ enum Bound {
     /// On tensor cores, as the next.
     Tensor64,
     Tensor128,
+    Tensor256,
 }
+
+/// Threads of a block, four warps.
+const THREADS: u32 = 4 * WARP as u32;
 
 impl Bound {
     /// Rows of a tile.
@@ -56,7 +60,24 @@ impl Bound {
         match self {
             Self::To64 | Self::To128 => 32,
             Self::To256 => 16,
-            Self::Tensor64 | Self::Tensor128 => 64,
+            Self::Tensor64 | Self::Tensor128 | Self::Tensor256 => 64,
+        }
+    }
+
+    /// Rows of the other side that a turn takes: keys of the forward pass, and keys or queries of the backward pass.
+    fn others(self) -> (usize, usize) {
+        match self {
+            Self::To64 | Self::To128 | Self::To256 => (WARP, WARP),
+            Self::Tensor64 | Self::Tensor128 => (64, 32),
+            Self::Tensor256 => (32, 16),
+        }
+    }
+
+    /// Threads that share out the gradients of a tile's keys and values.
+    fn key_threads(self) -> u32 {
+        match self {
+            Self::Tensor256 => 2 * THREADS,
+            _ => THREADS,
         }
     }
 
@@ -69,6 +90,7 @@ impl Bound {
             }
             Self::Tensor64 => 64,
             Self::Tensor128 => 128,
+            Self::Tensor256 => 256,
         };
         2 * (own.0 * own.1 + other.0 * other.1) * (wide + 8)
     }
@@ -90,7 +112,8 @@ impl Device {
             (..=64, Element::Bf16) => Bound::Tensor64,
             (65..=128, Element::F32) => Bound::To128,
             (65..=128, Element::Bf16) => Bound::Tensor128,
-            (129..=WIDEST_HEAD, _) => Bound::To256,
+            (129..=WIDEST_HEAD, Element::F32) => Bound::To256,
+            (129..=WIDEST_HEAD, Element::Bf16) => Bound::Tensor256,
             _ => {
                 return Err(Error::Compute(format!(
                     "a head_dim of {dim} is wider than {WIDEST_HEAD}"
@@ -137,12 +160,7 @@ impl Device {
         let out = self.unwritten(qkv.rows, count * dim, qkv.element)?;
         let log_sums = self.unwritten(count, qkv.rows, Element::F32)?;
         let bound = tiles.bound;
-        let keys = if matches!(bound, Bound::Tensor64 | Bound::Tensor128) {
-            64
-        } else {
-            WARP
-        };
-        let shared = bound.shared(dim, (1, bound.rows()), (2, keys));
+        let shared = bound.shared(dim, (1, bound.rows()), (2, bound.others().0));
         let grid = [tiles.count as u32, heads.heads as u32];
         macro_rules! by {
             ($name:literal) => {
@@ -151,7 +169,7 @@ impl Device {
                     $name,
                     qkv.element,
                     grid,
-                    4 * WARP as u32,
+                    THREADS,
                     shared,
                     [
                         out.address,
@@ -169,6 +187,7 @@ impl Device {
             Bound::To256 => by!("attention_256"),
             Bound::Tensor64 => by!("attention_tensor_64"),
             Bound::Tensor128 => by!("attention_tensor_128"),
+            Bound::Tensor256 => by!("attention_tensor_256"),
         }?;
         Ok((out, log_sums))
     }
@@ -197,21 +216,20 @@ impl Device {
         )?;
         let d_qkv = self.unwritten(qkv.rows, qkv.width, qkv.element)?;
         // On tensor cores the other side is there twice: one is copied while one computes with the other.
-        let others = match tiles.bound {
+        let bound = tiles.bound;
+        let others = match bound {
             Bound::To64 | Bound::To128 | Bound::To256 => 2,
-            Bound::Tensor64 | Bound::Tensor128 => 4,
+            Bound::Tensor64 | Bound::Tensor128 | Bound::Tensor256 => 4,
         };
-        let shared = tiles
-            .bound
-            .shared(dim, (2, tiles.bound.rows()), (others, WARP));
+        let shared = bound.shared(dim, (2, bound.rows()), (others, bound.others().1));
         macro_rules! by {
-            ($name:literal, $heads:expr) => {
+            ($name:literal, $heads:expr, $threads:expr) => {
                 launch!(
                     self,
                     $name,
                     qkv.element,
                     [tiles.count as u32, $heads as u32],
-                    4 * WARP as u32,
+                    $threads,
                     shared,
                     [
                         d_qkv.address,
@@ -225,19 +243,23 @@ impl Device {
                 )
             };
         }
-        match tiles.bound {
-            Bound::To64 => by!("attention_queries_64", heads.heads),
-            Bound::To128 => by!("attention_queries_128", heads.heads),
-            Bound::To256 => by!("attention_queries_256", heads.heads),
-            Bound::Tensor64 => by!("attention_tensor_queries_64", heads.heads),
-            Bound::Tensor128 => by!("attention_tensor_queries_128", heads.heads),
+        let (queries, keys) = (heads.heads, heads.kv_heads);
+        match bound {
+            Bound::To64 => by!("attention_queries_64", queries, THREADS),
+            Bound::To128 => by!("attention_queries_128", queries, THREADS),
+            Bound::To256 => by!("attention_queries_256", queries, THREADS),
+            Bound::Tensor64 => by!("attention_tensor_queries_64", queries, THREADS),
+            Bound::Tensor128 => by!("attention_tensor_queries_128", queries, THREADS),
+            Bound::Tensor256 => by!("attention_tensor_queries_256", queries, THREADS),
         }?;
-        match tiles.bound {
-            Bound::To64 => by!("attention_keys_64", heads.kv_heads),
-            Bound::To128 => by!("attention_keys_128", heads.kv_heads),
-            Bound::To256 => by!("attention_keys_256", heads.kv_heads),
-            Bound::Tensor64 => by!("attention_tensor_keys_64", heads.kv_heads),
-            Bound::Tensor128 => by!("attention_tensor_keys_128", heads.kv_heads),
+        let threads = bound.key_threads();
+        match bound {
+            Bound::To64 => by!("attention_keys_64", keys, threads),
+            Bound::To128 => by!("attention_keys_128", keys, threads),
+            Bound::To256 => by!("attention_keys_256", keys, threads),
+            Bound::Tensor64 => by!("attention_tensor_keys_64", keys, threads),
+            Bound::Tensor128 => by!("attention_tensor_keys_128", keys, threads),
+            Bound::Tensor256 => by!("attention_tensor_keys_256", keys, threads),
         }?;
         Ok(d_qkv)
     }

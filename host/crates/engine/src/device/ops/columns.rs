@@ -40,32 +40,23 @@ impl Device {
     /// `out += factors · Σ over rows of x · z`, column by column, in f32.
     pub(crate) fn column_dots(&self, out: &Rows, factors: &Rows, x: &Rows, z: &Rows) -> Result<()> {
         same("column dots", x, z)?;
-        fits(
-            "column dots",
-            out.len() == x.width && factors.len() == x.width && out.element == Element::F32,
-        )?;
-        launch!(
-            self,
-            "column_dots",
-            x.element,
-            [x.width.div_ceil(WARP) as u32, 1],
-            8 * WARP as u32,
-            0,
-            [
-                out.address,
-                factors.address,
-                x.address,
-                x.stride as i64,
-                z.address,
-                z.stride as i64,
-                x.rows as i64,
-                x.width as i32,
-            ]
-        )
+        fits("column dots", factors.len() == x.width)?;
+        self.sum_columns(out, factors.address, x, (z.address, z.stride))
     }
 
     /// `out += Σ over rows of x`, column by column, in f32.
     pub(crate) fn column_sums(&self, out: &Rows, x: &Rows) -> Result<()> {
+        self.sum_columns(out, 0, x, (0, 0))
+    }
+
+    /// As [`Self::column_dots`]; factors and `z` count as ones where their address is 0.
+    fn sum_columns(
+        &self,
+        out: &Rows,
+        factors: u64,
+        x: &Rows,
+        (z, z_stride): (u64, usize),
+    ) -> Result<()> {
         fits(
             "column sums",
             out.len() == x.width && out.element == Element::F32,
@@ -75,12 +66,15 @@ impl Device {
             "column_sums",
             x.element,
             [x.width.div_ceil(WARP) as u32, 1],
-            8 * WARP as u32,
+            BLOCK,
             0,
             [
                 out.address,
+                factors,
                 x.address,
                 x.stride as i64,
+                z,
+                z_stride as i64,
                 x.rows as i64,
                 x.width as i32,
             ]

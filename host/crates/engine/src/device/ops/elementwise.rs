@@ -1,6 +1,6 @@
 use super::super::machine::{Element, launch};
 use super::super::rows::{Device, Rows};
-use super::{BLOCK, blocks, fits, pieces, same};
+use super::{BLOCK, Sums, blocks, fits, pieces, same};
 use crate::Result;
 
 impl Device {
@@ -88,7 +88,7 @@ impl Device {
             self,
             "dropout",
             x.element,
-            blocks(x.len()),
+            blocks(pieces(1, x.len(), x.element)),
             BLOCK,
             0,
             [
@@ -113,7 +113,7 @@ impl Device {
             self,
             "narrow",
             y.element,
-            blocks(x.len()),
+            blocks(pieces(1, x.len(), y.element)),
             BLOCK,
             0,
             [y.address, x.address, x.len() as i64]
@@ -137,24 +137,28 @@ impl Device {
             self,
             "noise",
             x.element,
-            blocks(x.len()),
+            blocks(pieces(x.rows, x.width, x.element)),
             BLOCK,
             0,
             [
                 x.address,
                 bounds.address,
-                x.len() as i64,
+                x.rows as i64,
                 x.width as i32,
                 seed,
             ]
         )
     }
 
-    /// Sum of squares of f32 values, once all before is done.
-    pub(crate) fn squared_norm(&self, x: &Rows) -> Result<f64> {
-        fits("squares", x.element == Element::F32 && x.is_whole())?;
-        let blocks = x.len().div_ceil(BLOCK as usize).clamp(1, 1024);
-        let sums = self.unwritten(1, blocks, Element::F32)?;
+    /// Adds the sum of squares of f32 values, as many as fill pieces of 16 bytes, to one of the sums.
+    pub(crate) fn add_squares(&self, sums: &Sums, at: usize, x: &Rows) -> Result<()> {
+        let fit = x.element == Element::F32 && x.is_whole() && x.len().is_multiple_of(FOUR);
+        fits("squares", fit)?;
+        let blocks = x
+            .len()
+            .div_ceil(FOUR * BLOCK as usize)
+            .clamp(1, MOST_BLOCKS);
+        let parts = self.unwritten(1, blocks, Element::F32)?;
         launch!(
             self,
             "squares",
@@ -162,8 +166,13 @@ impl Device {
             [blocks as u32, 1],
             BLOCK,
             0,
-            [sums.address, x.address, x.len() as i64,]
+            [parts.address, x.address, x.len() as i64,]
         )?;
-        Ok(sums.read()?.iter().map(|sum| f64::from(*sum)).sum())
+        self.add_up(sums, at, &parts, 1)
     }
 }
+
+/// Numbers of 4 bytes in 16.
+const FOUR: usize = 4;
+/// Blocks that share a sum at most.
+const MOST_BLOCKS: usize = 1024;

@@ -1,6 +1,6 @@
 use super::super::machine::{Element, launch};
 use super::super::rows::{Device, Rows};
-use super::{BLOCK, blocks, fits};
+use super::{BLOCK, blocks, fits, pieces};
 use crate::Result;
 
 impl Device {
@@ -14,20 +14,24 @@ impl Device {
             self,
             "soft_cap",
             self.element,
-            blocks(logits.len()),
+            blocks(pieces(1, logits.len(), Element::F32)),
             BLOCK,
             0,
             [logits.address, logits.len() as i64, cap]
         )
     }
 
-    /// Loss, logarithm of the sum, and whether the target is likeliest, of each row of f32 logits: [N, 3].
-    pub(crate) fn cross_entropy(&self, logits: &Rows, targets: u64, cap: f32) -> Result<Rows> {
-        fits(
-            "cross-entropy",
-            logits.is_whole() && logits.element == Element::F32,
-        )?;
-        let statistics = self.unwritten(logits.rows, 3, Element::F32)?;
+    /// Writes loss, logarithm of the sum, and whether the target is likeliest, of each row of f32 logits: [N, 3].
+    pub(crate) fn cross_entropy(
+        &self,
+        statistics: &Rows,
+        logits: &Rows,
+        targets: u64,
+        cap: f32,
+    ) -> Result<()> {
+        let fit = (statistics.rows, statistics.width) == (logits.rows, 3) && statistics.is_whole();
+        let floats = [statistics.element, logits.element] == [Element::F32; 2];
+        fits("cross-entropy", fit && floats)?;
         launch!(
             self,
             "cross_entropy",
@@ -38,12 +42,12 @@ impl Device {
             [
                 statistics.address,
                 logits.address,
+                logits.stride as i64,
                 targets,
                 logits.width as i32,
                 cap,
             ]
-        )?;
-        Ok(statistics)
+        )
     }
 
     /// Gradient of the weighted losses by the logits before their cap, times `factor`.
@@ -55,8 +59,7 @@ impl Device {
         cap: f32,
         factor: f32,
     ) -> Result<()> {
-        let fit =
-            (gradient.rows, gradient.width) == (logits.rows, logits.width) && gradient.is_whole();
+        let fit = (gradient.rows, gradient.width) == (logits.rows, logits.width);
         fits(
             "cross-entropy gradient",
             fit && gradient.element == self.element,
@@ -70,7 +73,9 @@ impl Device {
             0,
             [
                 gradient.address,
+                gradient.stride as i64,
                 logits.address,
+                logits.stride as i64,
                 statistics.address,
                 targets,
                 weights,

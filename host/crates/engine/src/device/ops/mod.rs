@@ -9,12 +9,14 @@ mod loss;
 mod norm;
 mod rotary;
 mod rows;
+mod sums;
 mod unpack;
 
 pub(crate) use attention::{HeadsArgument, Tiles, WIDEST_HEAD};
 pub(crate) use cached::{KeptRows, NewRows};
 pub(crate) use norm::NormShape;
 pub(crate) use rows::Along;
+pub(crate) use sums::Sums;
 pub(crate) use unpack::{SourceArgument, Unpacking};
 
 use super::machine::Element;

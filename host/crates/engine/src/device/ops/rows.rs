@@ -24,21 +24,20 @@ pub(crate) enum Along {
 }
 
 impl Device {
-    /// Groups rows by their ids; rows with the id `without` are left out.
-    pub(crate) fn groups(&self, ids: &[u32], without: Option<u32>) -> Result<Groups> {
-        let mut order: Vec<u32> = (0..ids.len() as u32)
-            .filter(|row| Some(ids[*row as usize]) != without)
-            .collect();
-        order.sort_by_key(|row| ids[*row as usize]);
+    /// Groups rows by their ids; rows without one are left out.
+    pub(crate) fn groups(&self, ids: impl IntoIterator<Item = Option<u32>>) -> Result<Groups> {
+        let rows = ids.into_iter().zip(0u32..);
+        let mut named: Vec<(u32, u32)> = rows.filter_map(|(id, row)| Some((id?, row))).collect();
+        named.sort_unstable();
         let (mut unique, mut starts) = (Vec::new(), Vec::new());
-        for (at, row) in order.iter().enumerate() {
-            let id = ids[*row as usize];
-            if unique.last() != Some(&id) {
-                unique.push(id);
+        for (at, (id, _)) in named.iter().enumerate() {
+            if unique.last() != Some(id) {
+                unique.push(*id);
                 starts.push(at as u32);
             }
         }
-        starts.push(order.len() as u32);
+        starts.push(named.len() as u32);
+        let order: Vec<u32> = named.into_iter().map(|(_, row)| row).collect();
         Ok(Groups {
             count: unique.len(),
             ids: self.ids(&unique)?,
@@ -106,6 +105,36 @@ impl Device {
             ]
         )?;
         Ok(out)
+    }
+
+    /// Columns of `out` that `ids` name become rows of `x` [ids, rows of `out`], or zeros without one. The ids were checked by
+    /// the caller, and each comes once.
+    pub(crate) fn put_columns(
+        &self,
+        out: &Rows,
+        x: Option<&Rows>,
+        (ids, count): (u64, usize),
+    ) -> Result<()> {
+        let fit = |x: &Rows| {
+            (x.rows, x.width, x.element) == (count, out.rows, out.element) && x.is_whole()
+        };
+        fits("put columns", x.is_none_or(fit))?;
+        launch!(
+            self,
+            "put_columns",
+            out.element,
+            blocks(count * out.rows),
+            BLOCK,
+            0,
+            [
+                out.address,
+                out.stride as i64,
+                x.map_or(0, |x| x.address),
+                ids,
+                count as i64,
+                out.rows as i32,
+            ]
+        )
     }
 
     /// Rows of `table` that `ids` name, times a factor, into `out`, or added to it. The ids were checked by the caller.
@@ -176,7 +205,7 @@ impl Device {
             self,
             "exchange",
             x.element,
-            blocks(x.len()),
+            blocks(pieces(x.rows * outer * inner, dim, x.element)),
             BLOCK,
             0,
             [

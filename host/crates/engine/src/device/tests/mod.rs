@@ -8,9 +8,11 @@ mod writing;
 
 use candle_core::Tensor;
 
+use super::Decoder;
 use super::machine::Element;
 use super::rows::{Device, Rows};
-use crate::model::{named_generator, normal};
+use crate::Result;
+use crate::model::{Batch, Weigh, named_generator, normal};
 
 const ELEMENTS: [Element; 2] = [Element::F32, Element::Bf16];
 
@@ -25,6 +27,33 @@ fn device(element: Element) -> Device {
             .clone();
     }
     super::emulated::device(element)
+}
+
+impl Decoder {
+    /// As [`crate::model::Decoder::weighted_loss_and_gradient`].
+    fn weighted_loss_and_gradient(
+        &self,
+        batch: &Batch,
+        weigh: &mut Weigh<'_>,
+        dropout: Option<u64>,
+    ) -> Result<f64> {
+        let sums = self.device.sums(1)?;
+        self.add_gradient(batch, weigh, dropout, Some((&sums, 0)))?;
+        Ok(sums.read()?[0])
+    }
+
+    /// As [`crate::model::Decoder::loss_and_gradient`].
+    fn loss_and_gradient(&self, batch: &Batch, scale: f32, dropout: Option<u64>) -> Result<f64> {
+        self.weighted_loss_and_gradient(batch, &mut Weigh::Evenly(scale), dropout)
+    }
+
+    /// Norm of all gradients.
+    fn gradient_norm(&self) -> Result<f64> {
+        let sums = self.device.sums(1)?;
+        self.device
+            .add_squares(&sums, 0, &self.adapters.gradients)?;
+        Ok(sums.read()?[0].sqrt())
+    }
 }
 
 /// A folder of the fixtures; they may have been carried elsewhere (`CODETUNE_TEST_FIXTURES`).

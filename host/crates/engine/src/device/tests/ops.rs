@@ -28,7 +28,8 @@ fn rows_of_one_id_are_added_up_into_its_row_or_column() {
             let x_on = put(&on, &x, rows, width, gap);
             let ids: Vec<u32> = (0..rows as u32).map(|i| i * i % 5).collect();
             // Id 4 is the padding.
-            let groups = on.groups(&ids, Some(4)).unwrap();
+            let named = ids.iter().map(|id| Some(*id).filter(|id| *id != 4));
+            let groups = on.groups(named).unwrap();
             let start = random("out", 5 * width, Element::F32);
             let mut expected = start.clone();
             for (id, row) in ids.iter().zip(x.chunks(width)) {
@@ -238,7 +239,7 @@ type AttentionCase = (
 
 #[test]
 fn attention_and_its_gradient_are_those_of_the_cpu() {
-    let cases: [AttentionCase; 8] = [
+    let cases: [AttentionCase; 11] = [
         (2, 2, 8, None, None, &[1]),
         (4, 2, 16, None, None, &[33, 5, 70]),
         (2, 1, 6, Some(3), None, &[20, 40]),
@@ -248,6 +249,11 @@ fn attention_and_its_gradient_are_those_of_the_cpu() {
         // Long enough for tiles without a mask, and for several turns of every loop.
         (2, 1, 64, Some(150), None, &[200, 64]),
         (1, 1, 144, None, None, &[37, 3]),
+        // The widest heads, of which several warps share the sums of a row.
+        (2, 1, 256, Some(40), Some(5.0), &[70, 9]),
+        (1, 1, 200, None, None, &[33]),
+        // An odd width, of which nothing lies at a multiple of anything.
+        (2, 1, 133, Some(7), None, &[19, 1]),
     ];
     for element in ELEMENTS {
         for (heads, kv_heads, dim, window, cap, lens) in cases {
@@ -317,7 +323,12 @@ fn attention_and_its_gradient_are_those_of_the_cpu() {
 #[test]
 fn losses_and_gradients_of_logits_are_those_of_the_cpu() {
     for element in ELEMENTS {
-        for (rows, width, cap) in [(1, 1, None), (5, 300, None), (3, 1031, Some(3.0))] {
+        for (rows, width, cap) in [
+            (1, 1, None),
+            (5, 300, None),
+            (3, 1031, Some(3.0)),
+            (2, 5000, None),
+        ] {
             let on = device(element);
             let logits: Vec<f32> = random("logits", rows * width, Element::F32)
                 .iter()
@@ -325,12 +336,15 @@ fn losses_and_gradients_of_logits_are_those_of_the_cpu() {
                 .collect();
             let targets: Vec<u32> = (0..rows as u32).map(|row| row * 7 % width as u32).collect();
             let weights: Vec<f32> = random("weights", rows, Element::F32);
-            let logits_on = floats(&on, &logits).reshaped(rows, width);
-            let targets_on = on.ids(&targets).unwrap();
-            let statistics = on
-                .cross_entropy(&logits_on, targets_on.address(), cap.unwrap_or(0.0))
+            let logits_on = on.unwritten_apart(rows, width, Element::F32).unwrap();
+            on.place(&logits_on, &floats(&on, &logits).reshaped(rows, width))
                 .unwrap();
-            let gradient = on.activations(rows, width).unwrap();
+            let targets_on = on.ids(&targets).unwrap();
+            let statistics = on.unwritten(rows, 3, Element::F32).unwrap();
+            let targets_at = targets_on.address();
+            on.cross_entropy(&statistics, &logits_on, targets_at, cap.unwrap_or(0.0))
+                .unwrap();
+            let gradient = on.unwritten_apart(rows, width, element).unwrap();
             let weights_on = floats(&on, &weights);
             let given = (targets_on.address(), weights_on.address);
             on.cross_entropy_gradient(
@@ -362,6 +376,73 @@ fn losses_and_gradients_of_logits_are_those_of_the_cpu() {
                 assert_eq!(statistics[3 * row + 2], likeliest[row]);
             }
             assert_equal("gradient", element, &get(&on, &gradient), &values(&cpu));
+        }
+    }
+}
+
+#[test]
+fn logits_that_are_no_numbers_make_a_loss_that_is_none() {
+    for element in ELEMENTS {
+        let on = device(element);
+        let target = on.ids(&[1]).unwrap();
+        for bad in [f32::NAN, f32::INFINITY] {
+            // One, far from the target, and all of them.
+            for logits in [vec![0.5, 1.0, 0.25, bad], vec![bad; 4]] {
+                let logits = floats(&on, &logits);
+                let statistics = on.unwritten(1, 3, Element::F32).unwrap();
+                on.cross_entropy(&statistics, &logits, target.address(), 0.0)
+                    .unwrap();
+                assert!(!statistics.read().unwrap()[0].is_finite(), "{bad}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_device_adds_up_by_itself_and_the_host_reads_all_at_once() {
+    for element in ELEMENTS {
+        let on = device(element);
+        let sums = on.sums(3).unwrap();
+        let x = random("x", 3 * 700, Element::F32);
+        let x_on = floats(&on, &x).reshaped(700, 3);
+        // More than the mantissa of f32 holds beside them.
+        let large = floats(&on, &[16_777_216.0, 0.5]);
+        on.add_up(&sums, 0, &large, 1).unwrap();
+        on.add_up(&sums, 1, &x_on, 3).unwrap();
+        on.add_up(&sums, 1, &x_on, 3).unwrap();
+        let squares = floats(&on, &x[..2048]);
+        on.add_squares(&sums, 2, &squares).unwrap();
+        let read = sums.read().unwrap();
+        assert_eq!(read[0], 16_777_216.5);
+        let sum = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>();
+        let thirds = 2.0 * sum(&mut x.iter().step_by(3).map(|x| f64::from(*x)));
+        assert!((read[1] - thirds).abs() < 1e-9, "{} {thirds}", read[1]);
+        let expected = sum(&mut x[..2048].iter().map(|x| f64::from(*x).powi(2)));
+        assert!((read[2] - expected).abs() < 1e-5 * expected);
+    }
+}
+
+#[test]
+fn columns_go_where_their_ids_say_or_become_zeros() {
+    for element in ELEMENTS {
+        let on = device(element);
+        let (rows, width) = (5, 23);
+        let table = random("table", rows * width, element);
+        let own = random("own", 3 * rows, element);
+        let ids = [20usize, 0, 7];
+        let placed = on.ids(&ids.map(|id| id as u32)).unwrap();
+        let columns = (placed.address(), ids.len());
+        let own_on = put(&on, &own, 3, rows, 0);
+        for x in [Some(&own_on), None] {
+            let out = put(&on, &table, rows, width, 9);
+            on.put_columns(&out, x, columns).unwrap();
+            let mut expected = table.clone();
+            for (i, id) in ids.iter().enumerate() {
+                for row in 0..rows {
+                    expected[row * width + id] = x.map_or(0.0, |_| own[i * rows + row]);
+                }
+            }
+            assert_eq!(get(&on, &out), expected);
         }
     }
 }

@@ -195,6 +195,38 @@ fn a_generator_on_a_device_writes_the_texts_of_one_on_the_cpu() {
 }
 
 #[test]
+fn a_model_is_measured_on_a_device_as_on_the_cpu_however_little_fits_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("text.jsonl");
+    let row = |n: usize| {
+        let text = format!("def f{n}(x):\n    return x + {n}\n").repeat(6);
+        format!("{}\n", serde_json::json!({ "text": text }))
+    };
+    std::fs::write(&path, (0..6).map(row).collect::<String>()).unwrap();
+    let data = domain::DataConfig {
+        path: Some(path.display().to_string()),
+        ..domain::DataConfig::default()
+    };
+    let expected = crate::evaluate(&sample(), None, &data).unwrap();
+    let measured = |machine: Arc<Emulated>| {
+        if !on_a_gpu() {
+            plug(Some(machine));
+        }
+        let measured = crate::evaluate_on(&sample(), None, &data, &on("cuda"));
+        plug(None);
+        measured.unwrap()
+    };
+    let roomy = Arc::new(Emulated::default());
+    let whole = measured(roomy.clone());
+    let tight = Emulated::limited(roomy.most() * 8 / 10);
+    for found in [whole, measured(Arc::new(tight))] {
+        let (got, loss) = (found.loss, expected.loss);
+        assert!((got - loss).abs() < 1e-5 * loss, "{got}, expected {loss}");
+        assert_eq!(found.supervised_tokens, expected.supervised_tokens);
+    }
+}
+
+#[test]
 fn auto_takes_the_cpu_where_a_model_does_not_fit_and_a_named_device_says_so() {
     let place = |device: &str| {
         plug(Some(Arc::new(Emulated::limited(1000))));

@@ -1,7 +1,10 @@
 //! Whole runs on the emulated device, held to the same runs on the processor.
 
 mod answers;
+mod limits;
 mod pairs;
+mod ranks;
+mod steps;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

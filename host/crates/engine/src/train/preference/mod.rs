@@ -67,12 +67,7 @@ impl Preference {
         let reference = self.reference_losses((compute, decoder), &laid.batch)?;
         let mut weigh =
             |losses: &[f32]| Ok(self.judge(losses, reference.as_deref(), &laid.completion, tally));
-        compute.weighted_loss_and_gradient(
-            decoder,
-            &laid.batch,
-            &mut Weigh::ByLosses(&mut weigh),
-            draw,
-        )?;
+        compute.weighted_gradient(decoder, &laid.batch, &mut Weigh::ByLosses(&mut weigh), draw)?;
         tally.tokens += laid.batch.tokens;
         Ok(())
     }
