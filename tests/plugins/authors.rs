@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-/// A working folder with a copy of the shipped plugin `source-stats` and examples of a test's own.
+/// A working folder with a copy of the shipped component `source-stats`, and a manifest and examples of a test's own.
 struct Author(tempfile::TempDir);
 
 impl Author {
@@ -14,9 +14,13 @@ impl Author {
         let place = folder.path().join("stats");
         std::fs::create_dir(&place).unwrap();
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/source-stats");
-        for name in ["plugin.toml", "source-stats.wasm"] {
-            std::fs::copy(shipped.join(name), place.join(name)).unwrap();
-        }
+        let component = "source-stats.wasm";
+        std::fs::copy(shipped.join(component), place.join(component)).unwrap();
+        // Of the test's own too: its steps are counted, as those of most plugins.
+        let manifest = format!(
+            "name = \"source-stats\"\ncomponent = \"{component}\"\ncapabilities = [\"config\"]\n"
+        );
+        std::fs::write(place.join("plugin.toml"), manifest).unwrap();
         let author = Self(folder);
         author.write(&json!([{ "input": { "code": "a = 1\n" } }, { "input": { "code": "" } }]));
         author
