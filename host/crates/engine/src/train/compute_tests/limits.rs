@@ -55,8 +55,12 @@ fn a_device_is_planned_for_in_its_own_element_type_and_without_the_process() {
     // The values in f32 and, for products, in bf16.
     assert_eq!(2 * half.adapter, 3 * single.adapter);
     assert_eq!((half.program, half.data), (0, 0));
+    // The processor computes in f32 whatever the weights are.
     let here = of("auto", domain::ModelDtype::Bf16);
-    assert_eq!(here.activations, single.activations);
+    assert!(
+        here.activations >= single.activations,
+        "{here:?} {single:?}"
+    );
     assert!(here.program > 0);
 }
 
