@@ -71,7 +71,7 @@ impl RunConfig {
                 }
             }
             let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-            if self.is_curated() && !(name.chars().all(is_plain) && !name.is_empty()) {
+            if self.is_curated() && (name.is_empty() || !name.chars().all(is_plain)) {
                 errors.push(
                     format!("data.mix.{name}"),
                     "is the name of a folder where the run is curated: letters, digits, - and _ alone",
