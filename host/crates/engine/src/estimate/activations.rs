@@ -94,8 +94,8 @@ impl Activations {
     fn logits(&self, held: usize) -> u64 {
         let rows = self.shape.scored;
         let chunk = (held as u64 / 4 / self.vocab).max(16).min(rows);
-        // Those of tokens with rows of their own stand beside the others, and zeros in their place.
-        let columns = self.vocab + 2 * self.own_logits;
+        // Those of tokens with rows of their own stand beside the others.
+        let columns = self.vocab + self.own_logits;
         4 * (chunk * columns + 2 * rows * self.hidden)
     }
 }
