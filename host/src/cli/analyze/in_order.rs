@@ -127,7 +127,7 @@ mod tests {
         let work = |item: &usize| {
             let most = taken.load(Ordering::SeqCst) + 5;
             assert!(*item < most, "{item} of {most} was begun");
-            if item % 7 == 0 {
+            if item.is_multiple_of(7) {
                 std::thread::yield_now();
             }
             *item
